@@ -1,0 +1,1 @@
+"""What a peer knows and learns. Pure: no network, no clock, no global randomness."""

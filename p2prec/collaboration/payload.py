@@ -1,0 +1,80 @@
+"""What collaboration methods put into messages, before any encoding.
+
+A payload holds plain NumPy arrays. ``peers.messages`` turns it into bytes and back, and checks
+every shape, id and number against the realm before a method sees it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUpdate:
+    """Rows of the item table that changed, and the shared dense parameters.
+
+    Attributes:
+        round: The sender's round.
+        model: Name of the model's schema, such as ``"next_place/16"``; other models refuse it.
+        rows: Shape ``(n_rows,)``, strictly increasing item rows.
+        values: Shape ``(n_rows, width)``: the values of the rows, not their change. Rows that a
+            sender does not name are at the realm's initial values.
+        evidence: Shape ``(n_rows,)``, how often the row was trained, by the sender or before.
+        dense: Shape ``(n_dense,)``, shared dense parameters in the model's order; may be empty.
+        degree: Neighbours of the sender, for Metropolis-Hastings weights.
+    """
+
+    round: int
+    model: str
+    rows: NDArray[np.uint32]
+    values: NDArray[np.float32]
+    evidence: NDArray[np.float32]
+    dense: NDArray[np.float32]
+    degree: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceSequence:
+    """One desensitised sequence on which peers exchange soft decisions.
+
+    Attributes:
+        items: Shape ``(length,)``, item rows, oldest first.
+        timestamp_s: Shape ``(length,)``, whole hours since the epoch of a made-up week, in seconds.
+    """
+
+    items: NDArray[np.uint32]
+    timestamp_s: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceSet:
+    """Reference sequences that a peer publishes; spread by gossip, addressed by content."""
+
+    round: int
+    sequences: tuple[ReferenceSequence, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftPredictions:
+    """The strongest soft decisions of a peer on reference sequences.
+
+    Attributes:
+        round: The sender's round.
+        references: ``n_refs`` content hashes of reference sequences, 8 bytes each.
+        items: Shape ``(n_refs, k)``, item rows, per reference strictly increasing.
+        log_probabilities: Shape ``(n_refs, k)``, natural logarithms, at most 0; what is missing
+            to one is the mass of all other items.
+        quality: The sender's own validation hit rate, 0 to 1; a hint, never trusted alone.
+    """
+
+    round: int
+    references: tuple[bytes, ...]
+    items: NDArray[np.uint32]
+    log_probabilities: NDArray[np.float32]
+    quality: float
+
+
+Payload = ModelUpdate | ReferenceSet | SoftPredictions

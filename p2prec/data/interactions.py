@@ -1,0 +1,87 @@
+"""Interactions: who met which item when, in columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """One owner's interactions, oldest first; the only thing a peer learns from.
+
+    Attributes:
+        item: Shape ``(n,)``, rows of the realm's catalogue.
+        timestamp_s: Shape ``(n,)``, UTC epoch seconds, not decreasing.
+        rating: Shape ``(n,)``; 1.0 for a check-in or a click.
+    """
+
+    item: NDArray[np.int32]
+    timestamp_s: NDArray[np.int64]
+    rating: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if not self.item.shape == self.timestamp_s.shape == self.rating.shape:
+            raise DataError("a history needs one time and one rating an interaction")
+        if (np.diff(self.timestamp_s) < 0).any():
+            raise DataError("a history is ordered by time")
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    def head(self, n: int) -> History:
+        """The oldest ``n`` interactions (all but the newest ``-n`` where ``n`` is negative)."""
+        return History(
+            item=self.item[:n], timestamp_s=self.timestamp_s[:n], rating=self.rating[:n]
+        )
+
+
+def empty_history() -> History:
+    """The history of an owner who has just arrived."""
+    return History(
+        item=np.empty(0, np.int32),
+        timestamp_s=np.empty(0, np.int64),
+        rating=np.empty(0, np.float32),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interactions:
+    """Interactions of many users, sorted by user and then by time.
+
+    Attributes:
+        user_ids: External names; ``user`` indexes them.
+        user: Shape ``(n,)``, not decreasing.
+        item: Shape ``(n,)``, rows of the catalogue.
+        timestamp_s: Shape ``(n,)``, UTC epoch seconds; not decreasing within a user.
+        rating: Shape ``(n,)``; 1.0 for a check-in.
+        friends: Pairs of users ``(n_pairs, 2)`` where the data has a social graph, else empty.
+    """
+
+    user_ids: tuple[str, ...]
+    user: NDArray[np.int32]
+    item: NDArray[np.int32]
+    timestamp_s: NDArray[np.int64]
+    rating: NDArray[np.float32]
+    friends: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    @property
+    def n_users(self) -> int:
+        """Users, those without an interaction included."""
+        return len(self.user_ids)
+
+    def history(self, user: int) -> History:
+        """The interactions of one user, as views without a copy."""
+        start, stop = np.searchsorted(self.user, [user, user + 1])
+        return History(
+            item=self.item[start:stop],
+            timestamp_s=self.timestamp_s[start:stop],
+            rating=self.rating[start:stop],
+        )

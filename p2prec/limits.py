@@ -1,0 +1,48 @@
+"""Every bound on what a stranger, or a file, can make a peer hold: unit, reason, worst case."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- catalogue and payload shapes ------------------------------------------------------------
+MAX_ITEMS: Final = 2_000_000  # items of one realm; ids travel as u32, a table row index must fit
+MAX_UPDATE_ROWS: Final = 20_000  # rows of one update; 20,000 x 64 x 2 B = 2.4 MiB decoded
+MAX_EMBEDDING_SIZE: Final = 256  # columns of a row; a wider table is no model for a small device
+MAX_DENSE_VALUES: Final = 65_536  # shared dense parameters of one update, 256 KiB as float32
+MAX_REFERENCES: Final = 256  # reference sequences that soft predictions of one message speak about
+MAX_REFERENCE_LENGTH: Final = 64  # interactions of one reference sequence
+MAX_SOFT_ITEMS: Final = 256  # items kept of one soft prediction; 256 x 256 x 6 B = 384 KiB
+MAX_PROFILE_BITS: Final = 64  # bits of one category sketch
+
+# --- messages ---------------------------------------------------------------------------------
+MAX_CHUNK_BYTES: Final = 65_536  # padded plaintext of one envelope; 64 KiB suits asyncio best
+MAX_CHUNKS: Final = 64  # chunks of one message: 4 MiB, the largest body a peer reassembles
+MAX_BODY_BYTES: Final = 4 << 20  # one message body; two per sender in flight
+MAX_ENVELOPE_BYTES: Final = MAX_CHUNK_BYTES + 4_096  # one sealed chunk with header and KEM part
+MAX_OPEN_REASSEMBLIES: Final = 2  # unfinished messages per sender; 8 MiB worst case a sender
+REASSEMBLY_TIMEOUT_S: Final = 60.0  # an unfinished message is dropped after this
+MAX_MESSAGE_LIFETIME_S: Final = 7 * 86_400.0  # created..expires; store-and-forward by a broker
+MAX_CLOCK_SKEW_S: Final = 300.0  # how far in the future `created` may lie
+REPLAY_IDS_PER_SENDER: Final = 4_096  # remembered message ids; 128 KiB a sender
+MAX_REMEMBERED_SENDERS: Final = 512  # senders with a replay memory (LRU); 64 MiB worst case on disk
+
+# --- adverts and neighbours -------------------------------------------------------------------
+MAX_ADVERT_BYTES: Final = 4_096  # one signed advert with its prekey bundle
+MAX_KNOWN_ADVERTS: Final = 512  # adverts kept (LRU); 2 MiB
+MAX_ADVERTS_PER_SHUFFLE: Final = 8  # adverts in one gossip exchange; 32 KiB
+MAX_ADVERT_LIFETIME_S: Final = 3_600.0  # an advert that promises to live longer is refused
+MAX_INBOX_MESSAGES: Final = 32  # payloads that wait for a merge; the oldest is dropped
+MAX_GREETINGS_PER_MINUTE: Final = 60  # introductions of strangers that are answered
+
+# --- connections ------------------------------------------------------------------------------
+MAX_CONNECTIONS: Final = 64  # inbound TCP connections at once
+MAX_CONNECTIONS_PER_ADDRESS: Final = 32  # per remote address; hundreds of local peers share one
+FIRST_FRAME_TIMEOUT_S: Final = 5.0  # a connection that says nothing is closed
+IDLE_CONNECTION_S: Final = 120.0  # a silent connection is closed
+MAX_BAD_ENVELOPES_PER_CONNECTION: Final = 3  # then the connection is closed
+MAX_MESSAGES_PER_MINUTE_PER_SENDER: Final = 120  # authenticated; more are dropped and counted
+SEND_QUEUE_MESSAGES: Final = 64  # outbound messages that wait; the oldest is dropped
+MAX_CONTROL_REQUEST_BYTES: Final = 65_536  # one request on the owner's local control socket
+
+# --- files of the owner -----------------------------------------------------------------------
+MAX_CSV_FIELD_CHARS: Final = 1_024  # one CSV field; longer is a broken quote, not a name

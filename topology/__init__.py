@@ -1,0 +1,1 @@
+"""Whom a peer learns with. Pure: no network, no clock, no global randomness."""
