@@ -35,9 +35,7 @@ class History:
 
     def head(self, n: int) -> History:
         """The oldest ``n`` interactions (all but the newest ``-n`` where ``n`` is negative)."""
-        return History(
-            item=self.item[:n], timestamp_s=self.timestamp_s[:n], rating=self.rating[:n]
-        )
+        return History(item=self.item[:n], timestamp_s=self.timestamp_s[:n], rating=self.rating[:n])
 
 
 def empty_history() -> History:

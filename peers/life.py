@@ -1,0 +1,1 @@
+"""The peer's life: one state machine without I/O."""
