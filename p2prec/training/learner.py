@@ -102,7 +102,7 @@ class Learner(Protocol):
         ...
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Everything a restart needs, as named arrays; rows at their initial values are left out."""
+        """Everything a restart needs, as named arrays; rows at their initial values are absent."""
         ...
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
