@@ -1,0 +1,99 @@
+"""The settings of what a peer learns; a scenario and an owner's file share them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from p2prec.models.recommender import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Which recommender.
+
+    Attributes:
+        family: ``"next_place"`` or ``"mf"``.
+        embedding_size: Columns of the item table.
+        task: What the scores mean.
+    """
+
+    family: Literal["next_place", "mf"] = "next_place"
+    embedding_size: int = 16
+    task: Task = Task.RANKING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """How a round of local training runs.
+
+    Attributes:
+        epochs: Passes over the owner's history in one round.
+        batch_size: Examples of one step.
+        negatives: Sampled items an example.
+        learning_rate: Of row-wise Adagrad.
+        reg: L2 pull towards the realm's initial values.
+        max_examples: Newest examples that one epoch uses; bounds a round on a long history.
+    """
+
+    epochs: int = 2
+    batch_size: int = 32
+    negatives: int = 64
+    learning_rate: float = 0.05
+    reg: float = 1e-3
+    max_examples: int = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollaborationConfig:
+    """With which method peers learn together.
+
+    Attributes:
+        method: Name in the registry of ``p2prec.collaboration``.
+        options: The method's own settings; an unknown one is refused by the method.
+    """
+
+    method: str = "dclr"
+    options: dict[str, float | int | str | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtectionConfig:
+    """What is done to a payload before it leaves.
+
+    Attributes:
+        method: Name in the registry of ``p2prec.privacy``.
+        pseudo_items: Untouched items sent along for every touched one, fixed per device.
+        clip_norm: Bound on the length of a row's change (0 switches it off).
+        noise_multiplier: Gaussian noise divided by sensitivity; 0 gives no guarantee.
+        delta: For the accountant.
+        max_releases: Releases in ``window_s``; further ones are withheld.
+        window_s: Length of the budget's window.
+    """
+
+    method: str = "default"
+    pseudo_items: float = 2.0
+    clip_norm: float = 1.0
+    noise_multiplier: float = 0.0
+    delta: float = 1e-5
+    max_releases: int = 50
+    window_s: float = 90 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefenceConfig:
+    """What is done to a payload that arrives; see ``p2prec.defences``."""
+
+    method: str = "norm_cap"
+    options: dict[str, float | int | str | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerConfig:
+    """Everything that decides how a peer learns."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    collaboration: CollaborationConfig = field(default_factory=CollaborationConfig)
+    protection: ProtectionConfig = field(default_factory=ProtectionConfig)
+    defence: DefenceConfig = field(default_factory=DefenceConfig)
