@@ -1,0 +1,301 @@
+"""Next-place recommendation: repeat or explore, with spatio-temporal attention.
+
+A mixture in the form of RepeatNet (Ren et al., AAAI 2019, section 3): a gate decides between a
+*repeat* decoder over the places the owner knows and an *explore* decoder over all others,
+
+    P(j) = (1 - g) softmax_own(w . returning_j)[j]      for a known place j
+    P(j) = g softmax_new(x_j)[j]                        for a place new to the owner.
+
+The explore decoder attends over the recent sequence, one candidate at a time, with additive
+interval biases, as the attention matching layer of STAN (Luo, Liu, Liu, WWW 2021, section 4.4):
+
+    x_j = v . explore_j + b_j + c_j + t_{j,hour} + s sum_l a_jl <e_j, e_l>
+    a_jl = softmax_l(<e_j, e_l> + u_gap log(hours_l) - u_dist log(km_jl))
+
+with c and t over categories. What differs from the papers: one attention layer instead of STAN's
+two (a device has a hundred check-ins, not a million), a linear repeat decoder over features of the
+owner's own history, and hand-set initial weights, equal in all peers. The loss is the negative
+log-likelihood of the mixture; the explore softmax is over the target and sampled places (with one
+sampled place it is the BPR loss, Rendle et al., UAI 2009).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.data.catalogue import Catalogue
+from p2prec.models.next_place_features import (
+    EXPLORE_FEATURES,
+    GATE_FEATURES,
+    HOUR_BLOCKS,
+    RETURN_FEATURES,
+    Moment,
+    explore_features,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+_NEVER = -1e9  # logit of what is masked out
+
+# Reasonable habits to start from, before the first example: order of the *_FEATURES names.
+_RETURNING = (0.2, 0.2, 0.2, 0.4, 0.2, 0.3, 0.4, 0.3, -0.5, 0.2, 0.1, 0.0, 0.2)
+_EXPLORE = (0.4, 0.3, 0.4, 0.1, 0.2)
+_GATE = (-1.0, -0.3, 1.5, 0.5, 0.0, -0.3)
+_ATTENTION = (2.0, -0.1, 0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    start: int
+    shape: tuple[int, ...]
+
+    @property
+    def stop(self) -> int:
+        return self.start + int(np.prod(self.shape))
+
+
+class DenseLayout:
+    """Where each shared dense parameter lies in the flat vector that peers exchange."""
+
+    def __init__(self, n_categories: int) -> None:
+        columns = n_categories + 1  # the last one stands for unknown
+        shapes = {
+            "returning": (len(RETURN_FEATURES),),
+            "explore": (len(EXPLORE_FEATURES),),
+            "gate": (len(GATE_FEATURES),),
+            "attention": (3,),
+            "category_bias": (columns,),
+            "category_hour": (columns, HOUR_BLOCKS),
+        }
+        self.blocks: dict[str, _Block] = {}
+        start = 0
+        for name, shape in shapes.items():
+            self.blocks[name] = _Block(start, shape)
+            start = self.blocks[name].stop
+        self.size = start
+
+    def view(self, dense: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+        """One parameter of a flat vector."""
+        block = self.blocks[name]
+        return dense[block.start : block.stop].reshape(block.shape)
+
+    def tensor(self, dense: torch.Tensor, name: str) -> torch.Tensor:
+        """One parameter of a batch of flat vectors, shape ``(batch, *shape)``."""
+        block = self.blocks[name]
+        return dense[:, block.start : block.stop].reshape(len(dense), *block.shape)
+
+    def initial(self) -> NDArray[np.float32]:
+        """The common starting point of all peers."""
+        dense = np.zeros(self.size, np.float32)
+        for name, values in (
+            ("returning", _RETURNING),
+            ("explore", _EXPLORE),
+            ("gate", _GATE),
+            ("attention", _ATTENTION),
+        ):
+            self.view(dense, name)[:] = values
+        return dense
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explored:
+    """Explore examples: situations, candidates of each, and how right each candidate is.
+
+    Attributes:
+        moments: ``n`` situations.
+        candidates: Shape ``(n, k)``, item rows.
+        target: Shape ``(n, k)``, rows sum to one; one-hot for a visit, soft for distillation.
+        allowed: Shape ``(n, k)``, false where a candidate must not compete.
+        weight: Shape ``(n,)``.
+    """
+
+    moments: Sequence[Moment]
+    candidates: NDArray[np.int32]
+    target: NDArray[np.float32]
+    allowed: NDArray[np.bool_]
+    weight: NDArray[np.float32]
+
+
+class NextPlace:
+    """The model's formulas, for one realm; it holds no parameter."""
+
+    family = "next_place"
+
+    def __init__(self, catalogue: Catalogue, embedding_size: int) -> None:
+        self.catalogue = catalogue
+        self.width = embedding_size + 1
+        self.name = f"next_place/{embedding_size}"
+        self.layout = DenseLayout(len(catalogue.categories))
+        self.n_dense = self.layout.size
+        self._column = np.where(
+            catalogue.category < 0, len(catalogue.categories), catalogue.category
+        ).astype(np.int64)
+
+    def initial_dense(self) -> NDArray[np.float32]:
+        """Shared dense parameters before any training, shape ``(n_dense,)``."""
+        return self.layout.initial()
+
+    # --- learning ------------------------------------------------------------------------
+
+    def return_loss(
+        self, dense: torch.Tensor, moments: Sequence[Moment], items: NDArray[np.int32]
+    ) -> torch.Tensor:
+        """Loss of gate and repeat decoder, summed over ``n`` examples.
+
+        Args:
+            dense: Shape ``(n, n_dense)``, the parameters of each example's peer.
+            moments: ``n`` situations.
+            items: Shape ``(n,)``, what the owner did next.
+        """
+        import torch
+        from torch.nn import functional
+
+        longest = max(len(m.own) for m in moments)
+        features = np.zeros((len(moments), longest, len(RETURN_FEATURES)), np.float32)
+        held = np.zeros((len(moments), longest), bool)
+        slot = np.full(len(moments), -1)
+        for row, (moment, item) in enumerate(zip(moments, items, strict=True)):
+            n = len(moment.own)
+            features[row, :n] = moment.returning
+            held[row, :n] = True
+            at = int(np.searchsorted(moment.own, item))
+            if at < n and moment.own[at] == item:
+                slot[row] = at
+        gate_features = torch.from_numpy(np.stack([m.gate for m in moments]))
+        gate = (gate_features * self.layout.tensor(dense, "gate")).sum(1)
+        loss = functional.binary_cross_entropy_with_logits(
+            gate, torch.from_numpy((slot < 0).astype(np.float32)), reduction="sum"
+        )
+        known = np.flatnonzero(slot >= 0)
+        if len(known):
+            weights = self.layout.tensor(dense, "returning")[known]
+            logits = (torch.from_numpy(features[known]) * weights[:, None, :]).sum(2)
+            logits = logits.masked_fill(torch.from_numpy(~held[known]), _NEVER)
+            loss = loss + functional.cross_entropy(
+                logits, torch.from_numpy(slot[known]), reduction="sum"
+            )
+        return loss
+
+    def explore_rows(self, examples: Explored) -> NDArray[np.int64]:
+        """Item rows that ``explore_loss`` reads, unique and ascending."""
+        sequence = np.stack([m.sequence for m in examples.moments])
+        return np.unique(np.concatenate([examples.candidates.ravel(), sequence[sequence >= 0]]))
+
+    def explore_loss(
+        self,
+        rows: torch.Tensor,
+        dense: torch.Tensor,
+        examples: Explored,
+        index: NDArray[np.int64],
+    ) -> torch.Tensor:
+        """Cross entropy of the explore decoder against the targets, weighted and summed.
+
+        Args:
+            rows: Shape ``(n_rows, width)``, gathered for ``index`` = ``explore_rows(examples)``.
+            dense: Shape ``(n, n_dense)``.
+            examples: ``n`` of them.
+            index: Item row of each gathered row, ascending.
+        """
+        import torch
+
+        moments, candidates = examples.moments, examples.candidates
+        sequence = np.stack([m.sequence for m in moments])
+        held = sequence >= 0
+        features, closeness = explore_features(self.catalogue, moments, candidates)
+        at = torch.from_numpy(np.searchsorted(index, candidates))
+        past = torch.from_numpy(np.searchsorted(index, np.where(held, sequence, index[0])))
+        own = rows[at]
+        likeness = torch.einsum("nkd,nld->nkl", own[:, :, :-1], rows[past][:, :, :-1])
+        gaps = torch.from_numpy(np.stack([m.gaps for m in moments]))
+        scale, by_gap, by_distance = self.layout.tensor(dense, "attention").unbind(1)
+        attention = (
+            likeness
+            + by_gap[:, None, None] * gaps[:, None, :]
+            + by_distance[:, None, None] * torch.from_numpy(closeness)
+        ).masked_fill(torch.from_numpy(~held)[:, None, :], _NEVER)
+        matched = (attention.softmax(2) * likeness).sum(2)
+        column = torch.from_numpy(self._column[candidates])
+        hours = torch.tensor([m.hour_block for m in moments])
+        which = torch.arange(len(moments))
+        by_hour = self.layout.tensor(dense, "category_hour")[which, :, hours]
+        logits = (
+            (torch.from_numpy(features) * self.layout.tensor(dense, "explore")[:, None, :]).sum(2)
+            + own[:, :, -1]
+            + scale[:, None] * matched
+            + self.layout.tensor(dense, "category_bias").gather(1, column)
+            + by_hour.gather(1, column)
+        ).masked_fill(torch.from_numpy(~examples.allowed), _NEVER)
+        cross = -(torch.from_numpy(examples.target) * logits.log_softmax(1)).sum(1)
+        return (cross * torch.from_numpy(examples.weight)).sum()
+
+    # --- scoring -------------------------------------------------------------------------
+
+    def explore_logits(
+        self,
+        table: NDArray[np.float32],
+        dense: NDArray[np.float32],
+        moment: Moment,
+        closeness: NDArray[np.float32],
+        around: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """Explore logits of all items, shape ``(n_items,)``; the twin of ``explore_loss``.
+
+        Args:
+            table: Shape ``(n_items, width)``.
+            dense: Shape ``(n_dense,)``.
+            moment: The situation.
+            closeness: Shape ``(n_held, n_items)``, ``-log`` distance to each held place.
+            around: Shape ``(n_items,)``, the feature "near where you have been".
+        """
+        held = moment.sequence >= 0
+        scale, by_gap, by_distance = self.layout.view(dense, "attention")
+        likeness = table[moment.sequence[held], :-1] @ table[:, :-1].T
+        attention = likeness + by_gap * moment.gaps[held][:, None] + by_distance * closeness
+        attention -= attention.max(axis=0)
+        np.exp(attention, out=attention)
+        matched = (attention * likeness).sum(0) / attention.sum(0)
+        near = closeness[-1]
+        weights = self.layout.view(dense, "explore")
+        category = (
+            self.layout.view(dense, "category_bias")
+            + self.layout.view(dense, "category_hour")[:, moment.hour_block]
+            + weights[3] * moment.tastes[0]
+            + weights[4] * moment.tastes[1]
+        )
+        logits: NDArray[np.float32] = (
+            near * (weights[0] + weights[1] * moment.just_moved)
+            + weights[2] * around
+            + table[:, -1]
+            + scale * matched
+            + category[self._column]
+        )
+        return logits
+
+    def scores(
+        self,
+        table: NDArray[np.float32],
+        dense: NDArray[np.float32],
+        moment: Moment,
+        closeness: NDArray[np.float32],
+        around: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """Log-probabilities of all items under the mixture, shape ``(n_items,)``."""
+        logits = self.explore_logits(table, dense, moment, closeness, around)
+        logits[moment.own] = _NEVER
+        gate = float(moment.gate @ self.layout.view(dense, "gate"))
+        scores = _log_softmax(logits) - np.float32(np.logaddexp(0.0, -gate))
+        repeat = moment.returning @ self.layout.view(dense, "returning")
+        scores[moment.own] = _log_softmax(repeat) - np.float32(np.logaddexp(0.0, gate))
+        return scores
+
+
+def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    shifted = logits - logits.max()
+    result: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum())
+    return result

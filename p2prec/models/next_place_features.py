@@ -1,0 +1,270 @@
+"""What the next-place model reads off an owner's history and the public catalogue.
+
+Everything here is private to the device: features are computed where they are used and never
+leave. Hours are solar (UTC plus longitude / 15), so that no time zone has to be known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.data.catalogue import Catalogue
+from p2prec.data.interactions import History
+from p2prec.models.geo import distance_km
+
+SEQUENCE_LENGTH = 32  # recent interactions that attention looks at
+HOUR_BLOCKS = 8  # blocks of three hours, for habits of categories
+_DAY_S = 86_400.0
+_HOUR_WIDTH_H = 1.5  # two visits within this belong to the same habit of the day
+_NEAR_KM = 0.1  # below this, positions of check-ins are noise
+_LONGEST_GAP_H = 24.0 * 60
+
+RETURN_FEATURES = (
+    "visits",
+    "share of visits",
+    "visits in the last 3 days",
+    "visits in the last 30 days",
+    "went there from here",
+    "habit from here",
+    "went there at this hour",
+    "went there at this hour on such a day",
+    "are there now",
+    "near",
+    "time since the last visit",
+    "near and you just moved",
+    "went there after the last two",
+)
+EXPLORE_FEATURES = (
+    "near",
+    "near and you just moved",
+    "near where you have been",
+    "kind of place you go to",
+    "kind of place you try",
+)
+GATE_FEATURES = (
+    "always",
+    "places known",
+    "new places lately",
+    "just at a new place",
+    "time since the last visit",
+    "at a frequent place",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """An owner's situation just before one interaction.
+
+    Attributes:
+        own: Shape ``(n_own,)``, places the owner knows, ascending.
+        returning: Shape ``(n_own, len(RETURN_FEATURES))``.
+        gate: Shape ``(len(GATE_FEATURES),)``.
+        sequence: Shape ``(SEQUENCE_LENGTH,)``, newest last, -1 pads in front.
+        gaps: Shape ``(SEQUENCE_LENGTH,)``, log of hours since each of the sequence.
+        hour_block: 0 to 7.
+        just_moved: 1 right after the last interaction, falling to 0 within a day.
+        tastes: Shape ``(2, n_categories + 1)``, log shares of visits and of first visits by
+            category, the last column for unknown.
+    """
+
+    own: NDArray[np.int32]
+    returning: NDArray[np.float32]
+    gate: NDArray[np.float32]
+    sequence: NDArray[np.int32]
+    gaps: NDArray[np.float32]
+    hour_block: int
+    just_moved: float
+    tastes: NDArray[np.float32]
+
+
+class Timeline:
+    """An owner's history, prepared so that any moment in it is cheap to look at."""
+
+    def __init__(self, catalogue: Catalogue, history: History) -> None:
+        self.catalogue = catalogue
+        self.item = history.item
+        self.time_s = history.timestamp_s.astype(np.float64)
+        self.own, self._slot = np.unique(self.item, return_inverse=True)
+        self._category = np.where(
+            catalogue.category < 0, len(catalogue.categories), catalogue.category
+        )
+        shift_h = np.nan_to_num(catalogue.longitude_deg[self.item] / 15.0)
+        self._local_h = self.time_s / 3_600.0 + shift_h
+        self._own_lat = catalogue.latitude_deg[self.own]
+        self._own_lon = catalogue.longitude_deg[self.own]
+        first = np.zeros(len(self.item), bool)
+        first[np.unique(self._slot, return_index=True)[1]] = True
+        self.is_new = first
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    def moment(self, n: int, now_s: float) -> Moment:
+        """The situation at ``now_s`` after the first ``n`` interactions (``n`` at least 1)."""
+        slot, n_slots = self._slot[:n], len(self.own)
+        counts = np.bincount(slot, minlength=n_slots)
+        known = np.flatnonzero(counts)
+        last = int(self.item[n - 1])
+        now_h = now_s / 3_600.0 + float(np.nan_to_num(self.catalogue.longitude_deg[last] / 15.0))
+        gap_h = min(max((now_s - self.time_s[n - 1]) / 3_600.0, 0.0), _LONGEST_GAP_H)
+        just_moved = float(np.exp(-gap_h / 6.0))
+        returning = self._returning(n, now_s, now_h, counts, just_moved)[known]
+        recent_new = self.is_new[max(0, n - 20) : n].mean()
+        gate = np.array(
+            [
+                1.0,
+                np.log(len(known)) / 3.0,
+                recent_new,
+                float(self.is_new[n - 1]),
+                np.log1p(gap_h) / 3.0,
+                counts[slot[-1]] / n,
+            ],
+            np.float32,
+        )
+        sequence = np.full(SEQUENCE_LENGTH, -1, np.int32)
+        gaps = np.zeros(SEQUENCE_LENGTH, np.float32)
+        tail = min(n, SEQUENCE_LENGTH)
+        sequence[-tail:] = self.item[n - tail : n]
+        gaps[-tail:] = np.log1p(np.maximum(now_s - self.time_s[n - tail : n], 0.0) / 3_600.0)
+        return Moment(
+            own=self.own[known],
+            returning=returning,
+            gate=gate,
+            sequence=sequence,
+            gaps=gaps,
+            hour_block=int(now_h % 24 // 3),
+            just_moved=just_moved,
+            tastes=self._tastes(n),
+        )
+
+    def _returning(
+        self, n: int, now_s: float, now_h: float, counts: NDArray[np.int64], just_moved: float
+    ) -> NDArray[np.float32]:
+        slot, time_s, n_slots = self._slot[:n], self.time_s[:n], len(self.own)
+
+        def count(
+            weights: NDArray[np.float64], where: NDArray[np.intp] = slot
+        ) -> NDArray[np.float64]:
+            return np.bincount(where, weights=weights, minlength=n_slots)
+
+        age_d = np.maximum(now_s - time_s, 0.0) / _DAY_S
+        local_h = self._local_h[:n]
+        turn = np.abs((local_h - now_h + 12.0) % 24.0 - 12.0)
+        same_hour = np.exp(-0.5 * (turn / _HOUR_WIDTH_H) ** 2)
+        # Epoch day 0 was a Thursday: (day + 3) % 7 counts from Monday.
+        weekend = (np.floor(local_h / 24.0) + 3) % 7 >= 5
+        same_kind = same_hour * (weekend == ((now_h // 24 + 3) % 7 >= 5))
+        from_here = slot[:-1] == slot[-1]
+        onward = np.bincount(slot[1:][from_here], minlength=n_slots).astype(float)
+        last_two = np.zeros(n_slots)
+        if n > 2:
+            both = from_here[1:] & (slot[:-2] == slot[-2])
+            last_two = np.bincount(slot[2:][both], minlength=n_slots).astype(float)
+        last_visit_s = np.full(n_slots, -np.inf)
+        np.maximum.at(last_visit_s, slot, time_s)
+        since_h = np.minimum((now_s - last_visit_s) / 3_600.0, _LONGEST_GAP_H)
+        here = self.item[n - 1]
+        near = -np.log(
+            _NEAR_KM
+            + distance_km(
+                self._own_lat,
+                self._own_lon,
+                self.catalogue.latitude_deg[here],
+                self.catalogue.longitude_deg[here],
+            )
+        )
+        columns = (
+            np.log1p(counts),
+            np.log((counts + 0.1) / n),
+            np.log1p(count(np.exp(-age_d / 3.0))),
+            np.log1p(count(np.exp(-age_d / 30.0))),
+            np.log1p(onward),
+            np.log((onward + 0.2) / (onward.sum() + 1.0)),
+            np.log(count(same_hour) + 0.1),
+            np.log(count(same_kind) + 0.1),
+            (np.arange(n_slots) == slot[-1]).astype(float),
+            near,
+            np.log1p(np.maximum(since_h, 0.0)),
+            near * just_moved,
+            np.log1p(last_two),
+        )
+        return np.stack(columns, axis=1).astype(np.float32)
+
+    def _tastes(self, n: int) -> NDArray[np.float32]:
+        n_columns = len(self.catalogue.categories) + 1
+        category = self._category[self.item[:n]]
+        visits = np.bincount(category, minlength=n_columns)
+        tried = np.bincount(category[self.is_new[:n]], minlength=n_columns)
+        prior = 1.0 / n_columns
+        return np.log(
+            np.stack([(visits + prior) / (n + 1.0), (tried + prior) / (tried.sum() + 1.0)])
+        ).astype(np.float32)
+
+
+def explore_features(
+    catalogue: Catalogue, moments: list[Moment], candidates: NDArray[np.int32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Features of places that the owner may not know.
+
+    Args:
+        catalogue: The realm's items.
+        moments: ``n`` situations.
+        candidates: Shape ``(n, k)``, item rows.
+
+    Returns:
+        Features of shape ``(n, k, len(EXPLORE_FEATURES))``, and ``-log`` of the distance between
+        each candidate and each place of the sequence, shape ``(n, k, SEQUENCE_LENGTH)``.
+    """
+    sequence = np.stack([m.sequence for m in moments])
+    held = sequence >= 0
+    lat, lon = catalogue.latitude_deg, catalogue.longitude_deg
+    km = distance_km(
+        lat[candidates][:, :, None],
+        lon[candidates][:, :, None],
+        lat[sequence][:, None, :],
+        lon[sequence][:, None, :],
+    )
+    closeness = -np.log(_NEAR_KM + km)
+    just_moved = np.array([m.just_moved for m in moments], np.float32)[:, None]
+    around = ((0.5 + km) ** -1.5 * held[:, None, :]).sum(2) / held.sum(1)[:, None]
+    column = np.where(catalogue.category < 0, len(catalogue.categories), catalogue.category)
+    tastes = np.stack([m.tastes for m in moments])
+    which = np.arange(len(moments))[:, None]
+    features = np.stack(
+        [
+            closeness[:, :, -1],
+            closeness[:, :, -1] * just_moved,
+            np.log(around + 1e-4),
+            tastes[which, 0, column[candidates]],
+            tastes[which, 1, column[candidates]],
+        ],
+        axis=2,
+    )
+    return features.astype(np.float32), closeness
+
+
+class Surroundings:
+    """Closeness of every item to the places that an owner goes to, kept for a few of them."""
+
+    def __init__(self, catalogue: Catalogue, *, capacity: int = 64) -> None:
+        self._catalogue = catalogue
+        self._capacity = capacity
+        self._columns: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+
+    def of(self, sequence: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """``(closeness, around)`` of a held sequence, as ``NextPlace.scores`` wants them."""
+        columns = [self._column(int(place)) for place in sequence]
+        around = np.mean([inverse for _, inverse in columns], axis=0)
+        return np.stack([close for close, _ in columns]), np.log(around + 1e-4)
+
+    def _column(self, place: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if place not in self._columns:
+            if len(self._columns) >= self._capacity:
+                del self._columns[next(iter(self._columns))]
+            lat, lon = self._catalogue.latitude_deg, self._catalogue.longitude_deg
+            km = distance_km(lat, lon, lat[place], lon[place])
+            self._columns[place] = (-np.log(_NEAR_KM + km), (0.5 + km) ** -1.5)
+        return self._columns[place]

@@ -1,0 +1,97 @@
+"""The model that learns (torch) and the model that recommends (NumPy) are one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from p2prec.data.catalogue import Catalogue
+from p2prec.data.interactions import History
+from p2prec.models.next_place import Explored, NextPlace
+from p2prec.models.next_place_features import Surroundings, Timeline
+from p2prec.models.table import RowTable, initial_table
+
+
+@pytest.fixture
+def world() -> tuple[Catalogue, History]:
+    rng = np.random.default_rng(3)
+    n = 60
+    catalogue = Catalogue.build(
+        item_ids=[str(i) for i in range(n)],
+        latitude_deg=rng.normal(40.7, 0.05, n),
+        longitude_deg=rng.normal(-74.0, 0.05, n),
+        category_names=[["Bar", "Office", "Park", ""][i % 4] for i in range(n)],
+    )
+    times = np.sort(rng.integers(1_600_000_000, 1_606_000_000, 50))
+    history = History(
+        item=rng.integers(0, 12, 50).astype(np.int32),
+        timestamp_s=times.astype(np.int64),
+        rating=np.ones(50, np.float32),
+    )
+    return catalogue, history
+
+
+def test_scores_equal_the_training_formula(world: tuple[Catalogue, History]) -> None:
+    catalogue, history = world
+    model = NextPlace(catalogue, 8)
+    rng = np.random.default_rng(0)
+    table = rng.normal(0, 0.5, (len(catalogue), model.width)).astype(np.float32)
+    dense = rng.normal(0, 0.5, model.n_dense).astype(np.float32)
+    now = int(history.timestamp_s[-1]) + 7_200
+    moment = Timeline(catalogue, history).moment(len(history), now)
+    close, around = Surroundings(catalogue).of(moment.sequence[moment.sequence >= 0])
+    scores = model.scores(table, dense, moment, close, around)
+    assert np.exp(scores).sum() == pytest.approx(1.0, abs=1e-4)
+
+    stranger = next(i for i in range(len(catalogue)) if i not in moment.own)
+    everything = np.arange(len(catalogue), dtype=np.int32)[None]
+    allowed = ~np.isin(everything, moment.own)
+    target = (everything == stranger).astype(np.float32)
+    example = Explored(
+        moments=[moment],
+        candidates=everything,
+        target=target,
+        allowed=allowed,
+        weight=np.ones(1, np.float32),
+    )
+    index = model.explore_rows(example)
+    d = torch.from_numpy(dense)[None]
+    explore = model.explore_loss(torch.from_numpy(table[index]), d, example, index)
+    gate_new = model.return_loss(d, [moment], np.array([stranger], np.int32))
+    assert float(scores[stranger]) == pytest.approx(-float(explore + gate_new), abs=1e-4)
+    known = int(moment.own[0])
+    assert float(scores[known]) == pytest.approx(
+        -float(model.return_loss(d, [moment], np.array([known], np.int32))), abs=1e-4
+    )
+
+
+def test_initial_rows_are_a_pure_function_of_the_realm() -> None:
+    small = initial_table(b"x" * 32, "items", 10, 9)
+    large = initial_table(b"x" * 32, "items", 3_000, 9)
+    assert (large[:10] == small).all()
+    assert (initial_table(b"y" * 32, "items", 10, 9) != small)[:, :-1].all()
+    assert (small[:, -1] == 0).all()
+
+
+def test_a_row_table_holds_only_what_was_touched() -> None:
+    table = RowTable(initial_table(b"x" * 32, "items", 50, 5), accumulator=0.1)
+    slots = table.touch(np.array([7, 3]))
+    table.values[slots] += 1.0
+    assert len(table.rows) == 2
+    assert np.allclose(table.gather(np.array([3, 4, 7])), table.dense()[[3, 4, 7]])
+    assert np.allclose(table.gather(np.array([4])), table.initial[4])
+    other = RowTable(table.initial, accumulator=0.1)
+    other.restore(**table.state())  # type: ignore[arg-type]
+    assert (other.dense() == table.dense()).all()
+
+
+def test_a_moment_never_sees_the_future(world: tuple[Catalogue, History]) -> None:
+    catalogue, history = world
+    now = float(history.timestamp_s[20])
+    late = Timeline(catalogue, history).moment(20, now)
+    early = Timeline(catalogue, history.head(20)).moment(20, now)
+    assert (late.own == early.own).all()
+    assert np.allclose(late.returning, early.returning)
+    assert np.allclose(late.gate, early.gate)
+    assert np.allclose(late.tastes, early.tastes)
