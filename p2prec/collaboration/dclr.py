@@ -1,0 +1,136 @@
+"""DCLR: attentive aggregation of neighbours' updates, and mutual-information maximisation.
+
+In the manner of Long et al., *Decentralized Collaborative Learning Framework for Next POI
+Recommendation*, TOIS 2023 (arXiv 2204.06516). The paper's equations and code are not public; the
+formulas used here are ours:
+
+    a_ij = softmax_j((max(geo_ij, sem_ij) + cos(h_i, h_j)) / tau),   with the own model among the j
+           at logit (1 + 1) / tau + self_bias
+    theta_i <- a_ii theta_i + sum_j a_ij theta_j
+    L_MI = -mean_x log softmax_y(<e_i(x), m_i(y)> / tau_mi)[x]
+
+``h`` is the change of the rows that both peers know, flattened; ``geo`` and ``sem`` are the
+similarities by which neighbours were chosen; ``m_i`` is the attention-weighted mean of the
+neighbours' rows. ``L_MI`` (InfoNCE) keeps the own view of a place recognisable to its
+neighbours; one gradient step of it is taken at every merge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.collaboration.method import Options, read_options
+from p2prec.collaboration.payload import ModelUpdate, Payload
+from p2prec.collaboration.updates import average_into, make_update, newest_updates
+from p2prec.models.next_place import Explored
+from p2prec.training.knowledge import Knowledge
+from p2prec.training.learner import MergeReport, Received
+
+_DEFAULTS = {
+    "max_rows": 512.0,
+    "dilution": 0.5,
+    "temperature": 1.0,
+    "self_bias": 0.0,
+    "mutual_information": 0.02,
+    "mi_temperature": 0.5,
+    "uniform": 0.0,  # 1 switches attention off: the ablation
+}
+_MI_ROWS = 256  # places compared in one step; 256 x 256 similarities
+
+
+class DCLR:
+    """Attentive aggregation with mutual-information maximisation."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = read_options(options, _DEFAULTS)
+
+    def publish(
+        self, knowledge: Knowledge, *, round_: int, degree: int, rng: np.random.Generator
+    ) -> Sequence[Payload]:
+        """Known rows and dense parameters."""
+        max_rows = int(self._options["max_rows"])
+        return (make_update(knowledge, round_=round_, degree=degree, max_rows=max_rows, rng=rng),)
+
+    def merge(
+        self, knowledge: Knowledge, *, round_: int, received: Sequence[Received]
+    ) -> MergeReport:
+        """Aggregate by attention, then one step of mutual-information maximisation."""
+        del round_
+        updates, rejected = newest_updates(knowledge, received)
+        if not updates:
+            return MergeReport(weights={}, rejected=rejected)
+        weights, own = self._attention(knowledge, updates, received)
+        views = _mean_view(knowledge, updates, weights)
+        average_into(
+            knowledge, updates, weights, own_weight=own, dilution=self._options["dilution"]
+        )
+        if self._options["mutual_information"] > 0 and len(views[0]) > 1:
+            self._maximise_information(knowledge, *views)
+        return MergeReport(weights=weights, rejected=rejected)
+
+    def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
+        """None."""
+        del knowledge, rng
+        return ()
+
+    def _attention(
+        self,
+        knowledge: Knowledge,
+        updates: Mapping[str, ModelUpdate],
+        received: Sequence[Received],
+    ) -> tuple[dict[str, float], float]:
+        if self._options["uniform"] > 0:
+            share = 1.0 / (len(updates) + 1)
+            return dict.fromkeys(updates, share), share
+        near = {r.sender: max(r.geographic, r.semantic) for r in received}
+        logits = [near[s] + _agreement(knowledge, u) for s, u in updates.items()]
+        everything = np.array([2.0, *logits]) / self._options["temperature"]
+        everything[0] += self._options["self_bias"]
+        shares = np.exp(everything - everything.max())
+        shares /= shares.sum()
+        return dict(zip(updates, map(float, shares[1:]), strict=True)), float(shares[0])
+
+    def _maximise_information(
+        self, knowledge: Knowledge, rows: NDArray[np.int64], views: NDArray[np.float32]
+    ) -> None:
+        """One gradient step of L_MI on the own rows; gradient written by hand."""
+        slots = knowledge.table.touch(rows)
+        own = knowledge.table.values[slots, :-1]
+        logits = own @ views.T / self._options["mi_temperature"]
+        logits -= logits.max(1, keepdims=True)
+        share = np.exp(logits)
+        share /= share.sum(1, keepdims=True)
+        share[np.arange(len(rows)), np.arange(len(rows))] -= 1.0
+        gradient = share @ views / self._options["mi_temperature"]
+        knowledge.table.values[slots, :-1] -= self._options["mutual_information"] * gradient
+
+
+def _agreement(knowledge: Knowledge, update: ModelUpdate) -> float:
+    """Cosine of the changes of the rows that both know, 0 where there is none."""
+    common = knowledge.table.evidence_of(update.rows) > 0
+    if not common.any():
+        return 0.0
+    initial = knowledge.table.initial[update.rows[common]]
+    mine = (knowledge.table.gather(update.rows[common]) - initial).ravel()
+    theirs = (update.values[common] - initial).ravel()
+    length = float(np.linalg.norm(mine) * np.linalg.norm(theirs))
+    return float(mine @ theirs) / length if length > 0 else 0.0
+
+
+def _mean_view(
+    knowledge: Knowledge, updates: Mapping[str, ModelUpdate], weights: Mapping[str, float]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Rows known here and to neighbours, and the neighbours' weighted mean of each."""
+    rows = np.unique(np.concatenate([u.rows for u in updates.values()])).astype(np.int64)
+    total = np.zeros((len(rows), knowledge.table.initial.shape[1] - 1), np.float32)
+    mass = np.zeros(len(rows), np.float32)
+    for sender, update in updates.items():
+        at = np.searchsorted(rows, update.rows)
+        total[at] += weights[sender] * update.values[:, :-1]
+        mass[at] += weights[sender]
+    own = knowledge.table.evidence_of(rows)
+    best = np.argsort(-own, kind="stable")[: min(_MI_ROWS, int((own > 0).sum()))]
+    return rows[best], total[best] / np.maximum(mass[best], 1e-9)[:, None]

@@ -1,0 +1,56 @@
+"""What every collaboration method is asked: what to send, how to merge, what else to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from p2prec.collaboration.payload import Payload
+from p2prec.errors import ConfigError
+from p2prec.models.next_place import Explored
+from p2prec.training.knowledge import Knowledge
+from p2prec.training.learner import MergeReport, Received
+
+Options = Mapping[str, float | int | str | bool]
+Value = TypeVar("Value", float, int, str, bool)
+
+
+class Collaboration(Protocol):
+    """One method; built by ``METHODS[name](options)``, one object a peer."""
+
+    def publish(
+        self, knowledge: Knowledge, *, round_: int, degree: int, rng: np.random.Generator
+    ) -> Sequence[Payload]:
+        """What every neighbour gets after this round; may be empty."""
+        ...
+
+    def merge(
+        self, knowledge: Knowledge, *, round_: int, received: Sequence[Received]
+    ) -> MergeReport:
+        """Take in what came; must do nothing for an empty inbox."""
+        ...
+
+    def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
+        """Further examples for the next local training; may be empty."""
+        ...
+
+
+def read_options(options: Options, defaults: Mapping[str, Value]) -> dict[str, Value]:
+    """The defaults, overridden by ``options``.
+
+    Raises:
+        ConfigError: An option is unknown or of another type than its default.
+    """
+    result = dict(defaults)
+    for name, value in options.items():
+        if name not in defaults:
+            raise ConfigError(f"unknown option {name!r}; there are: {', '.join(sorted(defaults))}")
+        wanted = type(defaults[name])
+        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) is not wanted:
+            raise ConfigError(f"option {name!r} must be of type {wanted.__name__}")
+        result[name] = value  # type: ignore[assignment]
+    return result
