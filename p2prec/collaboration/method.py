@@ -52,5 +52,5 @@ def read_options(options: Options, defaults: Mapping[str, Value]) -> dict[str, V
             value = float(value)
         if type(value) is not wanted:
             raise ConfigError(f"option {name!r} must be of type {wanted.__name__}")
-        result[name] = value  # type: ignore[assignment]
+        result[name] = value
     return result

@@ -6,6 +6,7 @@ leave. Hours are solar (UTC plus longitude / 15), so that no time zone has to be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,7 +149,7 @@ class Timeline:
         def count(
             weights: NDArray[np.float64], where: NDArray[np.intp] = slot
         ) -> NDArray[np.float64]:
-            return np.bincount(where, weights=weights, minlength=n_slots)
+            return np.bincount(where, weights=weights, minlength=n_slots).astype(np.float64)
 
         age_d = np.maximum(now_s - time_s, 0.0) / _DAY_S
         local_h = self._local_h[:n]
@@ -205,7 +206,7 @@ class Timeline:
 
 
 def explore_features(
-    catalogue: Catalogue, moments: list[Moment], candidates: NDArray[np.int32]
+    catalogue: Catalogue, moments: Sequence[Moment], candidates: NDArray[np.int32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Features of places that the owner may not know.
 
@@ -243,7 +244,7 @@ def explore_features(
         ],
         axis=2,
     )
-    return features.astype(np.float32), closeness
+    return features.astype(np.float32), closeness.astype(np.float32)
 
 
 class Surroundings:

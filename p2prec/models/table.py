@@ -58,12 +58,13 @@ class RowTable:
             more = np.full(len(fresh), self._start, np.float32)
             self.accumulator = np.concatenate([self.accumulator, more])
             self.evidence = np.concatenate([self.evidence, np.zeros(len(fresh), np.float32)])
-        return self._slot[rows]
+        slots: NDArray[np.int32] = self._slot[rows]
+        return slots
 
     def gather(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         """Values of any rows, a copy of shape ``(len(rows), width)``."""
         slot = self._slot[rows]
-        values = self.initial[rows]
+        values: NDArray[np.float32] = self.initial[rows]
         held = slot >= 0
         values[held] = self.values[slot[held]]
         return values

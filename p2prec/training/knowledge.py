@@ -119,7 +119,7 @@ class Knowledge:
             leaves.append((index, rows))
         loss.backward()  # type: ignore[no-untyped-call]
         if dense.grad is not None:
-            self._update_dense(dense.grad.numpy() / n)
+            self._update_dense(dense.grad.numpy() / np.float32(n))
         for (index, rows), explored in zip(
             leaves, [p for p in parts if p is not None], strict=True
         ):

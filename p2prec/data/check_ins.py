@@ -1,0 +1,197 @@
+"""Reading check-ins: ``user,poi,category,lat,lon,timestamp``, one a line."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from p2prec.data.catalogue import Catalogue
+from p2prec.data.dataset import Dataset
+from p2prec.data.interactions import Interactions
+from p2prec.errors import DataError
+from p2prec.limits import MAX_CSV_FIELD_CHARS
+
+COLUMNS = ("user", "poi", "category", "lat", "lon", "timestamp")
+_MAX_TIMESTAMP_S = 1 << 40  # far beyond any check-in; milliseconds since the epoch are caught
+_MAX_REJECTED_SHOWN = 1_000  # lines that are named; beyond that a file is no CSV of check-ins
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckIn:
+    """One good line."""
+
+    line: int
+    user: str
+    poi: str
+    category: str
+    latitude_deg: float
+    longitude_deg: float
+    timestamp_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckIns:
+    """What a file of check-ins holds.
+
+    Attributes:
+        dataset: Users and places of the good lines.
+        rejected: One sentence for each line that was left out.
+    """
+
+    dataset: Dataset
+    rejected: tuple[str, ...]
+
+
+def parse_lines(
+    lines: Iterable[str], *, source: str, keep_good_lines: bool = False
+) -> tuple[list[CheckIn], list[str]]:
+    """Good check-ins in the order of the file, and a sentence for each bad line.
+
+    Raises:
+        DataError: The header is wrong, or a line is bad and ``keep_good_lines`` is false; names
+            the file, the line and the reason.
+    """
+    good: list[CheckIn] = []
+    rejected: list[str] = []
+    places: dict[str, tuple[float, float, str]] = {}
+    for number, fields in _rows(lines, source):
+        try:
+            check_in = _parse(number, fields)
+            place = (check_in.latitude_deg, check_in.longitude_deg, check_in.category)
+            if places.setdefault(check_in.poi, place) != place:
+                raise ValueError(f"place {check_in.poi!r} has another position or category above")
+        except ValueError as error:
+            sentence = f"{source}, line {number}: {error}"
+            if not keep_good_lines:
+                raise DataError(f"{sentence}. Mend it, or keep the good lines only.") from None
+            if len(rejected) >= _MAX_REJECTED_SHOWN:
+                raise DataError(f"{source}: more than {len(rejected)} bad lines") from None
+            rejected.append(sentence)
+        else:
+            good.append(check_in)
+    return good, rejected
+
+
+def read_check_ins(
+    lines: Iterable[str],
+    *,
+    source: str,
+    keep_good_lines: bool = False,
+    catalogue: Catalogue | None = None,
+) -> CheckIns:
+    """Read check-ins; places come from the file, or from ``catalogue`` where one is given.
+
+    Args:
+        lines: Text lines, header first.
+        source: Name of the file, for errors.
+        keep_good_lines: Leave bad lines out instead of refusing the file.
+        catalogue: Realm that all places must belong to.
+
+    Raises:
+        DataError: See ``parse_lines``; also for a file without a single good check-in.
+    """
+    good, rejected = parse_lines(lines, source=source, keep_good_lines=keep_good_lines)
+    if catalogue is not None:
+        known = [c for c in good if c.poi in catalogue.index]
+        strangers = [
+            f"{source}, line {c.line}: place {c.poi!r} is not in the catalogue"
+            for c in good
+            if c.poi not in catalogue.index
+        ]
+        if strangers and not keep_good_lines:
+            raise DataError(strangers[0])
+        good, rejected = known, rejected + strangers
+    if not good:
+        raise DataError(f"{source} holds no check-in")
+    if catalogue is None:
+        places = {c.poi: c for c in good}
+        catalogue = Catalogue.build(
+            item_ids=list(places),
+            latitude_deg=[c.latitude_deg for c in places.values()],
+            longitude_deg=[c.longitude_deg for c in places.values()],
+            category_names=[c.category for c in places.values()],
+        )
+    return CheckIns(dataset=_dataset(catalogue, good), rejected=tuple(rejected))
+
+
+def _rows(lines: Iterable[str], source: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(lines, strict=True)
+    header_seen = False
+    while True:
+        try:
+            fields = next(reader)
+        except StopIteration:
+            break
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(f"{source}, line {reader.line_num + 1}: {error}") from None
+        if not header_seen:
+            if tuple(f.strip().lower() for f in fields) != COLUMNS:
+                raise DataError(
+                    f"{source}, line 1: the header must be {','.join(COLUMNS)}, "
+                    f"not {','.join(fields)[:80]!r}"
+                )
+            header_seen = True
+        elif fields:
+            yield reader.line_num, fields
+    if not header_seen:
+        raise DataError(f"{source} is empty")
+
+
+def _parse(line: int, fields: list[str]) -> CheckIn:
+    if len(fields) != len(COLUMNS):
+        raise ValueError(f"{len(fields)} fields instead of {len(COLUMNS)}")
+    if any(len(f) > MAX_CSV_FIELD_CHARS for f in fields):
+        raise ValueError(f"a field is longer than {MAX_CSV_FIELD_CHARS} characters")
+    user, poi, category, lat, lon, time = (f.strip() for f in fields)
+    if not user or not poi:
+        raise ValueError("user or poi is empty")
+    latitude, longitude = _number(lat, "lat", 90.0), _number(lon, "lon", 180.0)
+    try:
+        timestamp = int(time)
+    except ValueError:
+        raise ValueError(f"timestamp {time[:40]!r} is no whole number of seconds") from None
+    if not 0 <= timestamp < _MAX_TIMESTAMP_S:
+        raise ValueError(f"timestamp {timestamp} is out of range")
+    return CheckIn(
+        line=line,
+        user=user,
+        poi=poi,
+        category=category,
+        latitude_deg=latitude,
+        longitude_deg=longitude,
+        timestamp_s=timestamp,
+    )
+
+
+def _number(text: str, name: str, bound: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{name} {text[:40]!r} is no number") from None
+    if not math.isfinite(value) or abs(value) > bound:
+        raise ValueError(f"{name} {text[:40]} is not within -{bound:g} and {bound:g}")
+    return value
+
+
+def _dataset(catalogue: Catalogue, good: list[CheckIn]) -> Dataset:
+    names = sorted({c.user for c in good}, key=lambda name: (len(name), name))
+    index = {name: row for row, name in enumerate(names)}
+    user = np.array([index[c.user] for c in good], np.int32)
+    item = np.array([catalogue.index[c.poi] for c in good], np.int32)
+    time = np.array([c.timestamp_s for c in good], np.int64)
+    order = np.lexsort((item, time, user))
+    return Dataset(
+        catalogue=catalogue,
+        interactions=Interactions(
+            user_ids=tuple(names),
+            user=user[order],
+            item=item[order],
+            timestamp_s=time[order],
+            rating=np.ones(len(good), np.float32),
+            friends=np.empty((0, 2), np.int32),
+        ),
+    )
