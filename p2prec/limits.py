@@ -20,6 +20,7 @@ MAX_CHUNKS: Final = 64  # chunks of one message: 4 MiB, the largest body a peer 
 MAX_BODY_BYTES: Final = 4 << 20  # one message body; two per sender in flight
 MAX_ENVELOPE_BYTES: Final = MAX_CHUNK_BYTES + 4_096  # one sealed chunk with header and KEM part
 MAX_OPEN_REASSEMBLIES: Final = 2  # unfinished messages per sender; 8 MiB worst case a sender
+MAX_OPEN_REASSEMBLIES_TOTAL: Final = 32  # of all senders; 128 MiB worst case
 REASSEMBLY_TIMEOUT_S: Final = 60.0  # an unfinished message is dropped after this
 MAX_MESSAGE_LIFETIME_S: Final = 7 * 86_400.0  # created..expires; store-and-forward by a broker
 MAX_CLOCK_SKEW_S: Final = 300.0  # how far in the future `created` may lie

@@ -6,6 +6,7 @@ every shape, id and number against the realm before a method sees it.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,14 @@ class ReferenceSequence:
 
     items: NDArray[np.uint32]
     timestamp_s: NDArray[np.int64]
+
+
+def reference_hash(sequence: ReferenceSequence) -> bytes:
+    """Content hash of a reference sequence, 8 bytes."""
+    sha = hashlib.sha256(b"p2prec/reference/1")
+    sha.update(sequence.items.astype("<u4").tobytes())
+    sha.update(sequence.timestamp_s.astype("<i8").tobytes())
+    return sha.digest()[:8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,163 @@
+"""The typed records that travel: MessagePack arrays with bounds on every field."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from p2prec import limits
+from peers.messages import Advert, Endpoints
+
+Key = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
+Text64 = Annotated[str, msgspec.Meta(max_length=64)]
+U32 = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
+Round = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
+Port = Annotated[int, msgspec.Meta(ge=1, lt=1 << 16)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, lt=1e12)]
+
+
+class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Base of all records: no keys on the wire, no unknown fields."""
+
+
+class Address(_Wire, frozen=True):
+    """A TCP address."""
+
+    host: Annotated[str, msgspec.Meta(min_length=2, max_length=45)]
+    port: Port
+
+
+class AdvertWire(_Wire, frozen=True):
+    """``peers.messages.Advert``."""
+
+    realm: Key
+    pseudonym_key: Key
+    prekey_id: Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
+    prekey: Annotated[bytes, msgspec.Meta(min_length=1216, max_length=1216)]
+    cell_label: Annotated[str, msgspec.Meta(max_length=32, pattern="^[a-z2-7]*$")]
+    tcp: Annotated[tuple[Address, ...], msgspec.Meta(max_length=4)]
+    mqtt_inbox: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{32})?$")]
+    not_before_s: Seconds
+    expires_s: Seconds
+    signature: Signature
+
+    def to_advert(self) -> Advert:
+        """The decoded form."""
+        return Advert(
+            realm=self.realm,
+            pseudonym_key=self.pseudonym_key,
+            prekey_id=self.prekey_id,
+            prekey=self.prekey,
+            cell_label=self.cell_label,
+            endpoints=Endpoints(
+                tcp=tuple((a.host, a.port) for a in self.tcp), mqtt_inbox=self.mqtt_inbox
+            ),
+            not_before_s=self.not_before_s,
+            expires_s=self.expires_s,
+            signature=self.signature,
+        )
+
+
+def advert_fields(advert: Advert) -> AdvertWire:
+    """The encoded form."""
+    return AdvertWire(
+        advert.realm,
+        advert.pseudonym_key,
+        advert.prekey_id,
+        advert.prekey,
+        advert.cell_label,
+        tuple(Address(host, port) for host, port in advert.endpoints.tcp),
+        advert.endpoints.mqtt_inbox,
+        float(advert.not_before_s),
+        float(advert.expires_s),
+        advert.signature,
+    )
+
+
+class HelloWire(_Wire, frozen=True, tag=1):
+    """``peers.messages.Hello``."""
+
+    advert: AdvertWire
+    binding: Signature
+    wants_reply: bool
+    area: Annotated[str, msgspec.Meta(max_length=16, pattern="^[0-9a-f]*$")]
+    sketch: Annotated[bytes, msgspec.Meta(max_length=limits.MAX_PROFILE_BITS)]
+    method: Text64
+    model: Text64
+    accepts: bool
+
+
+class ShuffleWire(_Wire, frozen=True, tag=2):
+    """``peers.messages.Shuffle``."""
+
+    adverts: Annotated[
+        tuple[AdvertWire, ...], msgspec.Meta(max_length=limits.MAX_ADVERTS_PER_SHUFFLE)
+    ]
+    wants_reply: bool
+
+
+class UpdateWire(_Wire, frozen=True, tag=3):
+    """``p2prec.collaboration.payload.ModelUpdate``; arrays are raw little-endian bytes."""
+
+    round: Round
+    model: Text64
+    rows: Annotated[bytes, msgspec.Meta(max_length=4 * limits.MAX_UPDATE_ROWS)]  # u32
+    values: Annotated[bytes, msgspec.Meta(max_length=limits.MAX_BODY_BYTES)]  # float16
+    evidence: Annotated[bytes, msgspec.Meta(max_length=2 * limits.MAX_UPDATE_ROWS)]  # float16
+    dense: Annotated[bytes, msgspec.Meta(max_length=4 * limits.MAX_DENSE_VALUES)]  # float32
+    degree: Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+
+
+class SequenceWire(_Wire, frozen=True):
+    """One reference sequence."""
+
+    items: Annotated[bytes, msgspec.Meta(max_length=4 * limits.MAX_REFERENCE_LENGTH)]  # u32
+    times: Annotated[bytes, msgspec.Meta(max_length=8 * limits.MAX_REFERENCE_LENGTH)]  # i64
+
+
+class ReferencesWire(_Wire, frozen=True, tag=4):
+    """``p2prec.collaboration.payload.ReferenceSet``."""
+
+    round: Round
+    sequences: Annotated[tuple[SequenceWire, ...], msgspec.Meta(max_length=limits.MAX_REFERENCES)]
+
+
+class SoftWire(_Wire, frozen=True, tag=5):
+    """``p2prec.collaboration.payload.SoftPredictions``."""
+
+    round: Round
+    references: Annotated[bytes, msgspec.Meta(max_length=8 * limits.MAX_REFERENCES)]
+    width: Annotated[int, msgspec.Meta(ge=0, le=limits.MAX_SOFT_ITEMS)]
+    items: Annotated[
+        bytes, msgspec.Meta(max_length=4 * limits.MAX_REFERENCES * limits.MAX_SOFT_ITEMS)
+    ]  # u32
+    log_probabilities: Annotated[
+        bytes, msgspec.Meta(max_length=2 * limits.MAX_REFERENCES * limits.MAX_SOFT_ITEMS)
+    ]  # float16
+    quality: Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class GoodbyeWire(_Wire, frozen=True, tag=6):
+    """``peers.messages.Goodbye``."""
+
+
+MessageWire = HelloWire | ShuffleWire | UpdateWire | ReferencesWire | SoftWire | GoodbyeWire
+
+
+class SealedWire(_Wire, frozen=True):
+    """What an envelope holds once it is open; the signature covers all other fields."""
+
+    sender_key: Key
+    recipient: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]  # pseudonym
+    realm: Key
+    prekey_id: Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
+    message_id: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+    created_s: Seconds
+    expires_s: Seconds
+    chunk: Annotated[int, msgspec.Meta(ge=0, lt=limits.MAX_CHUNKS)]
+    chunks: Annotated[int, msgspec.Meta(ge=1, le=limits.MAX_CHUNKS)]
+    digest: Key
+    body: Annotated[bytes, msgspec.Meta(max_length=limits.MAX_CHUNK_BYTES)]
+    signature: Signature
