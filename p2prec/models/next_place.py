@@ -9,10 +9,11 @@ A mixture in the form of RepeatNet (Ren et al., AAAI 2019, section 3): a gate de
 The explore decoder attends over the recent sequence, one candidate at a time, with additive
 interval biases, as the attention matching layer of STAN (Luo, Liu, Liu, WWW 2021, section 4.4):
 
-    x_j = v . explore_j + b_j + c_j + t_{j,hour} + s sum_l a_jl <e_j, e_l>
+    x_j = v . explore_j + v_o log(1 + o_j / eps) + b_j + c_j + t_{j,hour} + s sum_l a_jl <e_j, e_l>
     a_jl = softmax_l(<e_j, e_l> + u_gap log(hours_l) - u_dist log(km_jl))
 
-with c and t over categories. What differs from the papers: one attention layer instead of STAN's
+with c and t over categories, and o the share of the neighbourhood that knows a place: a statistic
+that peers average by gossip and that is not trained. What differs from the papers: one attention layer instead of STAN's
 two (a device has a hundred check-ins, not a million), a linear repeat decoder over features of the
 owner's own history, and hand-set initial weights, equal in all peers. The loss is the negative
 log-likelihood of the mixture; the explore softmax is over the target and sampled places (with one
@@ -42,10 +43,12 @@ if TYPE_CHECKING:
     import torch
 
 _NEVER = -1e9  # logit of what is masked out
+OTHERS, BIAS = -2, -1  # columns of a row behind its embedding
+_RARE = 0.01  # a place that one of a hundred knows is not yet popular
 
 # Reasonable habits to start from, before the first example: order of the *_FEATURES names.
 _RETURNING = (0.2, 0.2, 0.2, 0.4, 0.2, 0.3, 0.4, 0.3, -0.5, 0.2, 0.1, 0.0, 0.2)
-_EXPLORE = (0.4, 0.3, 0.4, 0.1, 0.2)
+_EXPLORE = (0.4, 0.3, 0.4, 0.1, 0.2, 0.8)
 _GATE = (-1.0, -0.3, 1.5, 0.5, 0.0, -0.3)
 _ATTENTION = (2.0, -0.1, 0.1)
 
@@ -67,7 +70,7 @@ class DenseLayout:
         columns = n_categories + 1  # the last one stands for unknown
         shapes = {
             "returning": (len(RETURN_FEATURES),),
-            "explore": (len(EXPLORE_FEATURES),),
+            "explore": (len(EXPLORE_FEATURES) + 1,),  # and "others go there"
             "gate": (len(GATE_FEATURES),),
             "attention": (3,),
             "category_bias": (columns,),
@@ -129,7 +132,7 @@ class NextPlace:
 
     def __init__(self, catalogue: Catalogue, embedding_size: int) -> None:
         self.catalogue = catalogue
-        self.width = embedding_size + 1
+        self.width = embedding_size + 2
         self.name = f"next_place/{embedding_size}"
         self.layout = DenseLayout(len(catalogue.categories))
         self.n_dense = self.layout.size
@@ -211,7 +214,7 @@ class NextPlace:
         at = torch.from_numpy(np.searchsorted(index, candidates))
         past = torch.from_numpy(np.searchsorted(index, np.where(held, sequence, index[0])))
         own = rows[at]
-        likeness = torch.einsum("nkd,nld->nkl", own[:, :, :-1], rows[past][:, :, :-1])
+        likeness = torch.einsum("nkd,nld->nkl", own[:, :, :OTHERS], rows[past][:, :, :OTHERS])
         gaps = torch.from_numpy(np.stack([m.gaps for m in moments]))
         scale, by_gap, by_distance = self.layout.tensor(dense, "attention").unbind(1)
         attention = (
@@ -224,9 +227,11 @@ class NextPlace:
         hours = torch.tensor([m.hour_block for m in moments])
         which = torch.arange(len(moments))
         by_hour = self.layout.tensor(dense, "category_hour")[which, :, hours]
+        weights = self.layout.tensor(dense, "explore")
         logits = (
-            (torch.from_numpy(features) * self.layout.tensor(dense, "explore")[:, None, :]).sum(2)
-            + own[:, :, -1]
+            (torch.from_numpy(features) * weights[:, None, :-1]).sum(2)
+            + weights[:, -1:] * torch.log1p(own[:, :, OTHERS].detach() / _RARE)
+            + own[:, :, BIAS]
             + scale[:, None] * matched
             + self.layout.tensor(dense, "category_bias").gather(1, column)
             + by_hour.gather(1, column)
@@ -255,7 +260,7 @@ class NextPlace:
         """
         held = moment.sequence >= 0
         scale, by_gap, by_distance = self.layout.view(dense, "attention")
-        likeness = table[moment.sequence[held], :-1] @ table[:, :-1].T
+        likeness = table[moment.sequence[held], :OTHERS] @ table[:, :OTHERS].T
         attention = likeness + by_gap * moment.gaps[held][:, None] + by_distance * closeness
         attention -= attention.max(axis=0)
         np.exp(attention, out=attention)
@@ -271,7 +276,8 @@ class NextPlace:
         logits: NDArray[np.float32] = (
             near * (weights[0] + weights[1] * moment.just_moved)
             + weights[2] * around
-            + table[:, -1]
+            + weights[-1] * np.log1p(table[:, OTHERS] / _RARE)
+            + table[:, BIAS]
             + scale * matched
             + category[self._column]
         )

@@ -16,8 +16,9 @@ def initial_table(digest: bytes, name: str, n_rows: int, width: int) -> NDArray[
     """The realm's common starting point, shape ``(n_rows, width)``, read-only.
 
     Row *i* is a pure function of (digest, name, width, *i*), so that peers start from the same
-    point without a message. The last column is a bias and starts at zero; the others are normal
-    with a standard deviation of ``0.5 / sqrt(width - 1)``, so that rows have a length near 0.5.
+    point without a message. The last two columns, popularity among others and a bias, start at
+    zero; the rest is normal with a standard deviation of ``0.5 / sqrt(width - 2)``, so that
+    embeddings have a length near 0.5.
     """
     table = np.empty((n_rows, width), np.float32)
     for start in range(0, n_rows, _BLOCK_ROWS):
@@ -27,8 +28,8 @@ def initial_table(digest: bytes, name: str, n_rows: int, width: int) -> NDArray[
             (_BLOCK_ROWS, width)
         )
         table[start : start + _BLOCK_ROWS] = block[: n_rows - start]
-    table *= 0.5 / np.sqrt(max(width - 1, 1))
-    table[:, -1] = 0.0
+    table *= 0.5 / np.sqrt(max(width - 2, 1))
+    table[:, -2:] = 0.0
     table.setflags(write=False)
     return table
 

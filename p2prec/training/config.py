@@ -16,11 +16,13 @@ class ModelConfig:
         family: ``"next_place"`` or ``"mf"``.
         embedding_size: Columns of the item table.
         task: What the scores mean.
+        explore_slots: Of the ten best places, at least so many are new to the owner.
     """
 
     family: Literal["next_place", "mf"] = "next_place"
     embedding_size: int = 16
     task: Task = Task.RANKING
+    explore_slots: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

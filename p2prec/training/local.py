@@ -12,7 +12,7 @@ from p2prec.collaboration.payload import Payload
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.errors import ConfigError, StoreError
-from p2prec.models.next_place import NextPlace
+from p2prec.models.next_place import BIAS, OTHERS, NextPlace
 from p2prec.models.next_place_features import RETURN_FEATURES, Moment, Surroundings
 from p2prec.models.recommender import Context, Task
 from p2prec.training.config import LearnerConfig
@@ -146,15 +146,16 @@ class LocalLearner:
     def _scores(self, moment: Moment | None) -> NDArray[np.float32]:
         table, dense = self._snapshot
         if moment is None:  # a newcomer: what others go to
-            return table[:, -1].copy()
+            return table[:, OTHERS] + table[:, BIAS]
         held = moment.sequence[moment.sequence >= 0]
         closeness, around = self._surroundings.of(held)
-        return self.knowledge.model.scores(table, dense, moment, closeness, around)
+        scores = self.knowledge.model.scores(table, dense, moment, closeness, around)
+        return _with_discoveries(scores, moment, self._config.model.explore_slots)
 
     def _reasons(self, moment: Moment | None, item: int) -> tuple[tuple[str, float], ...]:
         table, dense = self._snapshot
         if moment is None:
-            return (("others go there", float(table[item, -1])),)
+            return (("others go there", float(table[item, OTHERS])),)
         layout = self.knowledge.model.layout
         at = int(np.searchsorted(moment.own, item))
         if at < len(moment.own) and moment.own[at] == item:
@@ -164,16 +165,46 @@ class LocalLearner:
             named = dict(zip(RETURN_FEATURES, map(float, effect), strict=True))
         else:
             held = moment.sequence[moment.sequence >= 0]
-            likeness = table[held, :-1] @ table[item, :-1]
+            likeness = table[held, :OTHERS] @ table[item, :OTHERS]
             closeness, _ = self._surroundings.of(held)
             weights = layout.view(dense, "explore")
             near = closeness[-1]
             named = {
                 "near": float(weights[0] * (near[item] - near.mean())),
-                "others go there": float(table[item, -1]),
+                "others go there": float(
+                    weights[-1] * np.log1p(100 * table[item, OTHERS]) + table[item, BIAS]
+                ),
                 "goes with places you know": float(
                     layout.view(dense, "attention")[0] * likeness.mean()
                 ),
             }
         strongest = sorted(named.items(), key=lambda pair: -pair[1])
         return tuple((name, value) for name, value in strongest[:3] if value > 0)
+
+
+_LIST_LENGTH = 10  # what an owner looks at
+
+
+def _with_discoveries(
+    scores: NDArray[np.float32], moment: Moment, slots: int
+) -> NDArray[np.float32]:
+    """Let at least ``slots`` of the ten best be places new to the owner, in place.
+
+    The best new places are lifted to the end of the list of ten; the order within the known and
+    within the new places stays as it was.
+    """
+    if len(scores) <= _LIST_LENGTH or slots == 0:
+        return scores
+    known = np.zeros(len(scores), bool)
+    known[moment.own] = True
+    top = np.argpartition(-scores, _LIST_LENGTH)[:_LIST_LENGTH]
+    missing = slots - int((~known[top]).sum())
+    if missing <= 0:
+        return scores
+    top = top[np.argsort(-scores[top], kind="stable")]
+    ranked = [int(i) for i in np.argsort(-scores, kind="stable")[: slots + len(moment.own)]]
+    lifted = [i for i in ranked if not known[i] and i not in top][:missing]
+    above, below = scores[top[_LIST_LENGTH - missing - 1]], scores[top[_LIST_LENGTH - missing]]
+    steps = np.linspace(above, below, len(lifted) + 2, dtype=np.float32)[1:-1]
+    scores[lifted] = steps
+    return scores
