@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from p2prec.collaboration.method import Options, read_options
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.updates import average_into, make_update, newest_updates
-from p2prec.models.next_place import Explored
+from p2prec.models.next_place import OTHERS, Explored
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received
 
@@ -98,14 +98,14 @@ class DCLR:
     ) -> None:
         """One gradient step of L_MI on the own rows; gradient written by hand."""
         slots = knowledge.table.touch(rows)
-        own = knowledge.table.values[slots, :-1]
+        own = knowledge.table.values[slots, :OTHERS]
         logits = own @ views.T / self._options["mi_temperature"]
         logits -= logits.max(1, keepdims=True)
         share = np.exp(logits)
         share /= share.sum(1, keepdims=True)
         share[np.arange(len(rows)), np.arange(len(rows))] -= 1.0
         gradient = share @ views / self._options["mi_temperature"]
-        knowledge.table.values[slots, :-1] -= self._options["mutual_information"] * gradient
+        knowledge.table.values[slots, :OTHERS] -= self._options["mutual_information"] * gradient
 
 
 def _agreement(knowledge: Knowledge, update: ModelUpdate) -> float:
@@ -125,11 +125,11 @@ def _mean_view(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Rows known here and to neighbours, and the neighbours' weighted mean of each."""
     rows = np.unique(np.concatenate([u.rows for u in updates.values()])).astype(np.int64)
-    total = np.zeros((len(rows), knowledge.table.initial.shape[1] - 1), np.float32)
+    total = np.zeros((len(rows), knowledge.table.initial.shape[1] + OTHERS), np.float32)
     mass = np.zeros(len(rows), np.float32)
     for sender, update in updates.items():
         at = np.searchsorted(rows, update.rows)
-        total[at] += weights[sender] * update.values[:, :-1]
+        total[at] += weights[sender] * update.values[:, :OTHERS]
         mass[at] += weights[sender]
     own = knowledge.table.evidence_of(rows)
     best = np.argsort(-own, kind="stable")[: min(_MI_ROWS, int((own > 0).sum()))]

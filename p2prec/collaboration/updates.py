@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.collaboration.payload import ModelUpdate
+from p2prec.models.next_place import OTHERS
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import Received
 
+OWN_SHARE = 0.3  # of the own visits in what is passed on about a place; the rest is hearsay
+FRESH = 0.5  # weight of the newest round in what others say; older rounds cover other rows
 MAX_EVIDENCE = 16.0  # beyond this a row is no better known; keeps old rows able to learn
 
 
@@ -30,11 +33,14 @@ def make_update(
         key = np.log(np.minimum(table.evidence[known], MAX_EVIDENCE)) + rng.gumbel(size=len(known))
         known = known[np.argpartition(-key, max_rows)[:max_rows]]
     known = known[np.argsort(table.rows[known])]
+    values = table.values[known].copy()
+    own = np.isin(table.rows[known], knowledge.timeline.own)
+    values[:, OTHERS] = OWN_SHARE * own + (1.0 - OWN_SHARE) * values[:, OTHERS]
     return ModelUpdate(
         round=round_,
         model=knowledge.model.name,
         rows=table.rows[known].astype(np.uint32),
-        values=table.values[known].copy(),
+        values=values,
         evidence=np.minimum(table.evidence[known], MAX_EVIDENCE),
         dense=knowledge.dense.copy(),
         degree=degree,
@@ -92,6 +98,8 @@ def average_into(
     absent = own_weight * (own == 0)
     most = own.copy()
     dense = own_weight * knowledge.dense.astype(np.float64)
+    # What others say of a place is a plain mean over all of them: silence counts as "no".
+    others, listened = np.zeros(len(rows)), 0.0
     for sender, update in updates.items():
         weight = weights[sender]
         at = np.searchsorted(rows, update.rows)
@@ -102,10 +110,16 @@ def average_into(
         absent += weight * missing
         most[at] = np.maximum(most[at], update.evidence)
         dense += weight * update.dense
+        others[at] += weight * update.values[:, OTHERS]
+        listened += weight
     present = 1.0 - absent
     mean: NDArray[np.float32] = change / np.maximum(mass, 1e-9)[:, None]
     share = present / np.maximum(present + dilution * absent, 1e-9)
     slots = table.touch(rows)
+    heard = table.values[slots, OTHERS].copy()
     table.values[slots] = initial + share[:, None] * mean.reshape(-1, width)
+    table.values[slots, OTHERS] = heard
+    table.values[:, OTHERS] *= 1.0 - FRESH
+    table.values[slots, OTHERS] += FRESH * others / max(listened, 1e-9)
     table.evidence[slots] = np.minimum(most, MAX_EVIDENCE)
     knowledge.dense = dense.astype(np.float32)

@@ -95,7 +95,8 @@ def generate_city(
     public = _public_places(rng, n_public, centres)
     home = _scatter(rng, n_users, centres, spread_km=3.0)
     names = [k[0] for k in _KINDS]
-    private_xy, private_kind = [], []
+    private_xy: list[NDArray[np.float64]] = []
+    private_kind: list[int] = []
     rows: list[tuple[int, int, int]] = []
     for user in range(n_users):
         own: list[int] = []

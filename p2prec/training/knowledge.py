@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
-from p2prec.models.next_place import Explored, NextPlace
+from p2prec.models.next_place import OTHERS, Explored, NextPlace
 from p2prec.models.next_place_features import Moment, Timeline
 from p2prec.models.table import RowTable, initial_table
 from p2prec.training.config import TrainingConfig
@@ -173,6 +173,7 @@ class Knowledge:
         gradient = gradient + self.config.reg * (
             self.table.values[slots] - self.table.initial[rows]
         )
+        gradient[:, OTHERS] = 0.0  # a statistic, not a parameter
         self.table.accumulator[slots] += (gradient**2).mean(1)
         step = self.config.learning_rate / np.sqrt(self.table.accumulator[slots])
         self.table.values[slots] -= step[:, None] * gradient
