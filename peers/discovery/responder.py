@@ -1,0 +1,243 @@
+"""One mDNS responder for all peers of a host.
+
+Hundreds of peers that each run mDNS would ask each other N squared questions. Instead a small
+process announces all of them, browses once for each cell, and tells every peer of a random few
+of those it found. Peers talk to it over a Unix socket, JSON lines:
+
+    peer to responder   {"op": "advertise", "instance", "host", "port", "label", "advert"}
+                        {"op": "browse", "label"}     {"op": "withdraw", "instance"}
+    responder to peer   {"found": [{"instance", "host", "port", "advert"}]}   {"lost": [instance]}
+
+``advert`` (base64) is there for peers of the same host and saves them a connection each. What a
+connection has announced vanishes with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from p2prec.errors import TransportError
+from p2prec.limits import MAX_ADVERT_BYTES
+from peers.discovery.mdns import LocalService, MdnsDiscovery
+
+_MAX_LINE_BYTES: Final = 16_384
+_MAX_SERVICES_PER_CLIENT: Final = 4
+_BATCH_S: Final = 0.2  # events of this long go out together
+FOUND_PER_CLIENT: Final = 24  # peers that one client hears of; gossip spreads the rest
+
+
+@dataclass(eq=False, slots=True)
+class _Client:
+    writer: asyncio.StreamWriter
+    services: dict[str, LocalService] = field(default_factory=dict)
+    labels: set[str] = field(default_factory=set)
+    told: set[str] = field(default_factory=set)
+
+
+class Responder:
+    """The server side; one mDNS instance for all clients."""
+
+    def __init__(self, *, path: Path, interfaces: tuple[str, ...], rng: random.Random) -> None:
+        self._path = path
+        self._rng = rng
+        self._mdns = MdnsDiscovery(interfaces=interfaces, on_found=self._found, on_lost=self._lost)
+        self._known: dict[str, LocalService] = {}
+        self._adverts: dict[str, str] = {}
+        self._clients: set[_Client] = set()
+        self._server: asyncio.Server | None = None
+        self._gone: set[str] = set()
+
+    async def start(self) -> None:
+        """Open multicast and listen for peers of this host."""
+        await self._mdns.start()
+        self._server = await asyncio.start_unix_server(
+            self._serve, self._path, limit=_MAX_LINE_BYTES, backlog=1_024
+        )
+        self._path.chmod(0o600)
+
+    async def run(self) -> None:
+        """Tell clients what is new, in batches, until cancelled."""
+        while True:
+            await asyncio.sleep(_BATCH_S)
+            gone, self._gone = self._gone, set()
+            for client in list(self._clients):
+                self._tell(client, gone)
+
+    async def close(self) -> None:
+        """Withdraw everything."""
+        if self._server is not None:
+            self._server.close()
+        for client in list(self._clients):
+            client.writer.close()
+        await self._mdns.close()
+        self._path.unlink(missing_ok=True)
+
+    def _found(self, service: LocalService) -> None:
+        self._known[service.instance] = service
+
+    def _lost(self, instance: str) -> None:
+        self._known.pop(instance, None)
+        self._gone.add(instance)
+
+    def _tell(self, client: _Client, gone: set[str]) -> None:
+        lines = []
+        lost = client.told & gone
+        if lost:
+            client.told -= lost
+            lines.append({"lost": sorted(lost)})
+        room = FOUND_PER_CLIENT - len(client.told)
+        if room > 0:
+            fresh = [
+                s
+                for s in self._known.values()
+                if s.label in client.labels
+                and s.instance not in client.told
+                and s.instance not in client.services
+            ]
+            chosen = self._rng.sample(fresh, min(room, len(fresh)))
+            client.told |= {s.instance for s in chosen}
+            if chosen:
+                lines.append({"found": [self._record(s) for s in chosen]})
+        if lines and client.writer.transport.get_write_buffer_size() < 1 << 20:
+            client.writer.write("".join(json.dumps(x) + "\n" for x in lines).encode())
+
+    def _record(self, service: LocalService) -> dict[str, object]:
+        return {
+            "instance": service.instance,
+            "host": service.host,
+            "port": service.port,
+            "label": service.label,
+            "advert": self._adverts.get(service.instance, ""),
+        }
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        client = _Client(writer)
+        self._clients.add(client)
+        try:
+            while line := await reader.readline():
+                await self._command(client, json.loads(line))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass  # a client of this host that speaks nonsense loses its connection
+        finally:
+            self._clients.discard(client)
+            for instance in list(client.services):
+                await self._withdraw(client, instance)
+            writer.close()
+
+    async def _command(self, client: _Client, command: dict[str, object]) -> None:
+        match command["op"]:
+            case "advertise" if len(client.services) < _MAX_SERVICES_PER_CLIENT:
+                service = LocalService(
+                    instance=str(command["instance"]),
+                    host=str(command["host"]),
+                    port=int(str(command["port"])),
+                    label=str(command["label"]),
+                )
+                advert = str(command["advert"])[: 2 * MAX_ADVERT_BYTES]
+                renewed = client.services.get(service.instance) == service
+                client.services[service.instance] = service
+                self._known[service.instance] = service
+                self._adverts[service.instance] = advert
+                if not renewed:
+                    await self._mdns.browse(service.label)
+                    with contextlib.suppress(TransportError):
+                        await self._mdns.advertise(service)
+            case "browse":
+                client.labels.add(str(command["label"]))
+                await self._mdns.browse(str(command["label"]))
+            case "withdraw":
+                await self._withdraw(client, str(command["instance"]))
+
+    async def _withdraw(self, client: _Client, instance: str) -> None:
+        if client.services.pop(instance, None) is not None:
+            self._lost(instance)
+            self._adverts.pop(instance, None)
+            with contextlib.suppress(TransportError):
+                await self._mdns.withdraw(instance)
+
+
+class ResponderClient:
+    """What a peer uses in place of an mDNS instance of its own."""
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        on_found: Callable[[LocalService, bytes], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self._path = path
+        self._on_found, self._on_lost = on_found, on_lost
+        self._writer: asyncio.StreamWriter | None = None
+        self._reader: asyncio.StreamReader | None = None
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            TransportError: No responder listens there.
+        """
+        try:
+            self._reader, self._writer = await asyncio.open_unix_connection(
+                self._path, limit=1 << 20
+            )
+        except OSError as error:
+            raise TransportError(f"no responder at {self._path}: {error.strerror}") from None
+
+    async def run(self) -> None:
+        """Hand on what the responder tells; ends with the connection."""
+        if self._reader is None:
+            raise TransportError("the responder was not connected")
+        while line := await self._reader.readline():
+            news = json.loads(line)
+            for record in news.get("found", ()):
+                service = LocalService(
+                    instance=record["instance"],
+                    host=record["host"],
+                    port=record["port"],
+                    label=record["label"],
+                )
+                self._on_found(service, base64.b64decode(record["advert"]))
+            for instance in news.get("lost", ()):
+                self._on_lost(instance)
+
+    async def close(self) -> None:
+        """Disconnect; the responder withdraws what was announced."""
+        if self._writer is not None:
+            self._writer.close()
+
+    async def advertise(self, service: LocalService, advert: bytes) -> None:
+        """Announce the own service."""
+        await self._send(
+            {
+                "op": "advertise",
+                "instance": service.instance,
+                "host": service.host,
+                "port": service.port,
+                "label": service.label,
+                "advert": base64.b64encode(advert).decode(),
+            }
+        )
+
+    async def browse(self, label: str) -> None:
+        """Hear of peers of a cell."""
+        await self._send({"op": "browse", "label": label})
+
+    async def withdraw(self, instance: str) -> None:
+        """Take the own service back."""
+        await self._send({"op": "withdraw", "instance": instance})
+
+    async def _send(self, command: dict[str, object]) -> None:
+        if self._writer is None:
+            raise TransportError("the responder was not connected")
+        with contextlib.suppress(OSError):
+            self._writer.write((json.dumps(command) + "\n").encode())
+            await self._writer.drain()

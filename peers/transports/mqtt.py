@@ -1,0 +1,189 @@
+"""Sealed envelopes and presence over MQTT 3.1.1.
+
+Topics: ``p2prec/1/<realm>/c/<cell label>/<bucket>/<pseudonym>`` holds a retained advert,
+``p2prec/1/<realm>/in/<inbox>`` takes envelopes. A broker is trusted with nothing; everything it
+delivers may be late, doubled, or invented. A will is never used: it cannot tell a crash from a
+clean leave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import ssl
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiomqtt
+
+from p2prec import limits
+from p2prec.errors import ConfigError, TransportError
+
+_CONNECT_TIMEOUT_S: Final = 60.0  # hundreds of clients may connect at once
+_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 60.0
+_PUBLISH_TIMEOUT_S: Final = 30.0
+_QUEUED_MESSAGES: Final = 256  # inbound messages that wait for the peer; then the oldest goes
+
+
+def parse_broker(address: str) -> tuple[str, int, bool]:
+    """``(host, port, tls)`` of ``host:port``, ``mqtt://host:port`` or ``mqtts://host:port``.
+
+    Raises:
+        ConfigError: The address is none of these.
+    """
+    url = urlsplit(address if "://" in address else f"mqtt://{address}")
+    try:
+        port = url.port
+    except ValueError:
+        port = -1
+    if url.scheme not in {"mqtt", "mqtts"} or not url.hostname or port == -1:
+        raise ConfigError(f"{address!r} is no broker; write host:port or mqtts://host:port")
+    tls = url.scheme == "mqtts"
+    return url.hostname, port or (8883 if tls else 1883), tls
+
+
+class MqttTransport:
+    """One connection to one broker, kept up as long as ``run`` runs.
+
+    Args:
+        broker: Address, see ``parse_broker``.
+        realm: Digest of the catalogue.
+        inbox: Own inbox, 32 hex characters.
+        on_envelope: Takes an envelope; the answer is ignored, since anybody may have sent it.
+        on_presence: Takes ``(pseudonym, advert bytes)``; empty bytes say goodbye.
+        rng: For jitter.
+    """
+
+    def __init__(
+        self,
+        *,
+        broker: str,
+        realm: bytes,
+        inbox: str,
+        on_envelope: Callable[[bytes], Awaitable[bool]],
+        on_presence: Callable[[str, bytes], None],
+        rng: random.Random,
+        buckets: int = 1,
+    ) -> None:
+        self.broker = broker
+        self._host, self._port, self._tls = parse_broker(broker)
+        self._root = f"p2prec/1/{realm[:8].hex()}"
+        self.inbox = inbox
+        self._on_envelope, self._on_presence = on_envelope, on_presence
+        self._rng = rng
+        self._buckets = buckets
+        self._client: aiomqtt.Client | None = None
+        self._presence: tuple[str, str, bytes] | None = None
+        self._labels: list[str] = []
+        self.connected = asyncio.Event()
+        self.counters: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Connect, listen, connect again; ends only when it is cancelled."""
+        backoff_s = _FIRST_BACKOFF_S
+        while True:
+            try:
+                async with self._new_client() as client:
+                    self._client = client
+                    await client.subscribe(f"{self._root}/in/{self.inbox}", qos=1)
+                    for label in self._labels:
+                        await self._subscribe(client, label)
+                    if self._presence is not None:
+                        await self._publish_presence(client)
+                    self.connected.set()
+                    self.counters["connected"] += 1
+                    backoff_s = _FIRST_BACKOFF_S
+                    async for message in client.messages:
+                        await self._take(message)
+            except (aiomqtt.MqttError, OSError, TimeoutError, ValueError):
+                self.counters["connection_lost"] += 1
+            finally:
+                self._client = None
+                self.connected.clear()
+            # Full jitter: a broker that comes back must not meet everybody at once.
+            await asyncio.sleep(self._rng.uniform(0.1, 1.0) * backoff_s)
+            backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+
+    async def send(self, inbox: str, envelopes: Sequence[bytes]) -> None:
+        """Publish envelopes to an inbox, at least once.
+
+        Raises:
+            TransportError: The broker is not there.
+        """
+        client = self._client
+        if client is None:
+            raise TransportError(f"the broker {self.broker} cannot be reached just now")
+        try:
+            async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
+                for envelope in envelopes:
+                    await client.publish(f"{self._root}/in/{inbox}", envelope, qos=1)
+        except (aiomqtt.MqttError, TimeoutError, ValueError) as error:
+            raise TransportError(f"the broker {self.broker} did not take it: {error}") from None
+
+    async def advertise(self, *, label: str, pseudonym: str, advert: bytes) -> None:
+        """Publish presence in a cell; published again after every reconnect."""
+        await self.withdraw(keep=pseudonym)
+        self._presence = (label, pseudonym, advert)
+        if self._client is not None:
+            with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
+                await self._publish_presence(self._client)
+
+    async def browse(self, label: str) -> None:
+        """Hear of the peers of a cell."""
+        if label in self._labels:
+            return
+        self._labels.append(label)
+        if self._client is not None:
+            with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
+                await self._subscribe(self._client, label)
+
+    async def withdraw(self, *, keep: str = "") -> None:
+        """Say goodbye: an empty retained message in place of the presence."""
+        presence, self._presence = self._presence, None
+        if presence is None or presence[1] == keep or self._client is None:
+            return
+        with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
+            async with asyncio.timeout(5.0):
+                await self._client.publish(self._topic(*presence[:2]), b"", qos=1, retain=True)
+
+    async def _publish_presence(self, client: aiomqtt.Client) -> None:
+        if self._presence is not None:
+            label, pseudonym, advert = self._presence
+            await client.publish(self._topic(label, pseudonym), advert, qos=1, retain=True)
+
+    async def _subscribe(self, client: aiomqtt.Client, label: str) -> None:
+        # One bucket of many keeps the number of adverts that one peer sees bounded; the second,
+        # drawn at random, keeps buckets connected to each other.
+        mine = {int(self.inbox[:8], 16) % self._buckets, self._rng.randrange(self._buckets)}
+        for bucket in sorted(mine):
+            await client.subscribe(f"{self._root}/c/{label}/{bucket}/+", qos=0)
+
+    def _topic(self, label: str, pseudonym: str) -> str:
+        return f"{self._root}/c/{label}/{int(self.inbox[:8], 16) % self._buckets}/{pseudonym}"
+
+    async def _take(self, message: aiomqtt.Message) -> None:
+        payload = message.payload if isinstance(message.payload, bytes) else b""
+        parts = str(message.topic).split("/")
+        if len(payload) > limits.MAX_ENVELOPE_BYTES:
+            self.counters["too_long"] += 1
+        elif len(parts) == 5 and parts[3] == "in":
+            await self._on_envelope(payload)
+        elif len(parts) == 7 and parts[3] == "c" and len(parts[6]) == 32:
+            self._on_presence(parts[6], payload)
+        else:
+            self.counters["unknown_topic"] += 1
+
+    def _new_client(self) -> aiomqtt.Client:
+        return aiomqtt.Client(
+            self._host,
+            self._port,
+            identifier=f"p{self._rng.getrandbits(64):016x}",
+            clean_session=True,
+            timeout=_CONNECT_TIMEOUT_S,
+            keepalive=60,
+            max_queued_incoming_messages=_QUEUED_MESSAGES,
+            tls_context=ssl.create_default_context() if self._tls else None,
+        )

@@ -1,0 +1,178 @@
+"""Sealed envelopes over TCP: frames of u32 length (big endian), u8 type, payload.
+
+Types: 1 envelope, 2 request for the advert, 3 advert. TCP is trusted with nothing: an envelope
+protects itself, an advert is signed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from p2prec import limits
+from p2prec.errors import TransportError
+
+_FRAME: Final = struct.Struct(">IB")
+ENVELOPE, BUNDLE_REQUEST, BUNDLE = 1, 2, 3
+_CONNECT_TIMEOUT_S: Final = 10.0
+_SEND_TIMEOUT_S: Final = 30.0
+_MAX_OUTBOUND: Final = 16  # cached outbound connections; the oldest is closed
+
+
+class TcpTransport:
+    """One listener and a few cached outbound connections.
+
+    Args:
+        host: Address to listen on.
+        port: 0 lets the system choose.
+        on_envelope: Takes an envelope; false says that it was bad.
+        bundle: Gives the own advert's bytes, or b"" for none.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        on_envelope: Callable[[bytes], Awaitable[bool]],
+        bundle: Callable[[], bytes],
+    ) -> None:
+        self._host, self.port = host, port
+        self._on_envelope, self._bundle = on_envelope, bundle
+        self._server: asyncio.Server | None = None
+        self._inbound: dict[asyncio.StreamWriter, str] = {}
+        self._outbound: dict[tuple[str, int], asyncio.StreamWriter] = {}
+        self.counters: Counter[str] = Counter()
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            TransportError: The port is taken or the address is not ours.
+        """
+        try:
+            self._server = await asyncio.start_server(
+                self._serve, self._host, self.port, limit=limits.MAX_ENVELOPE_BYTES, backlog=512
+            )
+        except OSError as error:
+            raise TransportError(
+                f"cannot listen on {self._host} port {self.port}: {error.strerror or error}. "
+                "Choose another port in [network], or 0 for any free one."
+            ) from None
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Close the listener and every connection."""
+        if self._server is not None:
+            self._server.close()
+        for writer in [*self._inbound, *self._outbound.values()]:
+            writer.close()
+        self._outbound.clear()
+        await asyncio.sleep(0)
+
+    async def send(self, addresses: Sequence[tuple[str, int]], envelopes: Sequence[bytes]) -> None:
+        """Send to the first address that answers.
+
+        Raises:
+            TransportError: None did.
+        """
+        reason = "no address"
+        for address in addresses:
+            # A cached connection may have died unnoticed: the second attempt opens a fresh one.
+            for attempt in range(2):
+                try:
+                    async with asyncio.timeout(_SEND_TIMEOUT_S):
+                        writer = await self._connection(address, fresh=attempt > 0)
+                        for envelope in envelopes:
+                            writer.write(_FRAME.pack(len(envelope), ENVELOPE) + envelope)
+                            await writer.drain()
+                except (OSError, TimeoutError) as error:
+                    reason = str(error) or type(error).__name__
+                else:
+                    return
+        raise TransportError(f"no TCP address answered: {reason}")
+
+    async def fetch_bundle(self, host: str, port: int) -> bytes:
+        """The advert of the peer that listens there.
+
+        Raises:
+            TransportError: It does not answer, or not with an advert.
+        """
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                reader, writer = await asyncio.open_connection(host, port)
+                try:
+                    writer.write(_FRAME.pack(0, BUNDLE_REQUEST))
+                    length, kind = _FRAME.unpack(await reader.readexactly(_FRAME.size))
+                    if kind != BUNDLE or not 0 < length <= limits.MAX_ADVERT_BYTES:
+                        raise TransportError(f"{host}:{port} sent no advert")
+                    return await reader.readexactly(length)
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            raise TransportError(f"{host}:{port} does not answer: {error}") from None
+
+    async def _connection(self, address: tuple[str, int], *, fresh: bool) -> asyncio.StreamWriter:
+        if fresh:
+            self._forget(address)
+        writer = self._outbound.get(address)
+        if writer is None or writer.is_closing():
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                _, writer = await asyncio.open_connection(*address)
+            while len(self._outbound) >= _MAX_OUTBOUND:
+                self._forget(next(iter(self._outbound)))
+            self._outbound[address] = writer
+        return writer
+
+    def _forget(self, address: tuple[str, int]) -> None:
+        writer = self._outbound.pop(address, None)
+        if writer is not None:
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = str((writer.get_extra_info("peername") or ("?",))[0])
+        same = sum(1 for address in self._inbound.values() if address == peer)
+        if (
+            len(self._inbound) >= limits.MAX_CONNECTIONS
+            or same >= limits.MAX_CONNECTIONS_PER_ADDRESS
+        ):
+            self.counters["refused_connection"] += 1
+            writer.close()
+            return
+        self._inbound[writer] = peer
+        try:
+            await self._frames(reader, writer)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            self.counters["broken_connection"] += 1
+        finally:
+            self._inbound.pop(writer, None)
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    async def _frames(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        timeout_s, bad = limits.FIRST_FRAME_TIMEOUT_S, 0
+        while bad < limits.MAX_BAD_ENVELOPES_PER_CONNECTION:
+            async with asyncio.timeout(timeout_s):
+                header = await reader.read(1)
+                if not header:
+                    return
+                header += await reader.readexactly(_FRAME.size - 1)
+                length, kind = _FRAME.unpack(header)
+                if kind == ENVELOPE and 0 < length <= limits.MAX_ENVELOPE_BYTES:
+                    envelope = await reader.readexactly(length)
+                elif kind == BUNDLE_REQUEST and length == 0:
+                    bundle = self._bundle()
+                    writer.write(_FRAME.pack(len(bundle), BUNDLE) + bundle)
+                    await writer.drain()
+                    return
+                else:
+                    self.counters["bad_frame"] += 1
+                    return
+            bad = 0 if await self._on_envelope(envelope) else bad + 1
+            timeout_s = limits.IDLE_CONNECTION_S
+        self.counters["closed_for_bad_envelopes"] += 1

@@ -1,0 +1,225 @@
+"""Real sockets, a real broker and real multicast, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import struct
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from p2prec import limits
+from p2prec.errors import ConfigError, TransportError
+from peers.broker import EmbeddedBroker, free_port
+from peers.discovery.mdns import LocalService, MdnsDiscovery
+from peers.discovery.responder import Responder, ResponderClient
+from peers.transports.mqtt import MqttTransport, parse_broker
+from peers.transports.tcp import TcpTransport
+
+pytestmark = pytest.mark.network
+LABEL = "abcdefghijklmnopqrstuvwxyz"
+
+
+async def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+class Ear:
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+
+    async def __call__(self, envelope: bytes) -> bool:
+        self.heard.append(envelope)
+        return not envelope.startswith(b"bad")
+
+
+@contextlib.asynccontextmanager
+async def listener(ear: Ear) -> AsyncIterator[TcpTransport]:
+    tcp = TcpTransport(host="127.0.0.1", port=0, on_envelope=ear, bundle=lambda: b"advert")
+    await tcp.start()
+    try:
+        yield tcp
+    finally:
+        await tcp.close()
+        await asyncio.sleep(0.05)
+
+
+async def test_tcp_carries_envelopes_and_adverts() -> None:
+    ear = Ear()
+    async with listener(ear) as server, listener(Ear()) as client:
+        address = ("127.0.0.1", server.port)
+        await client.send([("127.0.0.1", free_port()), address], [b"one", b"two"])
+        await client.send([address], [b"x" * limits.MAX_ENVELOPE_BYTES])
+        await until(lambda: len(ear.heard) == 3)
+        assert ear.heard[:2] == [b"one", b"two"]
+        assert await client.fetch_bundle(*address) == b"advert"
+        with pytest.raises(TransportError):
+            await client.send([("127.0.0.1", free_port())], [b"x"])
+
+
+async def test_tcp_survives_strangers() -> None:
+    ear = Ear()
+    async with listener(ear) as server, listener(Ear()) as friend:
+
+        async def closed(data: bytes) -> bool:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(data)
+            try:
+                async with asyncio.timeout(3):
+                    return await reader.read() == b""
+            finally:
+                writer.close()
+
+        assert await closed(struct.pack(">IB", 1 << 31, 1))
+        assert await closed(struct.pack(">IB", 4, 77) + b"abcd")
+        assert await closed(3 * (struct.pack(">IB", 3, 1) + b"bad"))
+        assert server.counters["bad_frame"] == 2
+        assert server.counters["closed_for_bad_envelopes"] == 1
+        held = [
+            await asyncio.open_connection("127.0.0.1", server.port)
+            for _ in range(limits.MAX_CONNECTIONS_PER_ADDRESS + 5)
+        ]
+        await until(lambda: server.counters["refused_connection"] >= 5)
+        for _, writer in held:
+            writer.close()
+        await until(lambda: not server._inbound)
+        await friend.send([("127.0.0.1", server.port)], [b"still here"])
+        await until(lambda: b"still here" in ear.heard)
+
+
+async def test_a_taken_port_is_one_sentence() -> None:
+    async with listener(Ear()) as server:
+        other = TcpTransport(
+            host="127.0.0.1", port=server.port, on_envelope=Ear(), bundle=lambda: b""
+        )
+        with pytest.raises(TransportError, match="Choose another port"):
+            await other.start()
+
+
+def mqtt(port: int, name: int, ear: Ear, seen: dict[str, bytes]) -> MqttTransport:
+    return MqttTransport(
+        broker=f"127.0.0.1:{port}",
+        realm=b"r" * 32,
+        inbox=f"{name:032x}",
+        on_envelope=ear,
+        on_presence=seen.__setitem__,
+        rng=random.Random(name),
+    )
+
+
+async def test_mqtt_presence_inbox_and_a_broker_that_restarts() -> None:
+    broker = EmbeddedBroker()
+    a_ear, b_ear, seen = Ear(), Ear(), dict[str, bytes]()
+    a, b = mqtt(broker.port, 1, a_ear, {}), mqtt(broker.port, 2, b_ear, seen)
+    tasks = [asyncio.create_task(t.run()) for t in (a, b)]
+    try:
+        with pytest.raises(TransportError, match="cannot be reached"):
+            await a.send(b.inbox, [b"nobody"])
+        await a.advertise(label=LABEL, pseudonym="a" * 32, advert=b"advert of a")
+        await b.browse(LABEL)
+        await until(lambda: a.counters["connection_lost"] > 0)
+        await broker.start()
+        await until(lambda: seen.get("a" * 32) == b"advert of a", 30)
+        await a.send(b.inbox, [b"hello", b"x" * 60_000])
+        await until(lambda: {b"hello", b"x" * 60_000} <= set(b_ear.heard))
+        await broker.stop()
+        await until(lambda: not b.connected.is_set() and not a.connected.is_set())
+        broker = EmbeddedBroker(port=broker.port)
+        await broker.start()
+        await until(lambda: a.connected.is_set() and b.connected.is_set(), 30)
+        await a.send(b.inbox, [b"again"])
+        await until(lambda: b"again" in b_ear.heard)
+        await a.withdraw()
+        await until(lambda: seen["a" * 32] == b"")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await broker.stop()
+
+
+def test_broker_addresses() -> None:
+    assert parse_broker("example.org:1884") == ("example.org", 1884, False)
+    assert parse_broker("mqtts://example.org") == ("example.org", 8883, True)
+    for wrong in ("http://x", "", "host:port"):
+        with pytest.raises(ConfigError):
+            parse_broker(wrong)
+
+
+async def test_two_mdns_instances_find_each_other() -> None:
+    found: dict[str, LocalService] = {}
+    lost: list[str] = []
+    a = MdnsDiscovery(interfaces=("127.0.0.1",), on_found=lambda _: None, on_lost=lambda _: None)
+    b = MdnsDiscovery(
+        interfaces=("127.0.0.1",),
+        on_found=lambda s: found.__setitem__(s.instance, s),
+        on_lost=lost.append,
+    )
+    await a.start()
+    await b.start()
+    try:
+        service = LocalService(instance="f" * 32, host="127.0.0.1", port=4321, label=LABEL)
+        await b.browse(LABEL)
+        await a.advertise(service)
+        await until(lambda: "f" * 32 in found)
+        assert found["f" * 32] == service
+        await a.withdraw("f" * 32)
+        await until(lambda: lost == ["f" * 32])
+    finally:
+        await a.close()
+        await b.close()
+
+
+async def test_peers_of_two_responders_hear_of_each_other(tmp_path: Path) -> None:
+    responders = [
+        Responder(path=tmp_path / f"{i}", interfaces=("127.0.0.1",), rng=random.Random(i))
+        for i in range(2)
+    ]
+    found: list[dict[str, bytes]] = [{} for _ in range(4)]
+    clients = [
+        ResponderClient(
+            path=tmp_path / f"{i % 2}",
+            on_found=lambda s, advert, i=i: found[i].__setitem__(s.instance, advert),
+            on_lost=lambda instance, i=i: found[i].pop(instance, None) and None,
+        )
+        for i in range(4)
+    ]
+    tasks = []
+    try:
+        for responder in responders:
+            await responder.start()
+            tasks.append(asyncio.create_task(responder.run()))
+        for i, client in enumerate(clients):
+            await client.start()
+            tasks.append(asyncio.create_task(client.run()))
+            await client.browse(LABEL)
+            service = LocalService(
+                instance=f"{i}" * 32, host="127.0.0.1", port=4000 + i, label=LABEL
+            )
+            await client.advertise(service, b"advert")
+        await until(lambda: all(len(f) == 3 for f in found))
+        assert found[0]["2" * 32] == b"advert"  # same host: no connection needed
+        assert found[0]["1" * 32] == b""  # from the other responder, by multicast
+        await clients[1].close()
+        await until(lambda: all("1" * 32 not in f for i, f in enumerate(found) if i != 1))
+    finally:
+        for client in clients:
+            await client.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for responder in responders:
+            await responder.close()
+
+
+async def test_no_multicast_is_one_sentence() -> None:
+    mdns = MdnsDiscovery(
+        interfaces=("203.0.113.7",), on_found=lambda _: None, on_lost=lambda _: None
+    )
+    with pytest.raises(TransportError, match="no multicast here"):
+        await mdns.start()
