@@ -41,7 +41,7 @@ class EmbeddedBroker:
         self._broker = Broker(config)
         try:
             await self._broker.start()
-        except Exception as error:  # amqtt wraps the cause in errors of its own
+        except Exception as error:  # noqa: BLE001 - amqtt wraps the cause in errors of its own
             raise TransportError(
                 f"no broker can listen on {self.host} port {self.port}: {error}"
             ) from None

@@ -1,1 +1,518 @@
-"""The peer's life: one state machine without I/O."""
+"""The peer's life: one state machine without I/O.
+
+    phase       event               next        effects
+    IDLE        Started             IDLE        Advertise, timers
+    IDLE        TimerFired(ROUND)   TRAINING    Train
+    TRAINING    Trained             SPEAKING    MakePayloads       (no neighbours: WAITING at once)
+    SPEAKING    PayloadsReady       WAITING     Send to each neighbour, SetTimer(INBOX)
+    WAITING     last payload in, or TimerFired(INBOX)
+                                    MERGING     Merge
+    MERGING     Merged              IDLE        Persist, SetTimer(ROUND)   (last round: RESTING)
+    any         StopRequested       HALTED      Goodbye, Withdraw, Persist, Halt
+
+Discovery runs beside it in every phase: adverts are remembered, strangers greeted, hellos weighed,
+neighbours chosen. Every collection is bounded; what goes beyond a bound is dropped and told.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+
+from p2prec import limits
+from p2prec.collaboration.payload import Payload
+from p2prec.training.learner import Received
+from peers import events as ev
+from peers.config import PeerConfig
+from peers.messages import Advert, Goodbye, Hello, Message, PeerId, Pseudonym, Share, Shuffle
+from topology.selection import Candidate, choose_neighbours
+from topology.similarity import geographic_similarity, semantic_similarity
+
+MAX_STALENESS_ROUNDS: Final = 3  # older payloads say more about the past than about the sender
+MAX_FAILURES: Final = 3  # deliveries that may fail in a row
+_FIRST_DISCOVERY_S: Final = 1.0
+_RETRY_START_S: Final = 1.0  # how often a peer without neighbours looks whether there are some
+
+
+class Phase(StrEnum):
+    """What the peer is doing."""
+
+    IDLE = "idle"
+    TRAINING = "training"
+    SPEAKING = "speaking"
+    WAITING = "waiting"
+    MERGING = "merging"
+    RESTING = "resting"
+    HALTED = "halted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What the peer says of itself in a hello.
+
+    Attributes:
+        peer_id: Own id.
+        area: Blurred area cell, "" without positions.
+        sketch: Noisy category sketch, b"" where the owner refuses.
+        method: Collaboration method.
+        model: Model schema.
+    """
+
+    peer_id: PeerId
+    area: str
+    sketch: bytes
+    method: str
+    model: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Acquaintance:
+    """A peer whose hello was opened."""
+
+    advert: Advert
+    geographic: float
+    semantic: float
+    compatible: bool
+    last_seen_s: float
+    failures: int = 0
+    source: str = ""
+
+
+class Peer:
+    """See the module's text.
+
+    Args:
+        config: The owner's settings.
+        identity: What a hello says.
+        rng: Handed in; decides whom to greet and which neighbours are drawn at random.
+        own_advert: The current advert and its binding, kept by the driver.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: PeerConfig,
+        identity: Identity,
+        rng: np.random.Generator,
+        own_advert: Callable[[], tuple[Advert, bytes] | None],
+    ) -> None:
+        self._config = config
+        self._identity = identity
+        self._rng = rng
+        self._own_advert = own_advert
+        self.phase = Phase.IDLE
+        self.round = 0
+        self.adverts: OrderedDict[Pseudonym, tuple[Advert, ev.Source]] = OrderedDict()
+        self.known: OrderedDict[PeerId, Acquaintance] = OrderedDict()
+        self.neighbours: tuple[PeerId, ...] = ()
+        self.discovered: Counter[str] = Counter()
+        self._wanted: tuple[PeerId, ...] = ()
+        self._greeted: OrderedDict[Pseudonym, float] = OrderedDict()
+        self._answered: list[float] = []
+        self._inbox: OrderedDict[tuple[PeerId, str], tuple[PeerId, Payload]] = OrderedDict()
+        self._started_s = 0.0
+        self._advertised_s = 0.0
+        self._rotated_s = 0.0
+
+    @property
+    def collaborates(self) -> bool:
+        """Whether anything may leave this peer."""
+        return self._config.share and self._identity.method != "alone"
+
+    def handle(self, event: ev.Event, now: float) -> list[ev.Effect]:
+        """What is to be done about ``event``; ``now`` is wall time in UTC epoch seconds."""
+        if self.phase is Phase.HALTED:
+            return []
+        match event:
+            case ev.Started():
+                return self._start(event, now)
+            case ev.TimerFired():
+                return self._timer(event.timer, now)
+            case ev.AdvertSeen():
+                return self._remember(event.advert, event.source, now)
+            case ev.AdvertGone():
+                self.adverts.pop(event.pseudonym, None)
+                return []
+            case ev.Arrived():
+                return self._arrived(event, now)
+            case ev.SendFailed():
+                return self._failed(event, now)
+            case ev.Trained():
+                return self._trained(event)
+            case ev.PayloadsReady():
+                return self._speak(event)
+            case ev.Merged():
+                return self._merged(event)
+            case ev.InteractionsAdded():
+                return self._wake()
+            case ev.StopRequested():
+                return self._stop()
+
+    # --- rounds ------------------------------------------------------------------------------
+
+    def _start(self, event: ev.Started, now: float) -> list[ev.Effect]:
+        self.round = event.round
+        self._wanted = event.neighbours
+        self._started_s = self._rotated_s = self._advertised_s = now
+        if not self.collaborates:
+            return [ev.SetTimer(timer=ev.Timer.ROUND, delay_s=0.0)]
+        config = self._config
+        return [
+            ev.Advertise(),
+            ev.SetTimer(timer=ev.Timer.DISCOVER, delay_s=_FIRST_DISCOVERY_S),
+            ev.SetTimer(timer=ev.Timer.SHUFFLE, delay_s=config.neighbours.shuffle_interval_s),
+            ev.SetTimer(timer=ev.Timer.RENEW, delay_s=0.75 * config.network.advert_lifetime_s),
+            ev.SetTimer(timer=ev.Timer.ROUND, delay_s=_RETRY_START_S),
+        ]
+
+    def _timer(self, timer: ev.Timer, now: float) -> list[ev.Effect]:
+        match timer:
+            case ev.Timer.ROUND:
+                return self._begin_round(now)
+            case ev.Timer.INBOX:
+                return self._merge() if self.phase is Phase.WAITING else []
+            case ev.Timer.DISCOVER:
+                again = ev.SetTimer(timer=timer, delay_s=self._discover_delay_s())
+                return [*self._choose(now), *self._greet(now), again]
+            case ev.Timer.SHUFFLE:
+                delay_s = self._config.neighbours.shuffle_interval_s
+                return [*self._shuffle(), ev.SetTimer(timer=timer, delay_s=delay_s)]
+            case ev.Timer.RENEW:
+                return self._renew(now)
+
+    def _discover_delay_s(self) -> float:
+        """Look around quickly until there are neighbours, then at leisure."""
+        interval_s = self._config.neighbours.discover_interval_s
+        missing = len(self.neighbours) < self._config.neighbours.k
+        return min(interval_s, 2.0) if missing else interval_s
+
+    def _begin_round(self, now: float) -> list[ev.Effect]:
+        if self.phase is not Phase.IDLE:
+            return []
+        schedule = self._config.schedule
+        if schedule.max_rounds and self.round >= schedule.max_rounds:
+            self.phase = Phase.RESTING
+            return [ev.Tell(what="resting", fields={"round": self.round})]
+        lonely = self.collaborates and len(self.neighbours) < schedule.min_neighbours
+        if lonely and now - self._started_s < schedule.inbox_timeout_s:
+            return [ev.SetTimer(timer=ev.Timer.ROUND, delay_s=_RETRY_START_S)]
+        self.phase = Phase.TRAINING
+        return [ev.Train(round=self.round)]
+
+    def _wake(self) -> list[ev.Effect]:
+        """New interactions are worth another round, once the current one is over."""
+        if self.phase is not Phase.RESTING:
+            return []
+        return [ev.Tell(what="interactions_added", fields={"round": self.round})]
+
+    def _trained(self, event: ev.Trained) -> list[ev.Effect]:
+        if self.phase is not Phase.TRAINING or event.round != self.round:
+            return []
+        told = ev.Tell(
+            what="trained",
+            fields={
+                "round": self.round,
+                "loss": event.report.loss,
+                "examples": event.report.n_examples,
+            },
+        )
+        if not self.collaborates:
+            self.phase = Phase.WAITING
+            return [told, *self._merge()]
+        self.phase = Phase.SPEAKING
+        return [told, ev.MakePayloads(round=self.round, recipients=self.neighbours)]
+
+    def _speak(self, event: ev.PayloadsReady) -> list[ev.Effect]:
+        if self.phase is not Phase.SPEAKING or event.round != self.round:
+            return []
+        self.phase = Phase.WAITING
+        effects: list[ev.Effect] = [
+            ev.Send(to=self.known[peer].advert, message=Share(payload=payload))
+            for peer in self.neighbours
+            if peer in self.known
+            for payload in event.payloads
+        ]
+        effects.append(
+            ev.SetTimer(timer=ev.Timer.INBOX, delay_s=self._config.schedule.inbox_timeout_s)
+        )
+        return [*effects, *self._merge_if_complete()]
+
+    def _merge_if_complete(self) -> list[ev.Effect]:
+        if self.phase is not Phase.WAITING:
+            return []
+        heard = {sender for sender, payload in self._inbox.values() if payload.round >= self.round}
+        return self._merge() if set(self.neighbours) <= heard else []
+
+    def _merge(self) -> list[ev.Effect]:
+        self.phase = Phase.MERGING
+        received = tuple(
+            Received(
+                sender=sender,
+                payload=payload,
+                geographic=self.known[sender].geographic,
+                semantic=self.known[sender].semantic,
+                staleness_rounds=self.round - payload.round,
+            )
+            for sender, payload in self._inbox.values()
+            if sender in self.known and self.round - payload.round <= MAX_STALENESS_ROUNDS
+        )
+        # What is ahead of this round waits for its own: a fast neighbour loses nothing.
+        self._inbox = OrderedDict(
+            (key, value) for key, value in self._inbox.items() if value[1].round > self.round
+        )
+        now_due = tuple(r for r in received if r.staleness_rounds >= 0)
+        return [ev.Merge(round=self.round, received=now_due)]
+
+    def _merged(self, event: ev.Merged) -> list[ev.Effect]:
+        if self.phase is not Phase.MERGING or event.round != self.round:
+            return []
+        self.phase = Phase.IDLE
+        self.round += 1
+        told = ev.Tell(
+            what="round_finished",
+            fields={
+                "round": self.round,
+                "merged": len(event.report.weights),
+                "rejected": len(event.report.rejected),
+            },
+        )
+        delay_s = self._config.schedule.round_interval_s
+        return [
+            told,
+            ev.Persist(round=self.round, neighbours=self.neighbours),
+            ev.SetTimer(timer=ev.Timer.ROUND, delay_s=delay_s),
+        ]
+
+    def _stop(self) -> list[ev.Effect]:
+        self.phase = Phase.HALTED
+        effects: list[ev.Effect] = []
+        if self.collaborates:
+            effects += [
+                ev.Send(to=self.known[peer].advert, message=Goodbye())
+                for peer in self.neighbours
+                if peer in self.known
+            ]
+            effects.append(ev.Withdraw())
+        return [*effects, ev.Persist(round=self.round, neighbours=self.neighbours), ev.Halt()]
+
+    # --- discovery ---------------------------------------------------------------------------
+
+    def _remember(self, advert: Advert, source: ev.Source, now: float) -> list[ev.Effect]:
+        own = self._own_advert()
+        if not self.collaborates or own is None or advert.pseudonym == own[0].pseudonym:
+            return []
+        if not _reachable(own[0], advert):
+            return [_dropped("no_common_transport")]
+        if advert.pseudonym not in self.adverts:
+            self.discovered[source] += 1
+        else:
+            source = self.adverts[advert.pseudonym][1]
+        self.adverts[advert.pseudonym] = (advert, source)
+        self.adverts.move_to_end(advert.pseudonym)
+        while len(self.adverts) > limits.MAX_KNOWN_ADVERTS:
+            self.adverts.popitem(last=False)
+        del now
+        return []
+
+    def _greet(self, now: float) -> list[ev.Effect]:
+        """Introduce ourselves to a random few of those that we only know by their advert."""
+        met = {a.advert.pseudonym for a in self.known.values()}
+        strangers = [
+            advert
+            for name, (advert, _) in self.adverts.items()
+            if name not in met and name not in self._greeted and advert.expires_s > now
+        ]
+        n = min(len(strangers), self._config.neighbours.greetings_per_interval)
+        if len(self.known) >= 4 * self._config.neighbours.k:
+            n = min(n, 1)  # enough to choose from: keep an eye open, no more
+        chosen = [strangers[i] for i in self._rng.permutation(len(strangers))[:n]]
+        for advert in chosen:
+            self._greeted[advert.pseudonym] = now
+        while len(self._greeted) > limits.MAX_KNOWN_ADVERTS:
+            self._greeted.popitem(last=False)
+        return self._hellos(chosen, wants_reply=True)
+
+    def _hellos(self, to: list[Advert], *, wants_reply: bool) -> list[ev.Effect]:
+        own = self._own_advert()
+        if own is None:
+            return []
+        accepted = {self.known[p].advert.pseudonym for p in self.neighbours if p in self.known}
+        return [
+            ev.Send(
+                to=advert,
+                message=Hello(
+                    advert=own[0],
+                    binding=own[1],
+                    wants_reply=wants_reply,
+                    area=self._identity.area,
+                    sketch=self._identity.sketch,
+                    method=self._identity.method,
+                    model=self._identity.model,
+                    accepts=advert.pseudonym in accepted,
+                ),
+            )
+            for advert in to
+        ]
+
+    def _choose(self, now: float) -> list[ev.Effect]:
+        for peer in [p for p, a in self.known.items() if a.advert.expires_s <= now]:
+            del self.known[peer]
+        config = self._config.neighbours
+        usable = {
+            peer: a for peer, a in self.known.items() if a.compatible and a.failures < MAX_FAILURES
+        }
+        candidates = [
+            Candidate(peer_id=peer, geographic=a.geographic, semantic=a.semantic)
+            for peer, a in usable.items()
+        ]
+        kept = [p for p in self.neighbours if p in usable]
+        settled = len(kept) >= config.k and self.round > 0
+        if settled:  # neighbours change only where one is lost: learning needs lasting links
+            chosen = kept
+        else:
+            chosen = [
+                PeerId(p)
+                for p in choose_neighbours(
+                    candidates,
+                    selection=config.selection,
+                    k=config.k,
+                    geographic_threshold=config.geographic_threshold,
+                    semantic_threshold=config.semantic_threshold,
+                    random_share=config.random_share,
+                    rng=self._rng,
+                )
+            ]
+        fresh = [p for p in chosen if p not in self.neighbours]
+        if tuple(chosen) == self.neighbours:
+            return []
+        self.neighbours = tuple(chosen)
+        told = ev.Tell(what="neighbours_chosen", fields={"n": len(chosen)})
+        return [told, *self._hellos([self.known[p].advert for p in fresh], wants_reply=False)]
+
+    def _shuffle(self) -> list[ev.Effect]:
+        """Exchange adverts with a random known peer, so that those out of sight are found too."""
+        if not self.known:
+            return []
+        peers = list(self.known)
+        to = self.known[peers[int(self._rng.integers(len(peers)))]].advert
+        return [ev.Send(to=to, message=self._sample(to, wants_reply=True))]
+
+    def _sample(self, to: Advert, *, wants_reply: bool) -> Shuffle:
+        others = [a for a, _ in self.adverts.values() if a.pseudonym != to.pseudonym]
+        order = self._rng.permutation(len(others))[: limits.MAX_ADVERTS_PER_SHUFFLE]
+        return Shuffle(adverts=tuple(others[i] for i in order), wants_reply=wants_reply)
+
+    def _renew(self, now: float) -> list[ev.Effect]:
+        network = self._config.network
+        rotate = now - self._rotated_s >= network.pseudonym_lifetime_s
+        if rotate:
+            self._rotated_s = now
+        delay_s = 0.75 * network.advert_lifetime_s
+        return [
+            ev.Advertise(rotate=rotate),
+            *self._hellos(
+                [self.known[p].advert for p in self.neighbours if p in self.known],
+                wants_reply=False,
+            ),
+            ev.SetTimer(timer=ev.Timer.RENEW, delay_s=delay_s),
+        ]
+
+    def _failed(self, event: ev.SendFailed, now: float) -> list[ev.Effect]:
+        self.adverts.pop(event.to, None)
+        for acquaintance in self.known.values():
+            if acquaintance.advert.pseudonym == event.to:
+                acquaintance.failures += 1
+                if acquaintance.failures >= MAX_FAILURES:
+                    return [_dropped("unreachable"), *self._choose(now)]
+        return [_dropped("not_delivered")]
+
+    # --- messages ----------------------------------------------------------------------------
+
+    def _arrived(self, event: ev.Arrived, now: float) -> list[ev.Effect]:
+        if not self.collaborates:
+            return [_dropped("not_sharing")]
+        if event.sender == self._identity.peer_id:
+            return [_dropped("from_myself")]
+        message: Message = event.message
+        if isinstance(message, Hello):
+            return self._hello(event.sender, message, now)
+        acquaintance = self.known.get(event.sender)
+        if acquaintance is None:
+            return [_dropped("from_a_stranger")]
+        acquaintance.last_seen_s, acquaintance.failures = now, 0
+        match message:
+            case Share():
+                return self._payload(event.sender, message.payload)
+            case Shuffle():
+                effects: list[ev.Effect] = []
+                for advert in message.adverts:
+                    effects += self._remember(advert, ev.Source.GOSSIP, now)
+                if message.wants_reply:
+                    to = acquaintance.advert
+                    effects.append(ev.Send(to=to, message=self._sample(to, wants_reply=False)))
+                return effects
+            case Goodbye():
+                del self.known[event.sender]
+                self.adverts.pop(acquaintance.advert.pseudonym, None)
+                self.neighbours = tuple(p for p in self.neighbours if p != event.sender)
+                return [
+                    ev.Tell(what="goodbye", fields={"peer": event.sender[:8]}),
+                    *self._choose(now),
+                    *self._merge_if_complete(),
+                ]
+        return []
+
+    def _hello(self, sender: PeerId, hello: Hello, now: float) -> list[ev.Effect]:
+        effects: list[ev.Effect] = self._remember(hello.advert, ev.Source.HELLO, now)
+        source = self.adverts.get(hello.advert.pseudonym)
+        old = self.known.pop(sender, None)
+        same_model = hello.model == self._identity.model or self._identity.method == "mac"
+        self.known[sender] = Acquaintance(
+            advert=hello.advert,
+            geographic=geographic_similarity(self._identity.area, hello.area),
+            semantic=semantic_similarity(self._identity.sketch, hello.sketch),
+            compatible=hello.method == self._identity.method and same_model,
+            last_seen_s=now,
+            source=old.source if old else (source[1] if source else ev.Source.HELLO),
+        )
+        while len(self.known) > limits.MAX_KNOWN_ADVERTS:
+            stranger = next(p for p in self.known if p not in self.neighbours)
+            del self.known[stranger]
+        if hello.wants_reply:
+            self._answered = [t for t in self._answered if now - t < 60.0]
+            if len(self._answered) >= limits.MAX_GREETINGS_PER_MINUTE:
+                return [*effects, _dropped("too_many_greetings")]
+            self._answered.append(now)
+            effects += self._hellos([hello.advert], wants_reply=False)
+        return effects
+
+    def _payload(self, sender: PeerId, payload: Payload) -> list[ev.Effect]:
+        if self.round - payload.round > MAX_STALENESS_ROUNDS:
+            return [_dropped("too_stale")]
+        key = (sender, type(payload).__name__)
+        previous = self._inbox.get(key)
+        if previous is not None and previous[1].round >= payload.round:
+            return [_dropped("older_than_known")]
+        if previous is not None and previous[1].round == self.round:
+            key = (sender, type(payload).__name__ + "+")  # one ahead may wait beside this round's
+        self._inbox[key] = (sender, payload)
+        while len(self._inbox) > limits.MAX_INBOX_MESSAGES:
+            self._inbox.popitem(last=False)
+        told = ev.Tell(what="payload_received", fields={"peer": sender[:8], "round": payload.round})
+        return [told, *self._merge_if_complete()]
+
+
+def _dropped(reason: str) -> ev.Tell:
+    return ev.Tell(what="dropped", fields={"reason": reason})
+
+
+def _reachable(own: Advert, other: Advert) -> bool:
+    return bool(
+        (own.endpoints.tcp and other.endpoints.tcp)
+        or (own.endpoints.mqtt_inbox and other.endpoints.mqtt_inbox)
+    )

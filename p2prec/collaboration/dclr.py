@@ -133,5 +133,5 @@ def _mean_view(
         mass[at] += weights[sender]
     own = knowledge.table.evidence_of(rows)
     best = np.argsort(-own, kind="stable")[: min(_MI_ROWS, int((own > 0).sum()))]
-    views: NDArray[np.float32] = total[best] / np.maximum(mass[best], np.float32(1e-9))[:, None]
-    return rows[best], views
+    views = total[best] / np.maximum(mass[best], 1e-9)[:, None]
+    return rows[best], views.astype(np.float32)

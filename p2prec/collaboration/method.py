@@ -49,8 +49,9 @@ def read_options(options: Options, defaults: Mapping[str, Value]) -> dict[str, V
             raise ConfigError(f"unknown option {name!r}; there are: {', '.join(sorted(defaults))}")
         wanted = type(defaults[name])
         if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if type(value) is not wanted:
+            result[name] = wanted(value)
+        elif type(value) is not wanted:
             raise ConfigError(f"option {name!r} must be of type {wanted.__name__}")
-        result[name] = value
+        else:
+            result[name] = value
     return result

@@ -63,7 +63,8 @@ def parse_lines(
             check_in = _parse(number, fields)
             place = (check_in.latitude_deg, check_in.longitude_deg, check_in.category)
             if places.setdefault(check_in.poi, place) != place:
-                raise ValueError(f"place {check_in.poi!r} has another position or category above")
+                reason = f"place {check_in.poi!r} has another position or category above"
+                raise ValueError(reason)  # noqa: TRY301 - one way to reject a line
         except ValueError as error:
             sentence = f"{source}, line {number}: {error}"
             if not keep_good_lines:

@@ -175,7 +175,7 @@ def _times(rng: np.random.Generator, n: int, days: int) -> NDArray[np.int64]:
     return np.sort(_START_S + chosen * 86_400 + hour * 3_600 + rng.integers(0, 60, n) * 60)
 
 
-def _live(
+def _live(  # noqa: PLR0917
     rng: np.random.Generator,
     user: int,
     public: _Places,

@@ -134,7 +134,8 @@ class ItemKNN:
 def _km(catalogue: Catalogue, history: History) -> Scores:
     last = int(history.item[-1])
     lat, lon = catalogue.latitude_deg, catalogue.longitude_deg
-    return distance_km(lat, lon, lat[last], lon[last])
+    km: Scores = distance_km(lat, lon, lat[last], lon[last])
+    return km
 
 
 BASELINES: dict[str, type[Popular | Nearest | MostFrequent | LastCategoryMarkov | ItemKNN]] = {

@@ -258,7 +258,7 @@ class Surroundings:
     def of(self, sequence: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """``(closeness, around)`` of a held sequence, as ``NextPlace.scores`` wants them."""
         columns = [self._column(int(place)) for place in sequence]
-        around = np.mean([inverse for _, inverse in columns], axis=0)
+        around: NDArray[np.float32] = np.mean([inverse for _, inverse in columns], axis=0)
         return np.stack([close for close, _ in columns]), np.log(around + 1e-4)
 
     def _column(self, place: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

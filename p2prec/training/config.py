@@ -34,6 +34,7 @@ class TrainingConfig:
         batch_size: Examples of one step.
         negatives: Sampled items an example.
         learning_rate: Of row-wise Adagrad.
+        dense_learning_rate: Of Adagrad on the dense parameters.
         reg: L2 pull towards the realm's initial values.
         max_examples: Newest examples that one epoch uses; bounds a round on a long history.
     """
@@ -42,6 +43,7 @@ class TrainingConfig:
     batch_size: int = 32
     negatives: int = 64
     learning_rate: float = 0.05
+    dense_learning_rate: float = 0.05
     reg: float = 1e-3
     max_examples: int = 512
 

@@ -119,7 +119,7 @@ class Knowledge:
             leaves.append((index, rows))
         loss.backward()  # type: ignore[no-untyped-call]
         if dense.grad is not None:
-            self._update_dense(dense.grad.numpy() / np.float32(n))
+            self._update_dense((dense.grad / n).numpy())
         for (index, rows), explored in zip(
             leaves, [p for p in parts if p is not None], strict=True
         ):
@@ -152,7 +152,7 @@ class Knowledge:
     def _update_dense(self, gradient: NDArray[np.float32]) -> None:
         gradient = gradient + self.config.reg * (self.dense - self.model.initial_dense())
         self.dense_accumulator += gradient**2
-        self.dense -= self.config.learning_rate * gradient / np.sqrt(self.dense_accumulator)
+        self.dense -= self.config.dense_learning_rate * gradient / np.sqrt(self.dense_accumulator)
 
     def _update_rows(
         self, index: NDArray[np.int64], gradient: NDArray[np.float32], explored: Explored

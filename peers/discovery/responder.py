@@ -88,7 +88,7 @@ class Responder:
         self._gone.add(instance)
 
     def _tell(self, client: _Client, gone: set[str]) -> None:
-        lines = []
+        lines: list[dict[str, object]] = []
         lost = client.told & gone
         if lost:
             client.told -= lost
