@@ -124,7 +124,9 @@ class Peer:
         """Whether anything may leave this peer."""
         return self._config.share and self._identity.method != "alone"
 
-    def handle(self, event: ev.Event, now: float) -> list[ev.Effect]:
+    def handle(  # noqa: C901, PLR0911 - one visible table of all events
+        self, event: ev.Event, now: float
+    ) -> list[ev.Effect]:
         """What is to be done about ``event``; ``now`` is wall time in UTC epoch seconds."""
         if self.phase is Phase.HALTED:
             return []
@@ -433,7 +435,9 @@ class Peer:
 
     # --- messages ----------------------------------------------------------------------------
 
-    def _arrived(self, event: ev.Arrived, now: float) -> list[ev.Effect]:
+    def _arrived(  # noqa: PLR0911 - one visible table of all messages
+        self, event: ev.Arrived, now: float
+    ) -> list[ev.Effect]:
         if not self.collaborates:
             return [_dropped("not_sharing")]
         if event.sender == self._identity.peer_id:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from p2prec.collaboration.alone import Alone
 from p2prec.collaboration.dclr import DCLR
 from p2prec.collaboration.gossip import Epidemic, MetropolisHastings
+from p2prec.collaboration.mac import MAC
 from p2prec.collaboration.method import Collaboration, Options
 
 METHODS: dict[str, Callable[[Options], Collaboration]] = {
@@ -14,4 +15,5 @@ METHODS: dict[str, Callable[[Options], Collaboration]] = {
     "epidemic": Epidemic,
     "metropolis_hastings": MetropolisHastings,
     "dclr": DCLR,
+    "mac": MAC,
 }

@@ -267,5 +267,8 @@ class Surroundings:
                 del self._columns[next(iter(self._columns))]
             lat, lon = self._catalogue.latitude_deg, self._catalogue.longitude_deg
             km = distance_km(lat, lon, lat[place], lon[place])
-            self._columns[place] = (-np.log(_NEAR_KM + km), (0.5 + km) ** -1.5)
+            self._columns[place] = (
+                (-np.log(_NEAR_KM + km)).astype(np.float32),
+                ((0.5 + km) ** -1.5).astype(np.float32),
+            )
         return self._columns[place]

@@ -66,7 +66,7 @@ class ProtectionConfig:
     """What is done to a payload before it leaves.
 
     Attributes:
-        method: Name in the registry of ``p2prec.privacy``.
+        method: ``"default"``, or ``"none"`` for scenarios that measure its price.
         pseudo_items: Untouched items sent along for every touched one, fixed per device.
         clip_norm: Bound on the length of a row's change (0 switches it off).
         noise_multiplier: Gaussian noise divided by sensitivity; 0 gives no guarantee.
@@ -75,25 +75,19 @@ class ProtectionConfig:
         window_s: Length of the budget's window.
     """
 
-    method: str = "default"
-    pseudo_items: float = 2.0
+    method: Literal["default", "none"] = "default"
+    pseudo_items: float = 1.0
     clip_norm: float = 1.0
     noise_multiplier: float = 0.0
     delta: float = 1e-5
     max_releases: int = 50
     window_s: float = 90 * 86_400.0
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DefenceConfig:
     """What is done to a payload that arrives; see ``p2prec.defences``."""
 
     method: str = "norm_cap"
     options: dict[str, float | int | str | bool] = field(default_factory=dict)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearnerConfig:
     """Everything that decides how a peer learns."""
 
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -15,6 +15,7 @@ from p2prec.errors import ConfigError, StoreError
 from p2prec.models.next_place import BIAS, OTHERS, NextPlace
 from p2prec.models.next_place_features import RETURN_FEATURES, Moment, Surroundings
 from p2prec.models.recommender import Context, Task
+from p2prec.privacy.protection import Protection
 from p2prec.training.config import LearnerConfig
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received, Recommendation, TrainingReport
@@ -30,7 +31,13 @@ class LocalLearner:
     """
 
     def __init__(
-        self, catalogue: Catalogue, config: LearnerConfig, *, history: History, seed: int
+        self,
+        catalogue: Catalogue,
+        config: LearnerConfig,
+        *,
+        history: History,
+        seed: int,
+        device_seed: int = 0,
     ) -> None:
         if config.model.task is not Task.RANKING:
             raise ConfigError("the next-place model ranks; click and rating need family = 'mf'")
@@ -44,6 +51,7 @@ class LocalLearner:
         model = NextPlace(catalogue, config.model.embedding_size)
         self.knowledge = Knowledge(catalogue, model, config.training, history)
         self.collaboration = METHODS[config.collaboration.method](config.collaboration.options)
+        self._protection = Protection(config.protection, self.knowledge, device_seed=device_seed)
         self._surroundings = Surroundings(catalogue)
         self._publish_snapshot()
 
@@ -59,10 +67,12 @@ class LocalLearner:
         return TrainingReport(loss=loss / max(1, n * self._config.training.epochs), n_examples=n)
 
     def payloads(self, round_: int, *, degree: int) -> Sequence[Payload]:
-        """What every neighbour gets after this round."""
-        return self.collaboration.publish(
-            self.knowledge, round_=round_, degree=degree, rng=self._rng(_PUBLISH, round_)
+        """What every neighbour gets after this round, protection applied."""
+        rng = self._rng(_PUBLISH, round_)
+        published = self.collaboration.publish(
+            self.knowledge, round_=round_, degree=degree, rng=rng
         )
+        return [self._protection.protect(payload, rng=rng) for payload in published]
 
     def merge(self, round_: int, received: Sequence[Received]) -> MergeReport:
         """Take in what neighbours sent."""

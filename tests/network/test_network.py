@@ -25,7 +25,7 @@ LABEL = "abcdefghijklmnopqrstuvwxyz"
 
 async def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - counters have no event
             await asyncio.sleep(0.02)
 
 

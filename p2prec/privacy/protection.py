@@ -1,0 +1,127 @@
+"""What is done to a payload before it leaves.
+
+Which rows a model update names is the list of places that its sender visited. So every update
+also names *pseudo items*: places of the same kind nearby, with made-up changes of the same size.
+They are fixed for a device and a realm, since fresh ones are removed by intersecting rounds.
+Row changes are clipped, and Gaussian noise may be added. None of this is a guarantee without
+noise, and the ledger says so.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.collaboration.payload import ModelUpdate, Payload
+from p2prec.models.geo import distance_km
+from p2prec.models.next_place import OTHERS
+from p2prec.training.config import ProtectionConfig
+from p2prec.training.knowledge import Knowledge
+
+_NEARBY = 40  # a pseudo item is one of so many nearest places of the same category
+
+
+class Protection:
+    """The protection of one device.
+
+    Args:
+        config: The owner's or the scenario's settings.
+        knowledge: What the peer learned; read only.
+        device_seed: Secret of the device, so that nobody can compute its pseudo items.
+    """
+
+    def __init__(self, config: ProtectionConfig, knowledge: Knowledge, *, device_seed: int) -> None:
+        self._config = config
+        self._knowledge = knowledge
+        self._device_seed = device_seed
+
+    def protect(self, payload: Payload, *, rng: np.random.Generator) -> Payload:
+        """The payload that may leave; soft predictions and reference sequences pass as they are,
+
+        since they were made from desensitised sequences.
+        """
+        if self._config.method == "none" or not isinstance(payload, ModelUpdate):
+            return payload
+        return self._noised(self._clipped(self._hidden(payload)), rng)
+
+    def pseudo_items(self) -> NDArray[np.int64]:
+        """Fixed made-up places, ascending, none of them known to the owner."""
+        catalogue, own = self._knowledge.catalogue, self._knowledge.timeline.own
+        fakes: set[int] = set()
+        taken = set(own.tolist())
+        for place in own.tolist():
+            # One stream a place: a new visit adds pseudo items and keeps the earlier ones.
+            rng = np.random.default_rng([self._device_seed, place])
+            wanted = int(self._config.pseudo_items) + int(
+                rng.random() < self._config.pseudo_items % 1
+            )
+            alike = np.flatnonzero(catalogue.category == catalogue.category[place])
+            km = distance_km(
+                catalogue.latitude_deg[alike],
+                catalogue.longitude_deg[alike],
+                catalogue.latitude_deg[place],
+                catalogue.longitude_deg[place],
+            )
+            near = alike[np.argsort(km, kind="stable")[:_NEARBY]]
+            fakes.update(int(i) for i in rng.permutation(near)[:wanted])
+        return np.array(sorted(fakes - taken), np.int64)
+
+    def _hidden(self, update: ModelUpdate) -> ModelUpdate:
+        fakes = self.pseudo_items()
+        real = np.isin(update.rows, self._knowledge.timeline.own)
+        if not len(fakes) or not real.any():
+            return update
+        kept = ~np.isin(update.rows, fakes)
+        rng = np.random.default_rng([self._device_seed, 1])
+        initial = self._knowledge.table.initial
+        model = rng.integers(0, int(real.sum()), len(fakes))
+        change = (update.values - initial[update.rows])[real][model]
+        direction = rng.standard_normal(change.shape)
+        direction[:, OTHERS] = 0.0
+        length = np.linalg.norm(np.delete(change, len(change[0]) + OTHERS, axis=1), axis=1)
+        direction *= (length / np.linalg.norm(direction, axis=1))[:, None]
+        values = initial[fakes] + direction
+        values[:, OTHERS] = update.values[real][model][:, OTHERS]
+        rows = np.concatenate([update.rows[kept], fakes.astype(np.uint32)])
+        order = np.argsort(rows)
+        return _replaced(
+            update,
+            rows=rows[order],
+            values=np.concatenate([update.values[kept], values.astype(np.float32)])[order],
+            evidence=np.concatenate([update.evidence[kept], update.evidence[real][model]])[order],
+        )
+
+    def _clipped(self, update: ModelUpdate) -> ModelUpdate:
+        if self._config.clip_norm <= 0:
+            return update
+        initial = self._knowledge.table.initial[update.rows]
+        change = update.values - initial
+        length = np.maximum(np.linalg.norm(change, axis=1), 1e-12)
+        scale = np.minimum(1.0, self._config.clip_norm / length)
+        return _replaced(update, values=(initial + change * scale[:, None]).astype(np.float32))
+
+    def _noised(self, update: ModelUpdate, rng: np.random.Generator) -> ModelUpdate:
+        if self._config.noise_multiplier <= 0:
+            return update
+        # Replacing the whole history moves a clipped row by at most twice the clip.
+        sd = self._config.noise_multiplier * 2.0 * self._config.clip_norm
+        noise = rng.normal(0.0, sd, update.values.shape).astype(np.float32)
+        return _replaced(update, values=update.values + noise)
+
+
+def _replaced(
+    update: ModelUpdate,
+    *,
+    values: NDArray[np.float32],
+    rows: NDArray[np.uint32] | None = None,
+    evidence: NDArray[np.float32] | None = None,
+) -> ModelUpdate:
+    return ModelUpdate(
+        round=update.round,
+        model=update.model,
+        rows=update.rows if rows is None else rows,
+        values=values,
+        evidence=update.evidence if evidence is None else evidence,
+        dense=update.dense,
+        degree=update.degree,
+    )

@@ -1,0 +1,683 @@
+"""The daemon: carries out what the peer's life wants, on real sockets, disk and clock."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from p2prec import limits
+from p2prec.collaboration.payload import ModelUpdate
+from p2prec.data.catalogue import Catalogue
+from p2prec.data.interactions import History
+from p2prec.errors import (
+    LocalProtocolError,
+    P2PRecError,
+    RemoteProtocolError,
+    StoreError,
+    TransportError,
+)
+from p2prec.models.next_place import NextPlace
+from p2prec.models.recommender import Context
+from p2prec.privacy.ledger import spent
+from p2prec.training.local import LocalLearner
+from peers import events as ev
+from peers.codec import PayloadSchema, decode_message, encode_message
+from peers.config import PeerConfig
+from peers.control import ControlServer
+from peers.discovery.labels import cell_label
+from peers.discovery.mdns import LocalService, MdnsDiscovery
+from peers.discovery.responder import ResponderClient
+from peers.keys import Keyring, check_advert, decode_advert, encode_advert, verify_binding
+from peers.life import Identity, Peer
+from peers.messages import Advert, Endpoints, Hello, Message, Pseudonym, Share, Shuffle
+from peers.sealing import Opener, seal
+from peers.store import Release, Store
+from peers.transports.mqtt import MqttTransport
+from peers.transports.tcp import TcpTransport
+from topology.cells import NOWHERE, activity_centre, area_cell, blurred, coarse_cell
+from topology.profile import sketch
+
+STORE_NAME = "peer.db"
+EMBEDDING_SIZES = (4, 8, 12, 16, 24, 32, 48, 64)  # models that peers of one realm may exchange
+_BLUR_EPSILON_PER_KM = float(np.log(4))  # mean shift 1.4 km, drawn once and kept
+_SENDERS = 4  # messages on their way at once
+_GOODBYE_S = 3.0  # what a leaving peer gives its last messages
+
+
+def payload_schema(catalogue: Catalogue) -> PayloadSchema:
+    """What payloads of a realm may look like."""
+    models = [NextPlace(catalogue, size) for size in EMBEDDING_SIZES]
+    return PayloadSchema(
+        n_items=len(catalogue), models={m.name: (m.width, m.n_dense) for m in models}
+    )
+
+
+class Daemon:
+    """One running peer.
+
+    Args:
+        config: The owner's settings.
+        home: Folder of the store and the control socket.
+        catalogue: The realm's items.
+        on_tell: Hears what the life tells; must be quick.
+        history: Interactions to begin with, where the store holds none.
+        host_seen: Address that adverts name; the listening address where empty.
+        mqtt_buckets: Parts of a cell's presence on the broker.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: PeerConfig,
+        home: Path,
+        catalogue: Catalogue,
+        on_tell: Callable[[ev.Tell], None] | None = None,
+        history: History | None = None,
+        host_seen: str = "",
+        mqtt_buckets: int = 1,
+    ) -> None:
+        self.config = config
+        self.home = home
+        self.catalogue = catalogue
+        self._on_tell = on_tell or (lambda _: None)
+        self.store = Store.open(home / STORE_NAME)
+        if history is not None:
+            self.store.add_interactions(history)
+        self.keyring = self._keyring()
+        self._device_seed = int.from_bytes(
+            hashlib.sha256(b"p2prec/device/1" + self.keyring.sign(b"device")).digest()[:8], "big"
+        )
+        self.learner = LocalLearner(
+            catalogue,
+            config.learner,
+            history=self.store.history(),
+            seed=config.seed,
+            device_seed=self._device_seed,
+        )
+        state = self.store.learner_state()
+        if "dense" in state:
+            self.learner.restore(state)
+        self._portrait = self._draw_portrait(state)
+        self._schema = payload_schema(catalogue)
+        self._opener = Opener(self.keyring, self.store)
+        self._rng = random.Random(self._device_seed)
+        self._inbox_name = f"{self._rng.getrandbits(128):032x}"
+        self._host_seen = host_seen
+        self._mqtt_buckets = mqtt_buckets
+        self._advert: tuple[Advert, bytes] | None = None
+        self._advert_bytes = b""
+        self.life = Peer(
+            config=config,
+            identity=Identity(
+                peer_id=self.keyring.peer_id,
+                area=self._portrait[0],
+                sketch=self._portrait[1],
+                method=config.learner.collaboration.method,
+                model=self.learner.knowledge.model.name,
+            ),
+            rng=np.random.default_rng(self._device_seed),
+            own_advert=lambda: self._advert,
+        )
+        self.counters: Counter[str] = Counter()
+        self.message_sizes: list[tuple[str, int]] = []
+        self.crypto_s = 0.0
+        self._timers: dict[ev.Timer, asyncio.TimerHandle] = {}
+        self._outbox: asyncio.Queue[tuple[Advert, Message]] = asyncio.Queue(
+            limits.SEND_QUEUE_MESSAGES * 4
+        )
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="learner")
+        self._tcp: TcpTransport | None = None
+        self._mqtt: list[MqttTransport] = []
+        self._local: ResponderClient | MdnsDiscovery | None = None
+        self._local_instance = ""
+        self._halted = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        self._fetching: set[str] = set()
+
+    # --- life -------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Live until ``stop`` is set, then leave properly.
+
+        Raises:
+            TransportError: The port is taken, or another daemon runs from this folder.
+        """
+        control = ControlServer(home=self.home, handler=self._command)
+        await control.start()
+        background: list[asyncio.Task[None]] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                try:
+                    if self.life.collaborates:
+                        background += await self._open_network(group)
+                    background += [
+                        group.create_task(self._send_loop(), name=f"p2prec.send{i}")
+                        for i in range(_SENDERS)
+                    ]
+                    progress = self.store.progress()
+                    releases = self.store.releases()
+                    # A round that was released is never released again with other content.
+                    round_ = max(
+                        progress.round if progress else 0,
+                        releases[-1].round + 1 if releases else 0,
+                    )
+                    neighbours = progress.neighbours if progress else ()
+                    self.dispatch(ev.Started(round=round_, neighbours=neighbours))
+                    await stop.wait()
+                    self.dispatch(ev.StopRequested())
+                    await self._halted.wait()
+                finally:
+                    for timer in self._timers.values():
+                        timer.cancel()
+                    for task in background:
+                        task.cancel()
+        finally:
+            await self._close(control)
+
+    def dispatch(self, event: ev.Event) -> None:
+        """Let the life handle an event and begin what it wants done."""
+        for effect in self.life.handle(event, time.time()):
+            self._perform(effect)
+
+    def _perform(self, effect: ev.Effect) -> None:
+        match effect:
+            case ev.Tell():
+                if effect.what == "dropped":
+                    self.counters[f"dropped.{effect.fields['reason']}"] += 1
+                self._on_tell(effect)
+            case ev.SetTimer():
+                self._set_timer(effect)
+            case ev.Send():
+                self._enqueue(effect.to, effect.message)
+            case ev.Train():
+                self._begin("train", self._train(effect.round))
+            case ev.MakePayloads():
+                self._begin("payloads", self._payloads(effect))
+            case ev.Merge():
+                self._begin("merge", self._merge(effect))
+            case ev.Persist():
+                self._persist(effect)
+            case ev.Advertise():
+                self._begin("advertise", self._advertise(rotate=effect.rotate))
+            case ev.Withdraw():
+                self._begin("withdraw", self._withdraw())
+            case ev.Halt():
+                self._begin("halt", self._halt())
+
+    def _begin(self, name: str, job: Awaitable[None]) -> None:
+        assert self._group is not None  # noqa: S101 - set before the first event
+        self._group.create_task(_awaited(job), name=f"p2prec.{name}")
+
+    def _set_timer(self, effect: ev.SetTimer) -> None:
+        old = self._timers.pop(effect.timer, None)
+        if old is not None:
+            old.cancel()
+        self._timers[effect.timer] = asyncio.get_running_loop().call_later(
+            effect.delay_s, self.dispatch, ev.TimerFired(timer=effect.timer)
+        )
+
+    # --- learning ---------------------------------------------------------------------------
+
+    async def _train(self, round_: int) -> None:
+        loop = asyncio.get_running_loop()
+        report = await loop.run_in_executor(self._worker, self.learner.train, round_)
+        self.dispatch(ev.Trained(round=round_, report=report))
+
+    async def _payloads(self, effect: ev.MakePayloads) -> None:
+        degree = max(1, len(effect.recipients))
+        payloads = await asyncio.get_running_loop().run_in_executor(
+            self._worker, lambda: tuple(self.learner.payloads(effect.round, degree=degree))
+        )
+        protection = self.config.learner.protection
+        if payloads and effect.recipients:
+            since = time.time() - protection.window_s
+            recent = sum(r.time_s > since for r in self.store.releases())
+            if protection.method != "none" and recent >= protection.max_releases:
+                self.counters["withheld"] += 1
+                self._on_tell(ev.Tell(what="withheld", fields={"releases": recent}))
+                payloads = ()
+            else:
+                # Written down before anything leaves: a crash must not hide a release.
+                self.store.record_release(
+                    Release(
+                        round=effect.round,
+                        time_s=time.time(),
+                        kind=self.config.learner.collaboration.method,
+                        recipients=len(effect.recipients),
+                        n_bytes=sum(len(encode_message(Share(payload=p))) for p in payloads),
+                        noise_multiplier=protection.noise_multiplier
+                        if any(isinstance(p, ModelUpdate) for p in payloads)
+                        else 0.0,
+                    )
+                )
+        self.dispatch(ev.PayloadsReady(round=effect.round, payloads=payloads))
+
+    async def _merge(self, effect: ev.Merge) -> None:
+        report = await asyncio.get_running_loop().run_in_executor(
+            self._worker, self.learner.merge, effect.round, effect.received
+        )
+        self.dispatch(ev.Merged(round=effect.round, report=report))
+
+    def _persist(self, effect: ev.Persist) -> None:
+        state = self.learner.state()
+        state["portrait"] = np.frombuffer(
+            self._portrait[0].encode() + b"|" + self._portrait[1], np.uint8
+        )
+        try:
+            self.store.save_progress(
+                round_=effect.round, neighbours=effect.neighbours, learner=state
+            )
+        except StoreError as error:
+            # The peer goes on from memory; the next round tries again.
+            self.counters["store_failed"] += 1
+            self._on_tell(ev.Tell(what="store_failed", fields={"reason": str(error)}))
+
+    # --- network ----------------------------------------------------------------------------
+
+    async def _open_network(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        network = self.config.network
+        tasks: list[asyncio.Task[None]] = []
+        if network.tcp:
+            self._tcp = TcpTransport(
+                host=network.host,
+                port=network.port,
+                on_envelope=lambda e: self._envelope(e, "tcp"),
+                bundle=lambda: self._advert_bytes,
+            )
+            await self._tcp.start()
+        for broker in network.mqtt:
+            transport = MqttTransport(
+                broker=broker,
+                realm=self.catalogue.digest,
+                inbox=self._inbox_name,
+                on_envelope=lambda e: self._envelope(e, "mqtt"),
+                on_presence=self._presence,
+                rng=self._rng,
+                buckets=self._mqtt_buckets,
+            )
+            self._mqtt.append(transport)
+            tasks.append(group.create_task(transport.run(), name="p2prec.mqtt"))
+        if network.mdns and self._tcp is not None:
+            try:
+                tasks += await self._open_local(group)
+            except TransportError as error:
+                self.counters["no_multicast"] += 1
+                self._on_tell(ev.Tell(what="no_multicast", fields={"reason": str(error)}))
+        return tasks
+
+    async def _open_local(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        network = self.config.network
+        if network.mdns_responder:
+            client = ResponderClient(
+                path=Path(network.mdns_responder),
+                on_found=self._found,
+                on_lost=self._lost,
+            )
+            await client.start()
+            self._local = client
+            return [group.create_task(client.run(), name="p2prec.responder")]
+        mdns = MdnsDiscovery(
+            interfaces=network.mdns_interfaces,
+            on_found=lambda s: self._found(s, b""),
+            on_lost=self._lost,
+        )
+        await mdns.start()
+        self._local = mdns
+        return []
+
+    async def _advertise(self, *, rotate: bool) -> None:
+        now_s = time.time()
+        if rotate:
+            self.keyring.rotate(now_s)
+            self.store.save_keyring(self.keyring.to_bytes())
+        label = self._label(now_s)
+        host = self._host_seen or self.config.network.host
+        if host in {"0.0.0.0", "::"}:  # noqa: S104 - a wildcard is no address to name
+            host = _own_address()
+        tcp = ((host, self._tcp.port),) if self._tcp else ()
+        advert = self.keyring.advert(
+            endpoints=Endpoints(tcp=tcp, mqtt_inbox=self._inbox_name if self._mqtt else ""),
+            cell_label=label,
+            now_s=now_s,
+            lifetime_s=self.config.network.advert_lifetime_s,
+        )
+        self._advert = (advert, self.keyring.binding())
+        self._advert_bytes = encode_advert(advert)
+        for transport in self._mqtt:
+            await transport.advertise(
+                label=label, pseudonym=advert.pseudonym, advert=self._advert_bytes
+            )
+            await transport.browse(label)
+        if self._local is not None and self._tcp is not None:
+            service = LocalService(
+                instance=advert.pseudonym, host=host, port=self._tcp.port, label=label
+            )
+            await self._local.browse(label)
+            if isinstance(self._local, ResponderClient):
+                await self._local.advertise(service, self._advert_bytes)
+            elif self._local_instance != advert.pseudonym:
+                if self._local_instance:
+                    await self._local.withdraw(self._local_instance)
+                await self._local.advertise(service)
+            self._local_instance = advert.pseudonym
+        self._on_tell(ev.Tell(what="advertised", fields={"pseudonym": advert.pseudonym}))
+
+    def _label(self, now_s: float) -> str:
+        centre = activity_centre(self.catalogue, self.store.history())
+        cell = (
+            NOWHERE
+            if centre is None
+            else coarse_cell(latitude_deg=centre[0], longitude_deg=centre[1])
+        )
+        return cell_label(self.catalogue.digest, cell, now_s=now_s)
+
+    async def _withdraw(self) -> None:
+        with contextlib.suppress(TransportError, OSError, TimeoutError):
+            async with asyncio.timeout(_GOODBYE_S):
+                for transport in self._mqtt:
+                    await transport.withdraw()
+                if self._local is not None and self._local_instance:
+                    await self._local.withdraw(self._local_instance)
+
+    async def _halt(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE_S):
+                await self._outbox.join()
+        self._halted.set()
+
+    async def _close(self, control: ControlServer) -> None:
+        await control.close()
+        if self._tcp is not None:
+            await self._tcp.close()
+        if self._local is not None:
+            await self._local.close()
+        self._worker.shutdown(wait=True, cancel_futures=True)
+        with contextlib.suppress(StoreError):
+            self.store.count(dict(self.counters))
+        self.store.close()
+
+    def _presence(self, pseudonym: str, data: bytes) -> None:
+        if data:
+            self._see(data, ev.Source.MQTT)
+        else:
+            self.dispatch(ev.AdvertGone(pseudonym=Pseudonym(pseudonym)))
+
+    def _found(self, service: LocalService, advert: bytes) -> None:
+        if service.instance == self._local_instance or service.instance in self._fetching:
+            return
+        if advert:
+            self._see(advert, ev.Source.MDNS)
+        elif len(self._fetching) < limits.MAX_ADVERTS_PER_SHUFFLE * 4:
+            self._fetching.add(service.instance)
+            self._begin("fetch", self._fetch(service))
+
+    def _lost(self, instance: str) -> None:
+        if len(instance) == 32:
+            self.dispatch(ev.AdvertGone(pseudonym=Pseudonym(instance)))
+
+    async def _fetch(self, service: LocalService) -> None:
+        try:
+            if self._tcp is not None:
+                data = await self._tcp.fetch_bundle(service.host, service.port)
+                self._see(data, ev.Source.MDNS)
+        except TransportError:
+            self.counters["advert_not_fetched"] += 1
+        finally:
+            self._fetching.discard(service.instance)
+
+    def _see(self, data: bytes, source: ev.Source) -> None:
+        try:
+            with self._timed():
+                advert = decode_advert(data, realm=self.catalogue.digest, now_s=time.time())
+        except RemoteProtocolError as error:
+            self.counters[f"dropped.{error.reason}"] += 1
+            return
+        self.dispatch(ev.AdvertSeen(advert=advert, source=source))
+
+    def _enqueue(self, to: Advert, message: Message) -> None:
+        if self._outbox.full():
+            self.counters["dropped.outbox_full"] += 1
+            self._outbox.get_nowait()
+            self._outbox.task_done()
+        self._outbox.put_nowait((to, message))
+
+    async def _send_loop(self) -> None:
+        while True:
+            to, message = await self._outbox.get()
+            try:
+                await self._deliver(to, message)
+            except (TransportError, RemoteProtocolError, LocalProtocolError) as error:
+                self.counters["not_sent"] += 1
+                self.dispatch(ev.SendFailed(to=to.pseudonym, reason=str(error)))
+            finally:
+                self._outbox.task_done()
+
+    async def _deliver(self, to: Advert, message: Message) -> None:
+        with self._timed():
+            body = encode_message(message)
+            envelopes = seal(body, keyring=self.keyring, to=to, now_s=time.time())
+        n_bytes = sum(map(len, envelopes))
+        way = ""
+        if self._tcp is not None and to.endpoints.tcp:
+            with contextlib.suppress(TransportError):
+                await self._tcp.send(to.endpoints.tcp, envelopes)
+                way = "tcp"
+        if not way and to.endpoints.mqtt_inbox:
+            for transport in self._mqtt:
+                with contextlib.suppress(TransportError):
+                    await transport.send(to.endpoints.mqtt_inbox, envelopes)
+                    way = "mqtt"
+                    break
+        if not way:
+            raise TransportError("no way to this peer works")
+        self.counters[f"sent.{way}"] += 1
+        self.counters[f"sent_bytes.{way}"] += n_bytes
+        if isinstance(message, Share):
+            kind = type(message.payload).__name__
+            self.counters["payload_bytes"] += n_bytes
+            if len(self.message_sizes) < 1_000:
+                self.message_sizes.append((kind, n_bytes))
+
+    async def _envelope(self, envelope: bytes, way: str) -> bool:
+        try:
+            with self._timed():
+                opened = self._opener.open(envelope, now_s=time.time())
+                if opened is None:
+                    return True
+                message = decode_message(opened.body, schema=self._schema)
+                self._verify(message, opened.sender_key)
+        except RemoteProtocolError as error:
+            self.counters[f"dropped.{error.reason}"] += 1
+            return error.reason == "replayed"
+        except StoreError as error:
+            self.counters["store_failed"] += 1
+            self._on_tell(ev.Tell(what="store_failed", fields={"reason": str(error)}))
+            return True
+        self.counters[f"received.{way}"] += 1
+        self.counters[f"received_bytes.{way}"] += opened.n_bytes
+        self.dispatch(
+            ev.Arrived(sender=opened.sender, message=message, transport=way, n_bytes=opened.n_bytes)
+        )
+        return True
+
+    def _verify(self, message: Message, sender_key: bytes) -> None:
+        now_s, realm = time.time(), self.catalogue.digest
+        match message:
+            case Hello():
+                check_advert(message.advert, realm=realm, now_s=now_s)
+                verify_binding(message.advert, message.binding, sender_key)
+            case Shuffle():
+                for advert in message.adverts:
+                    check_advert(advert, realm=realm, now_s=now_s)
+
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Count CPU time that goes to cryptography and encoding."""
+        begun = time.thread_time()
+        try:
+            yield
+        finally:
+            self.crypto_s += time.thread_time() - begun
+
+    # --- the owner --------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """What ``p2prec status --json`` prints; see ``docs/cli.md``."""
+        protection = self.config.learner.protection
+        ledger = spent(
+            noise_multipliers=[r.noise_multiplier for r in self.store.releases()],
+            delta=protection.delta,
+        )
+        return {
+            "peer_id": self.keyring.peer_id,
+            "pseudonym": self.keyring.face.pseudonym,
+            "realm": self.catalogue.digest.hex(),
+            "running": True,
+            "sharing": self.life.collaborates,
+            "method": self.config.learner.collaboration.method,
+            "model": self.learner.knowledge.model.name,
+            "phase": str(self.life.phase),
+            "round": self.life.round,
+            "interactions": len(self.learner.knowledge.history),
+            "neighbours": len(self.life.neighbours),
+            "known_peers": len(self.life.known),
+            "adverts": len(self.life.adverts),
+            "discovered_by": dict(self.life.discovered),
+            "counters": dict(self.counters),
+            "crypto_cpu_s": round(self.crypto_s, 4),
+            "cpu_s": round(time.process_time(), 4),
+            "privacy": {
+                "releases": ledger.releases,
+                "epsilon": ledger.epsilon if np.isfinite(ledger.epsilon) else None,
+                "delta": ledger.delta,
+                "protection": protection.method,
+                "sentence": ledger.sentence,
+            },
+        }
+
+    def neighbours(self) -> list[dict[str, Any]]:
+        """What ``p2prec neighbours --json`` prints."""
+        result = []
+        for peer in self.life.neighbours:
+            known = self.life.known.get(peer)
+            if known is not None:
+                result.append(
+                    {
+                        "peer_id": peer,
+                        "pseudonym": known.advert.pseudonym,
+                        "geographic_similarity": round(known.geographic, 4),
+                        "semantic_similarity": round(known.semantic, 4),
+                        "transports": [
+                            way
+                            for way, held in (
+                                ("tcp", known.advert.endpoints.tcp),
+                                ("mqtt", known.advert.endpoints.mqtt_inbox),
+                            )
+                            if held
+                        ],
+                        "last_seen_s": round(known.last_seen_s, 1),
+                    }
+                )
+        return result
+
+    def recommend(self, *, k: int, new_only: bool) -> list[dict[str, Any]]:
+        """What ``p2prec recommend --json`` prints."""
+        found = self.learner.recommend(Context(timestamp_s=int(time.time())), k, new_only=new_only)
+        return [describe(self.catalogue, r.item, r.score, r.reasons) for r in found]
+
+    async def _command(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request["request"]:
+            case "status":
+                return self.status()
+            case "neighbours":
+                return {"neighbours": self.neighbours()}
+            case "recommend":
+                k = min(max(int(request.get("k", 10)), 1), 1_000)
+                new_only = bool(request.get("new_only"))
+                begun = time.perf_counter()
+                found = self.recommend(k=k, new_only=new_only)
+                elapsed_ms = 1e3 * (time.perf_counter() - begun)
+                return {"recommendations": found, "elapsed_ms": round(elapsed_ms, 3)}
+            case "reload":
+                history = self.store.history()
+                added = len(history) - len(self.learner.knowledge.history)
+                await asyncio.get_running_loop().run_in_executor(
+                    self._worker, self.learner.add, history
+                )
+                self.dispatch(ev.InteractionsAdded(n=added))
+                return {"added": added}
+        raise P2PRecError(f"unknown request {request['request']!r}")
+
+    def _keyring(self) -> Keyring:
+        data = self.store.keyring()
+        if data is None:
+            keyring = Keyring.create(self.catalogue.digest)
+            self.store.save_keyring(keyring.to_bytes())
+            return keyring
+        keyring = Keyring.from_bytes(data)
+        if keyring.realm != self.catalogue.digest:
+            raise StoreError(
+                f"{self.store.path} belongs to another catalogue; name the old one in the "
+                "settings, or start afresh in another folder with P2PREC_HOME"
+            )
+        return keyring
+
+    def _draw_portrait(self, state: dict[str, np.ndarray[Any, Any]]) -> tuple[str, bytes]:
+        """Blurred area and noisy sketch: drawn once, then kept, so that noise cannot be averaged.
+
+        They are drawn when the owner has a history; before that nothing is said.
+        """
+        if "portrait" in state:
+            area, _, bits = state["portrait"].tobytes().partition(b"|")
+            return area.decode(), bits
+        history = self.store.history()
+        rng = np.random.default_rng([self._device_seed, 7])
+        centre = activity_centre(self.catalogue, history)
+        area = ""
+        if centre is not None:
+            at = blurred(centre, epsilon_per_km=_BLUR_EPSILON_PER_KM, rng=rng)
+            area = area_cell(latitude_deg=at[0], longitude_deg=at[1])
+        return area, sketch(self.catalogue, history, rng=rng)
+
+
+def describe(
+    catalogue: Catalogue, item: int, score: float, reasons: tuple[tuple[str, float], ...]
+) -> dict[str, Any]:
+    """A recommendation for people and programs."""
+    category = int(catalogue.category[item])
+    latitude, longitude = catalogue.latitude_deg[item], catalogue.longitude_deg[item]
+    return {
+        "item": catalogue.item_ids[item],
+        "category": catalogue.categories[category] if category >= 0 else "",
+        "latitude_deg": float(latitude) if np.isfinite(latitude) else None,
+        "longitude_deg": float(longitude) if np.isfinite(longitude) else None,
+        "score": round(score, 4),
+        "why": [{"signal": name, "weight": round(weight, 4)} for name, weight in reasons],
+    }
+
+
+async def _awaited(job: Awaitable[None]) -> None:
+    await job
+
+
+def _own_address() -> str:
+    """The address by which this device is reached on its network; no packet is sent."""
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"

@@ -1,0 +1,161 @@
+"""Whole daemons on loopback: they find each other, learn together, are stopped and go on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from p2prec.data.city import generate_city
+from p2prec.training.config import CollaborationConfig, LearnerConfig, TrainingConfig
+from peers import events as ev
+from peers.broker import EmbeddedBroker
+from peers.config import NeighbourConfig, NetworkConfig, PeerConfig, ScheduleConfig
+from peers.control import ControlClient
+from peers.daemon import Daemon
+from peers.discovery.responder import Responder
+
+pytestmark = [pytest.mark.e2e, pytest.mark.network]
+CITY = generate_city(rng=np.random.default_rng(1), n_users=6, n_places=80, days=120)
+
+
+def config(method: str, **network: object) -> PeerConfig:
+    return PeerConfig(
+        share=True,
+        learner=LearnerConfig(
+            collaboration=CollaborationConfig(method=method),
+            training=TrainingConfig(epochs=1, max_examples=40, negatives=8),
+        ),
+        neighbours=NeighbourConfig(k=3, discover_interval_s=1.0, shuffle_interval_s=2.0),
+        network=NetworkConfig(host="127.0.0.1", **network),  # type: ignore[arg-type]
+        schedule=ScheduleConfig(
+            round_interval_s=0.0, inbox_timeout_s=10.0, max_rounds=3, min_neighbours=2
+        ),
+    )
+
+
+class Running:
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
+        self.stop = asyncio.Event()
+        self.task = asyncio.create_task(daemon.run(self.stop))
+
+    async def end(self) -> None:
+        self.stop.set()
+        async with asyncio.timeout(20):
+            await self.task
+
+
+def start(user: int, settings: PeerConfig, home: Path, told: Counter[str]) -> Running:
+    return Running(
+        Daemon(
+            config=settings,
+            home=home,
+            catalogue=CITY.catalogue,
+            history=CITY.interactions.history(user),
+            on_tell=lambda t: told.update([t.what]),
+        )
+    )
+
+
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - states have no event
+            await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def infrastructure(path: Path) -> AsyncIterator[tuple[str, str]]:
+    broker = EmbeddedBroker()
+    await broker.start()
+    responder = Responder(path=path, interfaces=("127.0.0.1",), rng=random.Random(0))
+    await responder.start()
+    task = asyncio.create_task(responder.run())
+    try:
+        yield f"127.0.0.1:{broker.port}", str(path)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await responder.close()
+        await broker.stop()
+
+
+@pytest.mark.parametrize("method", ["dclr", "mac"])
+async def test_peers_learn_together_over_both_transports(method: str, tmp_path: Path) -> None:
+    told: Counter[str] = Counter()
+    async with infrastructure(tmp_path / "r.sock") as (broker, responder):
+        both = config(method, mqtt=(broker,), mdns_responder=responder)
+        local = config(method, mdns_responder=responder)
+        remote = config(method, mqtt=(broker,), tcp=False, mdns=False)
+        peers = [
+            start(i, settings, tmp_path / str(i), told)
+            for i, settings in enumerate([both, both, local, local, remote, remote])
+        ]
+        try:
+            await until(lambda: all(p.daemon.life.round == 3 for p in peers))
+            sums: Counter[str] = Counter()
+            for p in peers:
+                sums.update(p.daemon.counters)
+                sums.update(p.daemon.life.discovered)
+            assert sums["sent.tcp"] > 0
+            assert sums["sent.mqtt"] > 0
+            assert sums["mdns"] > 0
+            assert sums["mqtt"] > 0
+            assert told["payload_received"] > 10
+            answer = await asyncio.to_thread(
+                ControlClient(tmp_path / "0").request, "recommend", k=5
+            )
+            assert len(answer["recommendations"]) == 5
+            status = await asyncio.to_thread(ControlClient(tmp_path / "0").request, "status")
+            assert status["round"] == 3
+            assert "no formal privacy guarantee" in status["privacy"]["sentence"]
+        finally:
+            for p in peers:
+                await p.end()
+    assert not list(tmp_path.glob("*/control.sock"))
+
+
+async def test_a_stopped_peer_goes_on_from_its_store(tmp_path: Path) -> None:
+    told: Counter[str] = Counter()
+    settings = config("alone")
+    first = start(0, settings, tmp_path, told)
+    await until(lambda: first.daemon.life.round == 3)
+    peer_id, dense = first.daemon.keyring.peer_id, first.daemon.learner.knowledge.dense.copy()
+    await first.end()
+    again = start(0, settings, tmp_path, told)
+    await until(lambda: again.daemon.life.phase == "resting")
+    assert again.daemon.keyring.peer_id == peer_id
+    assert again.daemon.life.round == 3
+    assert (again.daemon.learner.knowledge.dense == dense).all()
+    await again.end()
+
+
+async def test_nothing_leaves_without_consent(tmp_path: Path) -> None:
+    told: Counter[str] = Counter()
+    settings = PeerConfig(schedule=ScheduleConfig(round_interval_s=0.0, max_rounds=2))
+    assert not settings.share
+    peer = start(0, settings, tmp_path, told)
+    await until(lambda: peer.daemon.life.phase == "resting")
+    assert peer.daemon._tcp is None
+    assert told["advertised"] == 0
+    assert peer.daemon.store.releases() == []
+    await peer.end()
+
+
+async def test_strangers_are_counted_and_the_peer_goes_on(tmp_path: Path) -> None:
+    told: Counter[str] = Counter()
+    peer = start(0, config("dclr", mdns=False), tmp_path, told)
+    await until(lambda: told["advertised"] == 1)
+    for garbage in (b"", b"x" * 100, bytes(70_000)):
+        assert not await peer.daemon._envelope(garbage, "tcp")
+    assert sum(n for name, n in peer.daemon.counters.items() if name.startswith("dropped.")) == 3
+    assert peer.daemon.life.handle(
+        ev.TimerFired(timer=ev.Timer.DISCOVER), peer.daemon.life._started_s + 1
+    )
+    await peer.end()
