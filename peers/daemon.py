@@ -190,7 +190,7 @@ class Daemon:
         for effect in self.life.handle(event, time.time()):
             self._perform(effect)
 
-    def _perform(self, effect: ev.Effect) -> None:
+    def _perform(self, effect: ev.Effect) -> None:  # noqa: C901 - one visible table of effects
         match effect:
             case ev.Tell():
                 if effect.what == "dropped":
@@ -639,8 +639,8 @@ class Daemon:
         They are drawn when the owner has a history; before that nothing is said.
         """
         if "portrait" in state:
-            area, _, bits = state["portrait"].tobytes().partition(b"|")
-            return area.decode(), bits
+            stored, _, bits = state["portrait"].tobytes().partition(b"|")
+            return stored.decode(), bits
         history = self.store.history()
         rng = np.random.default_rng([self._device_seed, 7])
         centre = activity_centre(self.catalogue, history)

@@ -11,7 +11,6 @@ interval biases, as the attention matching layer of STAN (Luo, Liu, Liu, WWW 202
 
     x_j = v . explore_j + v_o log(1 + o_j / eps) + b_j + c_j + t_{j,hour}
           + s sum_l a_jl <e_j, e_l>
-          + s sum_l a_jl <e_j, e_l>
     a_jl = softmax_l(<e_j, e_l> + u_gap log(hours_l) - u_dist log(km_jl))
 
 with c and t over categories, and o the share of the neighbourhood that knows a place: a statistic

@@ -36,9 +36,10 @@ class Protection:
         self._device_seed = device_seed
 
     def protect(self, payload: Payload, *, rng: np.random.Generator) -> Payload:
-        """The payload that may leave; soft predictions and reference sequences pass as they are,
+        """The payload that may leave.
 
-        since they were made from desensitised sequences.
+        Soft predictions and reference sequences pass as they are: they were made from
+        desensitised sequences.
         """
         if self._config.method == "none" or not isinstance(payload, ModelUpdate):
             return payload

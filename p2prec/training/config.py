@@ -13,13 +13,13 @@ class ModelConfig:
     """Which recommender.
 
     Attributes:
-        family: ``"next_place"`` or ``"mf"``.
+        family: ``"next_place"``.
         embedding_size: Columns of the item table.
         task: What the scores mean.
         explore_slots: Of the ten best places, at least so many are new to the owner.
     """
 
-    family: Literal["next_place", "mf"] = "next_place"
+    family: Literal["next_place"] = "next_place"
     embedding_size: int = 16
     task: Task = Task.RANKING
     explore_slots: int = 2
@@ -83,15 +83,12 @@ class ProtectionConfig:
     max_releases: int = 50
     window_s: float = 90 * 86_400.0
 
-    """What is done to a payload that arrives; see ``p2prec.defences``."""
 
-    method: str = "norm_cap"
-    options: dict[str, float | int | str | bool] = field(default_factory=dict)
-
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerConfig:
     """Everything that decides how a peer learns."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     collaboration: CollaborationConfig = field(default_factory=CollaborationConfig)
     protection: ProtectionConfig = field(default_factory=ProtectionConfig)
-    defence: DefenceConfig = field(default_factory=DefenceConfig)

@@ -118,7 +118,7 @@ async def test_peers_learn_together_over_both_transports(method: str, tmp_path: 
         finally:
             for p in peers:
                 await p.end()
-    assert not list(tmp_path.glob("*/control.sock"))
+    assert not list(tmp_path.glob("*/control.sock"))  # noqa: ASYNC240 - the loop is idle
 
 
 async def test_a_stopped_peer_goes_on_from_its_store(tmp_path: Path) -> None:
