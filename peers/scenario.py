@@ -1,0 +1,150 @@
+"""Scenarios: one TOML file says what data, which peers, which methods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from p2prec.errors import ConfigError
+from p2prec.training.config import (
+    CollaborationConfig,
+    LearnerConfig,
+    ModelConfig,
+    ProtectionConfig,
+    TrainingConfig,
+)
+from peers.config import NeighbourConfig, NetworkConfig, PeerConfig, ScheduleConfig
+from peers.settings import convert, read_toml
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """Where interactions come from.
+
+    Attributes:
+        kind: ``"city"`` generates one, ``"check_ins"`` reads a CSV.
+        path: Of the CSV; ``--data`` overrides it.
+        users: People of the city.
+        places: Places of the city.
+        days: Length of the city's record.
+        seed: Of the city.
+    """
+
+    kind: Literal["city", "check_ins"] = "city"
+    path: str = ""
+    users: int = 60
+    places: int = 600
+    days: int = 320
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeersConfig:
+    """How many peers, and how they are reached.
+
+    Attributes:
+        count: Peers; each gets one user.
+        mdns_only: Share that is found by mDNS and reached by TCP only.
+        mqtt_only: Share that is found and reached by MQTT only; the rest does both.
+    """
+
+    count: int = 24
+    mdns_only: float = 0.4
+    mqtt_only: float = 0.4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodConfig:
+    """One method that is compared.
+
+    Attributes:
+        name: Of the collaboration.
+        label: Name in tables; the name where empty.
+        options: Of the collaboration.
+        embedding_sizes: Given to peers in turn; more than one needs a method that can.
+        rounds: Overrides the schedule where not 0.
+    """
+
+    name: str
+    label: str = ""
+    options: dict[str, float | int | str | bool] = field(default_factory=dict)
+    embedding_sizes: tuple[int, ...] = (16,)
+    rounds: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A whole experiment."""
+
+    name: str
+    seed: int = 0
+    timeout_s: float = 900.0
+    data: DataConfig = field(default_factory=DataConfig)
+    peers: PeersConfig = field(default_factory=PeersConfig)
+    methods: tuple[MethodConfig, ...] = (MethodConfig(name="alone"),)
+    explore_slots: int = 2
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    protection: ProtectionConfig = field(default_factory=ProtectionConfig)
+    neighbours: NeighbourConfig = field(default_factory=NeighbourConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+
+def load_scenario(path: Path) -> Scenario:
+    """Read and check a scenario.
+
+    Raises:
+        ConfigError: Names the file and what is wrong.
+    """
+    scenario = convert(read_toml(path), Scenario, source=str(path))
+    for method in scenario.methods:
+        if len(set(method.embedding_sizes)) > 1 and method.name not in {"mac", "alone"}:
+            raise ConfigError(
+                f"{path}: {method.name} averages parameters, so that all models must have the "
+                "same size; only mac lets them differ"
+            )
+    if not 1 <= scenario.peers.count <= 5_000:
+        raise ConfigError(f"{path}: peers.count must be 1 to 5,000")
+    return scenario
+
+
+def peer_config(
+    scenario: Scenario, method: MethodConfig, index: int, *, broker: str, responders: list[str]
+) -> PeerConfig:
+    """The settings of one peer of a swarm."""
+    n, shares = scenario.peers.count, scenario.peers
+    # Peers are dealt to transports in turn, so that any subset of users has the same mix.
+    position = (index * 0.6180339887) % 1.0 if n > 1 else 1.0
+    mdns = position < shares.mdns_only or position >= shares.mdns_only + shares.mqtt_only
+    mqtt = position >= shares.mdns_only
+    schedule = scenario.schedule
+    if method.rounds:
+        schedule = ScheduleConfig(
+            round_interval_s=schedule.round_interval_s,
+            inbox_timeout_s=schedule.inbox_timeout_s,
+            max_rounds=method.rounds,
+            min_neighbours=schedule.min_neighbours,
+        )
+    return PeerConfig(
+        share=method.name != "alone",
+        learner=LearnerConfig(
+            model=ModelConfig(
+                embedding_size=method.embedding_sizes[index % len(method.embedding_sizes)],
+                explore_slots=scenario.explore_slots,
+            ),
+            training=scenario.training,
+            collaboration=CollaborationConfig(method=method.name, options=method.options),
+            protection=scenario.protection,
+        ),
+        neighbours=scenario.neighbours,
+        network=NetworkConfig(
+            host="127.0.0.1",
+            tcp=mdns,
+            mdns=mdns,
+            mdns_responder=responders[index % len(responders)] if responders and mdns else "",
+            mqtt=(broker,) if mqtt and broker else (),
+            advert_lifetime_s=3_600.0,
+        ),
+        schedule=schedule,
+        seed=scenario.seed * 100_003 + index,
+    )

@@ -1,0 +1,135 @@
+"""TOML to typed settings: strict, with the nearest right name for a wrong one."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import msgspec
+
+from p2prec.errors import ConfigError
+from peers.config import PeerConfig
+
+T = TypeVar("T")
+CONFIG_NAME = "config.toml"
+_ENVIRONMENT_PREFIX = "P2PREC_"
+_NOT_SETTINGS = {"P2PREC_HOME", "P2PREC_DATA"}
+
+
+def home_folder() -> Path:
+    """Where this peer keeps its settings and its store: P2PREC_HOME, or the per-user place."""
+    if "P2PREC_HOME" in os.environ:
+        return Path(os.environ["P2PREC_HOME"]).expanduser()
+    import platformdirs
+
+    return platformdirs.user_state_path("p2prec")
+
+
+def config_path() -> Path:
+    """The owner's ``config.toml``."""
+    if "P2PREC_HOME" in os.environ:
+        return home_folder() / CONFIG_NAME
+    import platformdirs
+
+    return platformdirs.user_config_path("p2prec") / CONFIG_NAME
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a file.
+
+    Raises:
+        ConfigError: It cannot be read or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no {path}; p2prec init writes one") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def load_config(path: Path, environment: Mapping[str, str]) -> PeerConfig:
+    """The owner's settings: environment before file before default.
+
+    ``P2PREC_NETWORK__PORT=4000`` overrides ``port`` of ``[network]``.
+
+    Raises:
+        ConfigError: A name or a value does not fit; names the file and the key.
+    """
+    tables = read_toml(path)
+    for name, text in environment.items():
+        if name.startswith(_ENVIRONMENT_PREFIX) and name not in _NOT_SETTINGS:
+            keys = name.removeprefix(_ENVIRONMENT_PREFIX).lower().split("__")
+            table = tables
+            for key in keys[:-1]:
+                table = table.setdefault(key, {})
+            table[keys[-1]] = _value(text)
+    return convert(tables, PeerConfig, source=str(path))
+
+
+def convert(tables: Mapping[str, Any], kind: type[T], *, source: str) -> T:
+    """Tables of a TOML file as a settings object.
+
+    Raises:
+        ConfigError: An unknown key (with the nearest right one), or a value of a wrong type.
+    """
+    _check_names(tables, kind, source, "")
+    try:
+        return msgspec.convert(tables, kind, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {error}") from None
+
+
+def _check_names(tables: Mapping[str, Any], kind: type[Any], source: str, where: str) -> None:
+    hints = get_type_hints(kind)
+    known = {f.name for f in dataclasses.fields(kind)}
+    for key, value in tables.items():
+        path = f"{where}{key}"
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = (
+                f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
+            )
+            raise ConfigError(f"{source}: unknown setting {path!r}{hint}")
+        inner = [t for t in (hints[key], *get_args(hints[key])) if dataclasses.is_dataclass(t)]
+        if inner:
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, dict):
+                    _check_names(item, inner[0], source, f"{path}.")  # type: ignore[arg-type]
+
+
+def _value(text: str) -> object:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def config_text(*, catalogue: Path, share: bool) -> str:
+    """A first ``config.toml`` with comments."""
+    import tomlkit
+
+    document = tomlkit.document()
+    document.add(tomlkit.comment("Settings of this peer; docs/cli.md has all of them."))
+    document.add("catalogue", tomlkit.item(str(catalogue)))
+    document["catalogue"].comment("the items of the realm")
+    document.add("share", tomlkit.item(share))
+    document["share"].comment("false: nothing leaves this device")
+    learner = tomlkit.table()
+    collaboration = tomlkit.table()
+    collaboration.add("method", "dclr")
+    collaboration["method"].comment("alone, epidemic, metropolis_hastings, dclr or mac")
+    learner.add("collaboration", collaboration)
+    document.add("learner", learner)
+    network = tomlkit.table()
+    network.add("mdns", value=True)
+    network["mdns"].comment("be found on the local network")
+    network.add("mqtt", [])
+    network["mqtt"].comment('brokers beyond it, such as "mqtts://broker.example.org"')
+    document.add("network", network)
+    return tomlkit.dumps(document)

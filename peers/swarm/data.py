@@ -1,0 +1,65 @@
+"""The users of a swarm: which of a data set's users become peers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from p2prec.data.catalogue import Catalogue
+from p2prec.data.city import generate_city
+from p2prec.data.interactions import History
+from p2prec.data.split import MIN_HISTORY
+from p2prec.errors import ConfigError
+from peers.files import read_check_in_file
+from peers.scenario import Scenario
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Realm:
+    """The items, and the whole history of each peer's owner."""
+
+    catalogue: Catalogue
+    histories: tuple[History, ...]
+
+
+def load_realm(scenario: Scenario, *, data: str) -> Realm:
+    """Load or generate, and draw ``peers.count`` users.
+
+    Seeds 0, 1, 2 ... take disjoint users as long as there are enough.
+
+    Args:
+        scenario: What to load.
+        data: CSV that overrides the scenario's own; "" for none.
+
+    Raises:
+        ConfigError: There are fewer users than peers, or a file is needed and none is named.
+        DataError: The file cannot be read.
+    """
+    settings, count = scenario.data, scenario.peers.count
+    if settings.kind == "city" and not data:
+        users = max(settings.users, count)
+        places = max(settings.places, 3 * users)
+        dataset = generate_city(
+            rng=np.random.default_rng(settings.seed),
+            n_users=users,
+            n_places=places,
+            days=settings.days,
+        )
+    else:
+        if not (data or settings.path):
+            raise ConfigError(f"scenario {scenario.name!r} needs check-ins: name them with --data")
+        dataset = read_check_in_file(Path(data or settings.path)).dataset
+    interactions = dataset.interactions
+    lengths = np.bincount(interactions.user, minlength=interactions.n_users)
+    usable = np.flatnonzero(lengths > MIN_HISTORY)
+    if len(usable) < count:
+        raise ConfigError(f"{count} peers need as many users; the data has {len(usable)}")
+    order = np.random.default_rng(settings.seed).permutation(usable)
+    start = (scenario.seed * count) % len(order)
+    chosen = np.roll(order, -start)[:count]
+    return Realm(
+        catalogue=dataset.catalogue,
+        histories=tuple(interactions.history(int(u)) for u in chosen),
+    )

@@ -1,0 +1,362 @@
+"""The warm parent of a swarm: loads everything once, then forks peers that share its memory.
+
+It has no event loop, no thread and no socket of its own; torch runs with one thread before the
+first operation, since a child of a multi-threaded torch hangs. It lives as long as its
+supervisor, and its children as long as it does.
+
+    python -m peers.swarm.zygote JOB.json
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from p2prec.data.interactions import History
+from p2prec.data.split import Split, leave_one_out
+from p2prec.evaluation.metrics import rank_of
+from p2prec.models.recommender import Context
+from p2prec.training.local import LocalLearner
+from peers import events as ev
+from peers.broker import EmbeddedBroker
+from peers.daemon import EMBEDDING_SIZES, Daemon, payload_schema
+from peers.discovery.responder import Responder
+from peers.scenario import MethodConfig, Scenario, load_scenario, peer_config
+from peers.swarm.data import Realm, load_realm
+
+_PR_SET_PDEATHSIG = 1
+_KILL_AFTER_S = 10.0
+_START_PAUSE_S = 0.004  # between two forks, so that the machine is not hit by all at once
+
+
+def main() -> None:
+    """Run one job to its end."""
+    die_with_parent()
+    job = json.loads(Path(sys.argv[1]).read_text())
+    raise_file_limit()
+    scenario = load_scenario(Path(job["scenario"]))
+    scenario = _overridden(scenario, job)
+    realm = load_realm(scenario, data=job["data"])
+    method = next(m for m in scenario.methods if (m.label or m.name) == job["method"])
+    _warm_up(scenario, method, realm)
+    children: dict[int, str] = {}
+    leaving: list[int] = []
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        leaving.append(1)
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.collect()
+    gc.freeze()
+    reports = job["reports"]
+    for port in job["brokers"]:
+        children[_fork(lambda port=port: _broker(port))] = "broker"
+    for path in job["responders"]:
+        children[_fork(lambda path=path: _responder(Path(path)))] = "responder"
+    if children:
+        _wait_for(job["responders"], job["brokers"])
+    for index in range(scenario.peers.count):
+        if leaving:
+            break
+        pid = _fork(lambda index=index: _peer(index, job, scenario, method, realm))
+        children[pid] = f"peer {index}"
+        time.sleep(_START_PAUSE_S)
+    _reap(children, leaving, reports)
+
+
+def _overridden(scenario: Scenario, job: dict[str, Any]) -> Scenario:
+    from dataclasses import replace
+
+    return replace(
+        scenario,
+        seed=job["seed"],
+        peers=replace(scenario.peers, count=job["count"]),
+        schedule=replace(scenario.schedule, max_rounds=job["rounds"]),
+    )
+
+
+def _warm_up(scenario: Scenario, method: MethodConfig, realm: Realm) -> None:
+    """Touch all code and all shared tables before the fork."""
+    import torch
+
+    torch.set_num_threads(1)
+    for size in method.embedding_sizes:
+        config = peer_config(scenario, method, 0, broker="", responders=[]).learner
+        from dataclasses import replace
+
+        config = replace(config, model=replace(config.model, embedding_size=size))
+        history = realm.histories[0].head(12)
+        learner = LocalLearner(realm.catalogue, config, history=history, seed=0)
+        learner.train(0)
+        learner.scores(Context(timestamp_s=int(history.timestamp_s[-1]) + 60))
+    assert payload_schema(realm.catalogue).models  # noqa: S101
+    assert EMBEDDING_SIZES  # noqa: S101
+
+
+def _fork(child: Any) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        die_with_parent()
+        child()
+        code = 0
+    except BaseException:  # noqa: BLE001 - a child must never go on as a second zygote
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _reap(children: dict[int, str], leaving: list[int], reports: str) -> None:
+    """Wait for children until the supervisor says stop; tell it of those that die."""
+    stopped_at = 0.0
+    while children:
+        if leaving and not stopped_at:
+            stopped_at = time.monotonic()
+            _signal_all(children, "peer", signal.SIGTERM)
+        peers = any(name.startswith("peer") for name in children.values())
+        if stopped_at and not peers:
+            _signal_all(children, "", signal.SIGTERM)
+        if stopped_at and time.monotonic() - stopped_at > _KILL_AFTER_S:
+            _signal_all(children, "", signal.SIGKILL)
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            time.sleep(0.02)
+            continue
+        name = children.pop(pid, "")
+        if not stopped_at and name.startswith("peer"):
+            report(reports, {"k": "died", "i": int(name.split()[1]), "status": status})
+
+
+def _signal_all(children: dict[int, str], prefix: str, number: int) -> None:
+    for pid, name in children.items():
+        if name.startswith(prefix):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+def _wait_for(responders: list[str], ports: list[int]) -> None:
+    deadline = time.monotonic() + 20.0
+    while time.monotonic() < deadline:
+        up = all(Path(p).exists() for p in responders)
+        for port in ports:
+            with socket.socket() as probe:
+                up = up and probe.connect_ex(("127.0.0.1", port)) == 0
+        if up:
+            return
+        time.sleep(0.05)
+
+
+def die_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the parent goes, however it goes."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def raise_file_limit() -> None:
+    """Hundreds of sockets need more files than the usual 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
+
+
+def report(path: str, fields: dict[str, Any]) -> None:
+    """One datagram to the supervisor; dropped where it has gone."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.settimeout(5.0)
+        with contextlib.suppress(OSError):
+            channel.sendto(json.dumps(fields).encode(), path)
+
+
+def _broker(port: int) -> None:
+    async def live() -> None:
+        stop = _stop_on_sigterm()
+        broker = EmbeddedBroker(port=port)
+        await broker.start()
+        await stop.wait()
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(3):
+                await broker.stop()
+
+    asyncio.run(live())
+
+
+def _responder(path: Path) -> None:
+    async def live() -> None:
+        stop = _stop_on_sigterm()
+        responder = Responder(path=path, interfaces=("127.0.0.1",), rng=random.Random(os.getpid()))
+        await responder.start()
+        run = asyncio.create_task(responder.run())
+        await stop.wait()
+        run.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await responder.close()
+
+    asyncio.run(live())
+
+
+def _stop_on_sigterm() -> asyncio.Event:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    return stop
+
+
+def _peer(
+    index: int, job: dict[str, Any], scenario: Scenario, method: MethodConfig, realm: Realm
+) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    home = Path(job["folder"]) / f"peer-{index:04d}"
+    home.mkdir(parents=True, exist_ok=True)
+    split = leave_one_out(realm.histories[index])
+    brokers = job["brokers"]
+    config = peer_config(
+        scenario,
+        method,
+        index,
+        broker=f"127.0.0.1:{brokers[index % len(brokers)]}" if brokers else "",
+        responders=job["responders"],
+    )
+    asyncio.run(_live(index, job, Daemon, config, home, realm, split))
+
+
+async def _live(
+    index: int,
+    job: dict[str, Any],
+    make: type[Daemon],
+    config: Any,
+    home: Path,
+    realm: Realm,
+    split: Split,
+) -> None:
+    stop = _stop_on_sigterm()
+    reporter = _Reporter(index, job["reports"], split)
+    daemon = make(
+        config=config,
+        home=home,
+        catalogue=realm.catalogue,
+        history=split.train,
+        on_tell=reporter.told,
+        mqtt_buckets=job["mqtt_buckets"],
+    )
+    reporter.daemon = daemon
+    # Everything is built: what follows is the peer's own life.
+    await daemon.run(stop)
+
+
+class _Reporter:
+    """Turns what a peer tells into short reports."""
+
+    def __init__(self, index: int, path: str, split: Split) -> None:
+        self._index, self._path, self._split = index, path, split
+        self.daemon: Daemon | None = None
+        self._ready = False
+
+    def told(self, tell: ev.Tell) -> None:
+        daemon = self.daemon
+        if daemon is None:
+            return
+        schedule = daemon.config.schedule
+        if tell.what == "neighbours_chosen":
+            n = int(str(tell.fields["n"]))
+            if not self._ready and n >= schedule.min_neighbours:
+                self._ready = True
+                self._send(k="ready", neighbours=n)
+        elif tell.what == "round_finished":
+            rank, new = self._rank(daemon, self._split.validation)
+            sent = sum(n for name, n in daemon.counters.items() if name.startswith("sent."))
+            self._send(
+                k="round",
+                round=tell.fields["round"],
+                rank=rank,
+                new=new,
+                messages=sent,
+                bytes=daemon.counters["payload_bytes"],
+            )
+        elif tell.what == "resting":
+            asyncio.get_running_loop().call_soon(self._finish, daemon)
+
+    def _rank(self, daemon: Daemon, target: History) -> tuple[int, bool]:
+        if not len(target):
+            return 0, False
+        item = int(target.item[0])
+        scores = daemon.learner.scores(Context(timestamp_s=int(target.timestamp_s[0])))
+        own = daemon.learner.knowledge.timeline.own
+        return rank_of(scores, item), item not in own
+
+    def _finish(self, daemon: Daemon) -> None:
+        """The test interaction is looked at once, with the validation one known."""
+        split = self._split
+        if len(split.validation):
+            daemon.learner.add(
+                History(
+                    item=np.concatenate([split.train.item, split.validation.item]),
+                    timestamp_s=np.concatenate(
+                        [split.train.timestamp_s, split.validation.timestamp_s]
+                    ),
+                    rating=np.concatenate([split.train.rating, split.validation.rating]),
+                )
+            )
+        rank, new = self._rank(daemon, split.test)
+        area = daemon._portrait[0]  # noqa: SLF001 - what hellos say anyway
+        self._send(
+            k="result",
+            rank=rank,
+            new=new,
+            uss_kib=uss_kib(),
+            cpu_s=time.process_time(),
+            crypto_s=daemon.crypto_s,
+            counters={
+                n: c for n, c in daemon.counters.items() if n.startswith(("sent", "payload"))
+            },
+            dropped={n: c for n, c in daemon.counters.items() if n.startswith("dropped")},
+            sizes=_sampled(daemon.message_sizes),
+            discovered=dict(daemon.life.discovered),
+            area=area,
+            peer=daemon.keyring.peer_id[:16],
+            neighbours=[p[:16] for p in daemon.life.neighbours],
+        )
+
+    def _send(self, **fields: Any) -> None:
+        report(self._path, {"i": self._index, **fields})
+
+
+def _sampled(sizes: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    return sizes[:: max(1, len(sizes) // 40)]
+
+
+def uss_kib() -> int:
+    """Memory that only this process holds, in KiB."""
+    total = 0
+    with open("/proc/self/smaps_rollup", encoding="ascii") as lines:  # noqa: PTH123
+        for line in lines:
+            if line.startswith(("Private_Clean", "Private_Dirty")):
+                total += int(line.split()[1])
+    return total
+
+
+if __name__ == "__main__":
+    main()
