@@ -105,7 +105,7 @@ def generate_city(
                 own.append(n_public + len(private_xy))
                 private_xy.append(at)
                 private_kind.append(kind)
-        rows += _live(rng, user, public, home[user], own, private_kind, days)
+        rows += _live(rng, user, public, private_xy, own, private_kind, days)
     xy = np.concatenate([public.xy_km, np.array(private_xy).reshape(-1, 2)])
     label = {-1: "Home", -2: "Office"}
     categories = [names[k] for k in public.kind] + [label[k] for k in private_kind]
@@ -179,7 +179,7 @@ def _live(  # noqa: PLR0917
     rng: np.random.Generator,
     user: int,
     public: _Places,
-    home: NDArray[np.float64],
+    private_xy: list[NDArray[np.float64]],
     own: list[int],
     private_kind: list[int],
     days: int,
@@ -191,7 +191,9 @@ def _live(  # noqa: PLR0917
     n_public = len(public.pull)
     known: list[int] = list(own)
     counts = np.array([3.0] * len(own))
-    place_xy = [home, *([] if len(own) < 2 else [home])]
+    place_xy = [private_xy[p - n_public] for p in own]
+    # Who has no home of its own in a crowded city starts from the middle.
+    home = place_xy[0] if place_xy else np.zeros(2)
     block_of = [
         np.array(_HOME_BLOCKS if private_kind[p - n_public] == -1 else _OFFICE_BLOCKS) for p in own
     ]

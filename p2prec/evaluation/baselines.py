@@ -110,7 +110,8 @@ class LastCategoryMarkov:
         if not len(history):
             return self._counts.copy()
         row = self._transition[self._column[history.item[-1]]]
-        return (row[self._column] * self._share).astype(np.float32)
+        result: Scores = (row[self._column] * self._share).astype(np.float32)
+        return result
 
 
 class ItemKNN:

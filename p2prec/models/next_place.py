@@ -16,7 +16,7 @@ interval biases, as the attention matching layer of STAN (Luo, Liu, Liu, WWW 202
 with c and t over categories, and o the share of the neighbourhood that knows a place: a statistic
 that peers average by gossip and that is not trained. What differs from the papers: one attention
 layer instead of STAN's two (a device has a hundred check-ins, not a million), a linear repeat
-two (a device has a hundred check-ins, not a million), a linear repeat decoder over features of the
+decoder over features of the
 owner's own history, and hand-set initial weights, equal in all peers. The loss is the negative
 log-likelihood of the mixture; the explore softmax is over the target and sampled places (with one
 sampled place it is the BPR loss, Rendle et al., UAI 2009).

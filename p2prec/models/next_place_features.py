@@ -200,9 +200,10 @@ class Timeline:
         visits = np.bincount(category, minlength=n_columns)
         tried = np.bincount(category[self.is_new[:n]], minlength=n_columns)
         prior = 1.0 / n_columns
-        return np.log(
+        tastes: NDArray[np.float32] = np.log(
             np.stack([(visits + prior) / (n + 1.0), (tried + prior) / (tried.sum() + 1.0)])
         ).astype(np.float32)
+        return tastes
 
 
 def explore_features(

@@ -78,7 +78,7 @@ class MethodRun:
         ]
 
 
-class Interrupted(P2PRecError):
+class SwarmInterruptedError(P2PRecError):
     """The user stopped the swarm; the message says what was stopped."""
 
 
@@ -117,7 +117,7 @@ class Supervisor:
         """All methods and baselines; see ``docs/summary-schema.md``.
 
         Raises:
-            Interrupted: SIGINT or SIGTERM came; everything is stopped.
+            SwarmInterruptedError: SIGINT or SIGTERM came; everything is stopped.
         """
         previous = {
             number: signal.signal(number, self._interrupt)
@@ -160,11 +160,11 @@ class Supervisor:
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
-            channel.bind(job["reports"])
+            channel.bind(str(job["reports"]))
             channel.settimeout(0.1)
             with (folder / "peers.log").open("wb") as log:
                 # A group of its own: Ctrl-C reaches the supervisor alone, which then stops all.
-                self._zygote = subprocess.Popen(
+                self._zygote = subprocess.Popen(  # noqa: S603 - our own module
                     [sys.executable, "-m", "peers.swarm.zygote", str(folder / "job.json")],
                     stdout=log,
                     stderr=log,
@@ -179,7 +179,7 @@ class Supervisor:
             channel.close()
             self._tidy(folder, run)
         if self._interrupted:
-            raise Interrupted(f"interrupted: {stopped}")
+            raise SwarmInterruptedError(f"interrupted: {stopped}")
         if run.died:
             log_text = (folder / "peers.log").read_text(errors="replace") if self._keep else ""
             print(f"{len(run.died)} peers died. {log_text[-500:]}", file=sys.stderr)  # noqa: T201
@@ -222,7 +222,7 @@ class Supervisor:
                 log = (folder / "peers.log").read_text(errors="replace").strip()
                 missing = self._scenario.peers.count - len(run.results)
                 print(  # noqa: T201
-                    f"{run.label}: {missing} peers gave no result. Last of their log:\n{log[-2000:]}",
+                    f"{run.label}: {missing} peers gave no result. Their log ends:\n{log[-2000:]}",
                     file=sys.stderr,
                 )
             shutil.rmtree(folder, ignore_errors=True)

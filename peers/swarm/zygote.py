@@ -243,7 +243,7 @@ def _peer(
     asyncio.run(_live(index, job, Daemon, config, home, realm, split))
 
 
-async def _live(
+async def _live(  # noqa: PLR0917
     index: int,
     job: dict[str, Any],
     make: type[Daemon],
