@@ -10,7 +10,8 @@
     MERGING     Merged              IDLE        Persist, SetTimer(ROUND)   (last round: RESTING)
     any         StopRequested       HALTED      Goodbye, Withdraw, Persist, Halt
 
-Discovery runs beside it in every phase: adverts are remembered, strangers greeted, hellos weighed,
+A peer learns from its *neighbours*, whom it chose, and sends to its *followers*, who chose it; a
+hello that accepts makes its sender a follower. Discovery runs beside it in every phase: adverts are remembered, strangers greeted, hellos weighed,
 neighbours chosen. Every collection is bounded; what goes beyond a bound is dropped and told.
 """
 
@@ -34,6 +35,7 @@ from topology.selection import Candidate, choose_neighbours
 from topology.similarity import geographic_similarity, semantic_similarity
 
 MAX_STALENESS_ROUNDS: Final = 3  # older payloads say more about the past than about the sender
+FOLLOWERS_PER_NEIGHBOUR: Final = 4  # a liked peer sends to at most four times its own k
 MAX_FAILURES: Final = 3  # deliveries that may fail in a row
 _FIRST_DISCOVERY_S: Final = 1.0
 _RETRY_START_S: Final = 1.0  # how often a peer without neighbours looks whether there are some
@@ -111,10 +113,13 @@ class Peer:
         self.known: OrderedDict[PeerId, Acquaintance] = OrderedDict()
         self.neighbours: tuple[PeerId, ...] = ()
         self.discovered: Counter[str] = Counter()
-        self._wanted: tuple[PeerId, ...] = ()
+        self.followers: OrderedDict[PeerId, None] = OrderedDict()
+        self._spoken: tuple[Payload, ...] = ()
         self._greeted: OrderedDict[Pseudonym, float] = OrderedDict()
         self._answered: list[float] = []
         self._inbox: OrderedDict[tuple[PeerId, str], tuple[PeerId, Payload]] = OrderedDict()
+        self._speakers: set[PeerId] = set()
+        self._first_round = 0
         self._started_s = 0.0
         self._advertised_s = 0.0
         self._rotated_s = 0.0
@@ -158,8 +163,7 @@ class Peer:
     # --- rounds ------------------------------------------------------------------------------
 
     def _start(self, event: ev.Started, now: float) -> list[ev.Effect]:
-        self.round = event.round
-        self._wanted = event.neighbours
+        self.round = self._first_round = event.round
         self._started_s = self._rotated_s = self._advertised_s = now
         if not self.collaborates:
             return [ev.SetTimer(timer=ev.Timer.ROUND, delay_s=0.0)]
@@ -227,28 +231,35 @@ class Peer:
             self.phase = Phase.WAITING
             return [told, *self._merge()]
         self.phase = Phase.SPEAKING
-        return [told, ev.MakePayloads(round=self.round, recipients=self.neighbours)]
+        return [told, ev.MakePayloads(round=self.round, recipients=tuple(self.followers))]
 
     def _speak(self, event: ev.PayloadsReady) -> list[ev.Effect]:
         if self.phase is not Phase.SPEAKING or event.round != self.round:
             return []
         self.phase = Phase.WAITING
-        effects: list[ev.Effect] = [
-            ev.Send(to=self.known[peer].advert, message=Share(payload=payload))
-            for peer in self.neighbours
-            if peer in self.known
-            for payload in event.payloads
-        ]
+        self._spoken = event.payloads
+        effects: list[ev.Effect] = []
+        for peer in self.followers:
+            effects += self._repeat(peer)
         effects.append(
             ev.SetTimer(timer=ev.Timer.INBOX, delay_s=self._config.schedule.inbox_timeout_s)
         )
         return [*effects, *self._merge_if_complete()]
 
+    def _repeat(self, peer: PeerId) -> list[ev.Effect]:
+        """This round's payloads for one follower; to repeat them is no new release."""
+        if peer not in self.known:
+            return []
+        to = self.known[peer].advert
+        return [ev.Send(to=to, message=Share(payload=payload)) for payload in self._spoken]
+
     def _merge_if_complete(self) -> list[ev.Effect]:
         if self.phase is not Phase.WAITING:
             return []
         heard = {sender for sender, payload in self._inbox.values() if payload.round >= self.round}
-        return self._merge() if set(self.neighbours) <= heard else []
+        # Who never spoke in a whole round is not waited for again; it may have too many followers.
+        awaited = self._speakers if self.round > self._first_round else set(self.neighbours)
+        return self._merge() if awaited & set(self.neighbours) <= heard else []
 
     def _merge(self) -> list[ev.Effect]:
         self.phase = Phase.MERGING
@@ -363,7 +374,7 @@ class Peer:
 
     def _choose(self, now: float) -> list[ev.Effect]:
         for peer in [p for p, a in self.known.items() if a.advert.expires_s <= now]:
-            del self.known[peer]
+            self._forget(peer)
         config = self._config.neighbours
         usable = {
             peer: a for peer, a in self.known.items() if a.compatible and a.failures < MAX_FAILURES
@@ -389,12 +400,13 @@ class Peer:
                     rng=self._rng,
                 )
             ]
-        fresh = [p for p in chosen if p not in self.neighbours]
+        changed = [p for p in (*chosen, *self.neighbours) if p in self.known]
+        changed = [p for p in changed if (p in chosen) != (p in self.neighbours)]
         if tuple(chosen) == self.neighbours:
             return []
         self.neighbours = tuple(chosen)
         told = ev.Tell(what="neighbours_chosen", fields={"n": len(chosen)})
-        return [told, *self._hellos([self.known[p].advert for p in fresh], wants_reply=False)]
+        return [told, *self._hellos([self.known[p].advert for p in changed], wants_reply=False)]
 
     def _shuffle(self) -> list[ev.Effect]:
         """Exchange adverts with a random known peer, so that those out of sight are found too."""
@@ -461,9 +473,8 @@ class Peer:
                     effects.append(ev.Send(to=to, message=self._sample(to, wants_reply=False)))
                 return effects
             case Goodbye():
-                del self.known[event.sender]
+                self._forget(event.sender)
                 self.adverts.pop(acquaintance.advert.pseudonym, None)
-                self.neighbours = tuple(p for p in self.neighbours if p != event.sender)
                 return [
                     ev.Tell(what="goodbye", fields={"peer": event.sender[:8]}),
                     *self._choose(now),
@@ -485,8 +496,8 @@ class Peer:
             source=old.source if old else (source[1] if source else ev.Source.HELLO),
         )
         while len(self.known) > limits.MAX_KNOWN_ADVERTS:
-            stranger = next(p for p in self.known if p not in self.neighbours)
-            del self.known[stranger]
+            self._forget(next(p for p in self.known if p not in self.neighbours))
+        effects += self._follow(sender, accepts=hello.accepts)
         if hello.wants_reply:
             self._answered = [t for t in self._answered if now - t < 60.0]
             if len(self._answered) >= limits.MAX_GREETINGS_PER_MINUTE:
@@ -495,9 +506,27 @@ class Peer:
             effects += self._hellos([hello.advert], wants_reply=False)
         return effects
 
+    def _follow(self, sender: PeerId, *, accepts: bool) -> list[ev.Effect]:
+        if not accepts:
+            self.followers.pop(sender, None)
+            return []
+        if sender in self.followers or not self.known[sender].compatible:
+            return []
+        if len(self.followers) >= FOLLOWERS_PER_NEIGHBOUR * self._config.neighbours.k:
+            return [_dropped("too_many_followers")]
+        self.followers[sender] = None
+        return self._repeat(sender)
+
+    def _forget(self, peer: PeerId) -> None:
+        self.known.pop(peer, None)
+        self.followers.pop(peer, None)
+        self._speakers.discard(peer)
+        self.neighbours = tuple(p for p in self.neighbours if p != peer)
+
     def _payload(self, sender: PeerId, payload: Payload) -> list[ev.Effect]:
         if self.round - payload.round > MAX_STALENESS_ROUNDS:
             return [_dropped("too_stale")]
+        self._speakers.add(sender)
         key = (sender, type(payload).__name__)
         previous = self._inbox.get(key)
         if previous is not None and previous[1].round >= payload.round:

@@ -54,6 +54,7 @@ class Responder:
         self._clients: set[_Client] = set()
         self._server: asyncio.Server | None = None
         self._gone: set[str] = set()
+        self._jobs: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Open multicast and listen for peers of this host."""
@@ -77,6 +78,10 @@ class Responder:
             self._server.close()
         for client in list(self._clients):
             client.writer.close()
+        while self._clients:
+            await asyncio.sleep(0.01)
+        if self._jobs:
+            await asyncio.gather(*self._jobs, return_exceptions=True)
         await self._mdns.close()
         self._path.unlink(missing_ok=True)
 
@@ -129,7 +134,7 @@ class Responder:
         finally:
             self._clients.discard(client)
             for instance in list(client.services):
-                await self._withdraw(client, instance)
+                self._withdraw(client, instance)
             writer.close()
 
     async def _command(self, client: _Client, command: dict[str, object]) -> None:
@@ -154,14 +159,15 @@ class Responder:
                 client.labels.add(str(command["label"]))
                 await self._mdns.browse(str(command["label"]))
             case "withdraw":
-                await self._withdraw(client, str(command["instance"]))
+                self._withdraw(client, str(command["instance"]))
 
-    async def _withdraw(self, client: _Client, instance: str) -> None:
+    def _withdraw(self, client: _Client, instance: str) -> None:
         if client.services.pop(instance, None) is not None:
             self._lost(instance)
             self._adverts.pop(instance, None)
-            with contextlib.suppress(TransportError):
-                await self._mdns.withdraw(instance)
+            job = asyncio.create_task(self._mdns.withdraw(instance), name="responder.withdraw")
+            self._jobs.add(job)
+            job.add_done_callback(self._jobs.discard)
 
 
 class ResponderClient:
