@@ -34,6 +34,7 @@ from peers import events as ev
 from peers.codec import PayloadSchema, decode_message, encode_message
 from peers.config import PeerConfig
 from peers.control import ControlServer
+from peers.describe import describe
 from peers.discovery.labels import cell_label
 from peers.discovery.mdns import LocalService, MdnsDiscovery
 from peers.discovery.responder import ResponderClient
@@ -649,22 +650,6 @@ class Daemon:
             at = blurred(centre, epsilon_per_km=_BLUR_EPSILON_PER_KM, rng=rng)
             area = area_cell(latitude_deg=at[0], longitude_deg=at[1])
         return area, sketch(self.catalogue, history, rng=rng)
-
-
-def describe(
-    catalogue: Catalogue, item: int, score: float, reasons: tuple[tuple[str, float], ...]
-) -> dict[str, Any]:
-    """A recommendation for people and programs."""
-    category = int(catalogue.category[item])
-    latitude, longitude = catalogue.latitude_deg[item], catalogue.longitude_deg[item]
-    return {
-        "item": catalogue.item_ids[item],
-        "category": catalogue.categories[category] if category >= 0 else "",
-        "latitude_deg": float(latitude) if np.isfinite(latitude) else None,
-        "longitude_deg": float(longitude) if np.isfinite(longitude) else None,
-        "score": round(score, 4),
-        "why": [{"signal": name, "weight": round(weight, 4)} for name, weight in reasons],
-    }
 
 
 async def _awaited(job: Awaitable[None]) -> None:

@@ -11,8 +11,9 @@
     any         StopRequested       HALTED      Goodbye, Withdraw, Persist, Halt
 
 A peer learns from its *neighbours*, whom it chose, and sends to its *followers*, who chose it; a
-hello that accepts makes its sender a follower. Discovery runs beside it in every phase: adverts are remembered, strangers greeted, hellos weighed,
-neighbours chosen. Every collection is bounded; what goes beyond a bound is dropped and told.
+hello that accepts makes its sender a follower. Discovery runs beside the rounds in every phase:
+adverts are remembered, strangers greeted, hellos weighed, neighbours chosen. Every collection is
+bounded; what goes beyond a bound is dropped and told.
 """
 
 from __future__ import annotations

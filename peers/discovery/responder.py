@@ -78,7 +78,7 @@ class Responder:
             self._server.close()
         for client in list(self._clients):
             client.writer.close()
-        while self._clients:
+        while self._clients:  # noqa: ASYNC110 - ends with the last connection
             await asyncio.sleep(0.01)
         if self._jobs:
             await asyncio.gather(*self._jobs, return_exceptions=True)

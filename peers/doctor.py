@@ -1,0 +1,154 @@
+"""What can be wrong with an installation, each with one sentence."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from p2prec.errors import P2PRecError
+
+_LEAST_FREE_BYTES = 200 << 20
+_SANE_TIME_S = 1_760_000_000  # a clock before this was never set
+
+
+def examine() -> list[dict[str, Any]]:
+    """All checks: name, whether it is fine, and a sentence."""
+    checks: dict[str, Callable[[], str]] = {
+        "python": _python,
+        "packages": _packages,
+        "torch": _torch,
+        "settings": _settings,
+        "catalogue": _catalogue,
+        "store": _store,
+        "clock": _clock,
+        "disk": _disk,
+        "port": _port,
+        "multicast": _multicast,
+        "broker": _broker,
+    }
+    findings = []
+    for name, check in checks.items():
+        try:
+            findings.append({"check": name, "ok": True, "says": check()})
+        except (P2PRecError, OSError, ImportError) as error:
+            findings.append({"check": name, "ok": False, "says": str(error)})
+    return findings
+
+
+def _python() -> str:
+    return f"Python {sys.version.split()[0]}"
+
+
+def _packages() -> str:
+    import p2prec
+    import peers
+    import topology
+
+    places = {Path(str(m.__file__)).parents[1] for m in (p2prec, topology, peers)}
+    if len(places) > 1:
+        raise P2PRecError("topology or peers belong to another package; use a clean environment")
+    return f"p2prec {metadata.version('p2prec')}"
+
+
+def _torch() -> str:
+    return f"torch {metadata.version('torch')}"
+
+
+def _settings() -> str:
+    from peers.settings import config_path, load_config
+
+    config = load_config(config_path(), os.environ)
+    return f"{config_path()}, {'sharing' if config.share else 'sharing nothing'}"
+
+
+def _catalogue() -> str:
+    from peers.files import read_catalogue
+    from peers.settings import config_path, load_config
+
+    config = load_config(config_path(), os.environ)
+    items = read_catalogue(config_path().parent / config.catalogue)
+    return f"{len(items)} items, realm {items.digest.hex()[:16]}"
+
+
+def _store() -> str:
+    from peers.settings import home_folder
+    from peers.store import Store
+
+    path = home_folder() / "peer.db"
+    if not path.exists():
+        return "none yet; the first run or import makes it"
+    if path.stat().st_mode & 0o077:
+        raise P2PRecError(f"{path} can be read by others; run: chmod 600 {path}")
+    store = Store.open(path)
+    try:
+        verdict = store.check()
+    finally:
+        store.close()
+    if verdict != "ok":
+        raise P2PRecError(f"{path} is damaged: {verdict}")
+    return f"{path} is whole"
+
+
+def _clock() -> str:
+    if time.time() < _SANE_TIME_S:
+        raise P2PRecError("the clock was never set: messages would be refused as too old")
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+
+
+def _disk() -> str:
+    from peers.settings import home_folder
+
+    folder = home_folder()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < _LEAST_FREE_BYTES:
+        raise P2PRecError(f"only {free >> 20} MiB free on {folder}")
+    return f"{free >> 20} MiB free"
+
+
+def _port() -> str:
+    from peers.control import running
+    from peers.settings import config_path, home_folder, load_config
+
+    network = load_config(config_path(), os.environ).network
+    if running(home_folder()):
+        return "the peer runs"
+    with socket.socket() as probe:
+        try:
+            probe.bind((network.host, network.port))
+        except OSError as error:
+            raise P2PRecError(
+                f"cannot listen on {network.host} port {network.port}: {error.strerror}"
+            ) from None
+    return f"port {network.port or 'of the system'} is free"
+
+
+def _multicast() -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.sendto(b"", ("224.0.0.251", 5353))
+        except OSError as error:
+            raise P2PRecError(f"no multicast ({error.strerror}): use a broker instead") from None
+    return "the local network can be reached"
+
+
+def _broker() -> str:
+    from peers.settings import config_path, load_config
+    from peers.transports.mqtt import parse_broker
+
+    brokers = load_config(config_path(), os.environ).network.mqtt
+    for broker in brokers:
+        host, port, _ = parse_broker(broker)
+        try:
+            socket.create_connection((host, port), timeout=5).close()
+        except OSError as error:
+            raise P2PRecError(f"the broker {broker} does not answer: {error}") from None
+    return f"{len(brokers)} answer" if brokers else "none is set; the local network suffices"
