@@ -40,12 +40,12 @@ def main() -> None:
 
 
 def _fail(error: P2PRecError, code: int) -> None:
-    print(f"p2prec: {error}", file=sys.stderr)  # noqa: T201
+    print(f"p2prec: {error}", file=sys.stderr)
     sys.exit(code)
 
 
 def _print(value: object, *, as_json: bool, text: str) -> None:
-    print(json.dumps(value, ensure_ascii=False) if as_json else text)  # noqa: T201
+    print(json.dumps(value, ensure_ascii=False) if as_json else text)
 
 
 def _config() -> PeerConfig:
@@ -93,7 +93,7 @@ def init(
     path.write_text(config_text(catalogue=Path("catalogue.csv"), share=share))
     path.chmod(0o600)
     shares = "shares protected updates" if share else "shares nothing"
-    print(  # noqa: T201
+    print(
         f"Wrote {path}. Realm {items.digest.hex()[:16]}, {len(items)} items; this peer {shares}.\n"
         "Next: p2prec import YOUR_CHECK_INS.csv, then p2prec run"
     )
@@ -135,7 +135,7 @@ def import_(
     if running(home_folder()):
         ControlClient(home_folder()).request("reload")
     for sentence in read.rejected:
-        print(sentence, file=sys.stderr)  # noqa: T201
+        print(sentence, file=sys.stderr)
     _print(
         {"added": added, "total": total, "rejected": list(read.rejected)},
         as_json=as_json,
@@ -161,7 +161,7 @@ def run() -> None:
 
     def told(tell: Tell) -> None:
         fields = " ".join(f"{k}={v}" for k, v in tell.fields.items())
-        print(f"{tell.what} {fields}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"{tell.what} {fields}", file=sys.stderr, flush=True)
 
     async def live() -> None:
         stop = asyncio.Event()
@@ -179,7 +179,7 @@ def run() -> None:
         asyncio.run(live())
     except* P2PRecError as group:
         raise group.exceptions[0] from None
-    print("The peer has left the network; everything is kept.", file=sys.stderr)  # noqa: T201
+    print("The peer has left the network; everything is kept.", file=sys.stderr)
 
 
 @app.command()
@@ -209,11 +209,12 @@ def status(as_json: Json = False) -> None:
             "privacy": {"releases": ledger.releases, "sentence": ledger.sentence},
         }
         store.close()
-    lines = [
-        f"{'running' if answer['running'] else 'not running'}, round {answer['round']}, "
-        f"{answer['interactions']} interactions, {answer['neighbours']} neighbours",
-        f"privacy: {answer['privacy']['sentence']}",
-    ]
+    state = "running" if answer["running"] else "not running"
+    summary = (
+        f"{state}, round {answer['round']}, {answer['interactions']} interactions, "
+        f"{answer['neighbours']} neighbours"
+    )
+    lines = [summary, f"privacy: {answer['privacy']['sentence']}"]
     _print(answer, as_json=as_json, text="\n".join(lines))
 
 
@@ -318,7 +319,7 @@ def swarm(
         show=not as_json,
     )
     if as_json:
-        print(json.dumps(summary))  # noqa: T201
+        print(json.dumps(summary))
     if summary["lost"]:
         sys.exit(EXIT_FAILURE)
 
@@ -332,10 +333,10 @@ def config(
 
     path = config_path()
     if path_only:
-        print(path)  # noqa: T201
+        print(path)
         return
     import msgspec
 
     settings = _config()
-    print(f"# {path}, with P2PREC_* of the environment and all defaults")  # noqa: T201
-    print(json.dumps(msgspec.to_builtins(settings), indent=2))  # noqa: T201
+    print(f"# {path}, with P2PREC_* of the environment and all defaults")
+    print(json.dumps(msgspec.to_builtins(settings), indent=2))

@@ -59,7 +59,7 @@ def run_swarm(
             progress=_progress(seeds > 1, number),
         )
         summaries.append(supervisor.run())
-        print(file=sys.stderr)  # noqa: T201
+        print(file=sys.stderr)
     summary = summaries[0]
     summary["spread"] = _spread(summaries)
     if show:
@@ -91,10 +91,10 @@ def _progress(many: bool, seed: int) -> Callable[[MethodRun, int], None]:  # noq
             f"{mib:.1f} MiB, HR@10 (validation) {hit}"
         )
         if terminal:
-            print(f"\r{line:<110}", end="", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"\r{line:<110}", end="", file=sys.stderr, flush=True)
         elif line.split(":", maxsplit=1)[0] + str(round_) != last[0]:
             last[0] = line.split(":", maxsplit=1)[0] + str(round_)
-            print(line, file=sys.stderr, flush=True)  # noqa: T201
+            print(line, file=sys.stderr, flush=True)
 
     return show
 

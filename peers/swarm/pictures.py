@@ -28,7 +28,8 @@ def draw(summary: dict[str, Any], folder: Path) -> None:
             if a in places and b in places:
                 (x0, y0), (x1, y1) = places[a], places[b]
                 axes.plot([x0, x1], [y0, y1], color="#1f77b4", alpha=0.15, linewidth=0.8)
-        axes.scatter(*np.array(list(places.values())).T, s=28, color="#0b3d66", zorder=3)
+        dots = np.array(list(places.values()))
+        axes.scatter(dots[:, 0], dots[:, 1], s=28, color="#0b3d66", zorder=3)
         axes.set_title(f"{summary['peers']} peers and their neighbours ({name}), blurred areas")
         axes.set_xlabel("longitude")
         axes.set_ylabel("latitude")

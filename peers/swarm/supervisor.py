@@ -170,6 +170,8 @@ class Supervisor:
                     stderr=log,
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,
+                    # Two threads allocate; one arena keeps what each peer holds for itself small.
+                    env={**os.environ, "MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "65536"},
                     preexec_fn=die_with_parent,  # noqa: PLW1509 - no threads run here
                 )
             self._watch(run, channel, count)
