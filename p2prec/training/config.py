@@ -35,6 +35,8 @@ class TrainingConfig:
         negatives: Sampled items an example.
         learning_rate: Of row-wise Adagrad.
         dense_learning_rate: Of Adagrad on the dense parameters.
+        explore_rate: Factor on it for the parameters of the explore decoder, which an owner's few
+            first visits teach badly.
         reg: L2 pull towards the realm's initial values.
         max_examples: Newest examples that one epoch uses; bounds a round on a long history.
     """
@@ -44,6 +46,7 @@ class TrainingConfig:
     negatives: int = 64
     learning_rate: float = 0.05
     dense_learning_rate: float = 0.05
+    explore_rate: float = 1.0
     reg: float = 1e-3
     max_examples: int = 512
 

@@ -51,7 +51,9 @@ class Knowledge:
         self.table = RowTable(initial, accumulator=_ROW_ACCUMULATOR)
         self.dense = model.initial_dense()
         self.dense_accumulator = np.full(model.n_dense, _DENSE_ACCUMULATOR, np.float32)
-        self.history = history
+        self._rates = np.ones(model.n_dense, np.float32)
+        for name in ("explore", "attention", "category_bias", "category_hour"):
+            model.layout.view(self._rates, name)[...] = config.explore_rate
         self.reset_history(history)
 
     def reset_history(self, history: History) -> None:
@@ -152,7 +154,8 @@ class Knowledge:
     def _update_dense(self, gradient: NDArray[np.float32]) -> None:
         gradient = gradient + self.config.reg * (self.dense - self.model.initial_dense())
         self.dense_accumulator += gradient**2
-        self.dense -= self.config.dense_learning_rate * gradient / np.sqrt(self.dense_accumulator)
+        rate = self.config.dense_learning_rate * self._rates
+        self.dense -= rate * gradient / np.sqrt(self.dense_accumulator)
 
     def _update_rows(
         self, index: NDArray[np.int64], gradient: NDArray[np.float32], explored: Explored
