@@ -340,3 +340,7 @@ def config(
     settings = _config()
     print(f"# {path}, with P2PREC_* of the environment and all defaults")
     print(json.dumps(msgspec.to_builtins(settings), indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Training, collaboration and protection of whole learners in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from p2prec.collaboration import METHODS
+from p2prec.collaboration.payload import ModelUpdate, Payload
+from p2prec.data.city import generate_city
+from p2prec.errors import ConfigError, StoreError
+from p2prec.models.recommender import Context
+from p2prec.privacy.ledger import spent
+from p2prec.training.config import (
+    CollaborationConfig,
+    LearnerConfig,
+    ModelConfig,
+    ProtectionConfig,
+    TrainingConfig,
+)
+from p2prec.training.learner import Received
+from p2prec.training.local import LocalLearner
+
+CITY = generate_city(rng=np.random.default_rng(1), n_users=4, n_places=150, days=120)
+
+
+def learner(user: int, method: str, *, size: int = 8, protection: str = "none") -> LocalLearner:
+    config = LearnerConfig(
+        model=ModelConfig(embedding_size=size),
+        training=TrainingConfig(epochs=1, max_examples=40, negatives=8),
+        collaboration=CollaborationConfig(method=method),
+        protection=ProtectionConfig(method=protection),  # type: ignore[arg-type]
+    )
+    history = CITY.interactions.history(user).head(60)
+    return LocalLearner(CITY.catalogue, config, history=history, seed=user, device_seed=user + 9)
+
+
+def received(sender: str, payload: Payload) -> Received:
+    return Received(
+        sender=sender, payload=payload, geographic=0.5, semantic=0.5, staleness_rounds=0
+    )
+
+
+def test_training_lowers_the_loss_and_repeats_itself() -> None:
+    a, b = learner(0, "alone"), learner(0, "alone")
+    losses = [a.train(r).loss for r in range(5)]
+    assert losses[-1] < losses[0]
+    assert [b.train(r).loss for r in range(5)] == losses
+    assert (a.knowledge.dense == b.knowledge.dense).all()
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_shares_merges_and_survives_a_restart(method: str) -> None:
+    peers = [learner(u, method) for u in range(3)]
+    for round_ in range(2):
+        for peer in peers:
+            peer.train(round_)
+        said = [peer.payloads(round_, degree=2) for peer in peers]
+        for (i, peer), payloads in itertools.product(enumerate(peers), [said]):
+            inbox = [received(str(j), p) for j, ps in enumerate(payloads) if j != i for p in ps]
+            report = peer.merge(round_, inbox)
+            if method != "alone":
+                assert sum(report.weights.values()) <= 1.0 + 1e-6
+        assert peers[0].merge(round_, []).weights == {}
+    again = learner(0, method)
+    again.restore(peers[0].state())
+    context = Context(timestamp_s=1_800_000_000)
+    assert np.allclose(again.scores(context), peers[0].scores(context))
+    assert np.isfinite(peers[0].scores(context)).all()
+
+
+def test_mac_joins_models_of_different_sizes() -> None:
+    small, large = learner(0, "mac", size=4), learner(1, "mac", size=16)
+    for round_ in range(3):
+        for peer in (small, large):
+            peer.train(round_)
+        a, b = small.payloads(round_, degree=1), large.payloads(round_, degree=1)
+        merged = small.merge(round_, [received("large", p) for p in b])
+        large.merge(round_, [received("small", p) for p in a])
+    assert merged.weights == {"large": pytest.approx(1.0)}
+    assert small.collaboration.lessons(small.knowledge, rng=np.random.default_rng(0))
+
+
+def test_models_that_do_not_fit_are_refused_by_name() -> None:
+    a, b = learner(0, "dclr", size=4), learner(1, "dclr", size=8)
+    b.train(0)
+    report = a.merge(0, [received("b", p) for p in b.payloads(0, degree=1)])
+    assert report.rejected == {"b": "other_model"}
+    with pytest.raises(StoreError, match="another size"):
+        a.restore(b.state())
+    with pytest.raises(ConfigError, match="unknown collaboration"):
+        learner(0, "nonsense")
+
+
+def test_knowledge_of_others_reaches_places_that_the_owner_never_saw() -> None:
+    a, b = learner(0, "dclr"), learner(1, "dclr")
+    b.train(0)
+    before = a.knowledge.table.dense()
+    a.merge(0, [received("b", p) for p in b.payloads(0, degree=1)])
+    changed = np.flatnonzero((a.knowledge.table.dense() != before).any(axis=1))
+    assert len(set(changed) - set(a.knowledge.timeline.own.tolist())) > 0
+
+
+def test_pseudo_items_hide_among_equals_and_stay_the_same() -> None:
+    peer = learner(0, "dclr", protection="default")
+    peer.train(0)
+    own = set(peer.knowledge.timeline.own.tolist())
+    fakes = [peer._protection.pseudo_items().tolist() for _ in range(2)]
+    assert fakes[0] == fakes[1]
+    assert not own & set(fakes[0])
+    assert len(fakes[0]) >= len(own) // 3
+    [update] = peer.payloads(0, degree=1)
+    assert isinstance(update, ModelUpdate)
+    assert set(fakes[0]) <= set(update.rows.tolist())
+    change = update.values - peer.knowledge.table.initial[update.rows]
+    assert np.linalg.norm(change, axis=1).max() <= 1.0 + 1e-5
+    real = np.isin(update.rows, list(own))
+    # Whoever ranks rows by the size of their change learns little of which ones are real.
+    length = np.linalg.norm(change, axis=1)
+    auc = (length[real][:, None] > length[~real][None]).mean()
+    assert auc < 0.8
+
+
+def test_the_ledger_is_honest() -> None:
+    assert "Nothing has left" in spent(noise_multipliers=[], delta=1e-5).sentence
+    bare = spent(noise_multipliers=[0.0, 4.0], delta=1e-5)
+    assert bare.epsilon == float("inf")
+    assert "no formal privacy guarantee" in bare.sentence
+    # dp-accounting, Gaussian, delta 1e-5: z = 1 once, z = 4 fifty times.
+    assert spent(noise_multipliers=[1.0], delta=1e-5).epsilon == pytest.approx(4.73, abs=0.3)
+    assert spent(noise_multipliers=[4.0] * 50, delta=1e-5).epsilon == pytest.approx(9.23, abs=0.5)
+
+
+def test_recommendations_say_why_and_can_be_new_only() -> None:
+    peer = learner(0, "alone")
+    context = Context(timestamp_s=1_740_000_000)
+    best = peer.recommend(context, 10, new_only=False)
+    assert len(best) == 10
+    assert [r.score for r in best] == sorted((r.score for r in best), reverse=True)
+    own = set(peer.knowledge.timeline.own.tolist())
+    assert sum(r.item not in own for r in best) >= 2
+    assert any(r.reasons for r in best)
+    assert not own & {r.item for r in peer.recommend(context, 10, new_only=True)}
+    empty = CITY.interactions.history(0).head(0)
+    config = dataclasses.replace(peer._config)
+    newcomer = LocalLearner(CITY.catalogue, config, history=empty, seed=0)
+    assert len(newcomer.recommend(context, 3, new_only=False)) == 3
+    assert newcomer.train(0).n_examples == 0
