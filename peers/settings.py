@@ -113,23 +113,24 @@ def _value(text: str) -> object:
 def config_text(*, catalogue: Path, share: bool) -> str:
     """A first ``config.toml`` with comments."""
     import tomlkit
+    import tomlkit.items
+
+    def setting(value: object, comment: str) -> tomlkit.items.Item:
+        item = tomlkit.item(value)
+        item.comment(comment)
+        return item
 
     document = tomlkit.document()
     document.add(tomlkit.comment("Settings of this peer; docs/cli.md has all of them."))
-    document.add("catalogue", tomlkit.item(str(catalogue)))
-    document["catalogue"].comment("the items of the realm")
-    document.add("share", tomlkit.item(share))
-    document["share"].comment("false: nothing leaves this device")
-    learner = tomlkit.table()
-    collaboration = tomlkit.table()
-    collaboration.add("method", "dclr")
-    collaboration["method"].comment("alone, epidemic, metropolis_hastings, dclr or mac")
+    document.add("catalogue", setting(str(catalogue), "the items of the realm"))
+    document.add("share", setting(share, "false: nothing leaves this device"))
+    learner, collaboration, network = tomlkit.table(), tomlkit.table(), tomlkit.table()
+    methods = "alone, epidemic, metropolis_hastings, dclr or mac"
+    collaboration.add("method", setting("dclr", methods))
     learner.add("collaboration", collaboration)
     document.add("learner", learner)
-    network = tomlkit.table()
-    network.add("mdns", value=True)
-    network["mdns"].comment("be found on the local network")
-    network.add("mqtt", [])
-    network["mqtt"].comment('brokers beyond it, such as "mqtts://broker.example.org"')
+    network.add("mdns", setting(value=True, comment="be found on the local network"))
+    brokers = 'brokers beyond it, such as "mqtts://broker.example.org"'
+    network.add("mqtt", setting([], brokers))
     document.add("network", network)
     return tomlkit.dumps(document)

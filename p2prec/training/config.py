@@ -44,10 +44,10 @@ class TrainingConfig:
     epochs: int = 2
     batch_size: int = 32
     negatives: int = 64
-    learning_rate: float = 0.05
-    dense_learning_rate: float = 0.05
+    learning_rate: float = 0.01
+    dense_learning_rate: float = 0.3
     explore_rate: float = 1.0
-    reg: float = 1e-3
+    reg: float = 1e-2
     max_examples: int = 512
 
 
