@@ -1,0 +1,266 @@
+"""The peer's life under random, hostile and lossy event orders; no I/O anywhere."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p2prec import limits
+from p2prec.collaboration.payload import ModelUpdate
+from p2prec.training.learner import MergeReport, TrainingReport
+from peers import events as ev
+from peers.config import NeighbourConfig, PeerConfig, ScheduleConfig
+from peers.life import FOLLOWERS_PER_NEIGHBOUR, Identity, Peer, Phase
+from peers.messages import Advert, Endpoints, Goodbye, Hello, PeerId, Share, Shuffle
+
+NOW = 1_000_000.0
+
+
+def advert(name: int, *, tcp: bool = True, expires: float = NOW + 1e6) -> Advert:
+    return Advert(
+        realm=b"r" * 32,
+        pseudonym_key=name.to_bytes(32, "big"),
+        prekey_id=name.to_bytes(8, "big"),
+        prekey=b"k",
+        cell_label="abc",
+        endpoints=Endpoints(
+            tcp=(("127.0.0.1", 1000 + name % 60_000),) if tcp else (),
+            mqtt_inbox="" if tcp else "0" * 32,
+        ),
+        not_before_s=NOW,
+        expires_s=expires,
+        signature=b"s",
+    )
+
+
+def update(round_: int) -> ModelUpdate:
+    return ModelUpdate(
+        round=round_,
+        model="m",
+        rows=np.zeros(0, np.uint32),
+        values=np.zeros((0, 3), np.float32),
+        evidence=np.zeros(0, np.float32),
+        dense=np.zeros(1, np.float32),
+        degree=1,
+    )
+
+
+def hello(name: int, *, reply: bool = False, accepts: bool = True, method: str = "dclr") -> Hello:
+    return Hello(
+        advert=advert(name),
+        binding=b"b",
+        wants_reply=reply,
+        area="",
+        sketch=b"",
+        method=method,
+        model="m",
+        accepts=accepts,
+    )
+
+
+def peer(name: int = 0, *, share: bool = True, k: int = 3, rounds: int = 4) -> Peer:
+    own = advert(name)
+    return Peer(
+        config=PeerConfig(
+            share=share,
+            neighbours=NeighbourConfig(k=k, discover_interval_s=2.0),
+            schedule=ScheduleConfig(
+                round_interval_s=0.0, inbox_timeout_s=20.0, max_rounds=rounds, min_neighbours=1
+            ),
+        ),
+        identity=Identity(
+            peer_id=PeerId(f"id{name}"), area="", sketch=b"", method="dclr", model="m"
+        ),
+        rng=np.random.default_rng(name),
+        own_advert=lambda: (own, b"b"),
+    )
+
+
+names = st.integers(1, 900)
+events = st.one_of(
+    st.builds(lambda t: ev.TimerFired(timer=t), st.sampled_from(list(ev.Timer))),
+    st.builds(
+        lambda n, s: ev.AdvertSeen(advert=advert(n), source=s), names, st.sampled_from(ev.Source)
+    ),
+    st.builds(lambda n: ev.AdvertGone(pseudonym=advert(n).pseudonym), names),
+    st.builds(lambda n: ev.SendFailed(to=advert(n).pseudonym, reason="x"), names),
+    st.builds(
+        lambda n, m: ev.Arrived(sender=PeerId(f"id{n}"), message=m, transport="tcp", n_bytes=9),
+        names,
+        st.one_of(
+            st.builds(
+                lambda n, r, a: hello(n, reply=r, accepts=a), names, st.booleans(), st.booleans()
+            ),
+            st.builds(lambda r: Share(payload=update(r)), st.integers(0, 9)),
+            st.builds(lambda n: Shuffle(adverts=(advert(n),), wants_reply=True), names),
+            st.just(Goodbye()),
+        ),
+    ),
+    st.builds(
+        lambda r: ev.Trained(round=r, report=TrainingReport(loss=1.0, n_examples=1)),
+        st.integers(0, 5),
+    ),
+    st.builds(lambda r: ev.PayloadsReady(round=r, payloads=(update(r),)), st.integers(0, 5)),
+    st.builds(
+        lambda r: ev.Merged(round=r, report=MergeReport(weights={}, rejected={})), st.integers(0, 5)
+    ),
+    st.just(ev.InteractionsAdded(n=1)),
+)
+
+
+@given(st.lists(events, max_size=120), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_invariants_hold_for_any_order_of_events(stream: list[ev.Event], share: bool) -> None:
+    life = peer(share=share)
+    life.handle(ev.Started(), NOW)
+    last_round, outstanding = 0, None
+    for step, event in enumerate(stream):
+        effects = life.handle(event, NOW + step)
+        assert life.round >= last_round
+        last_round = life.round
+        assert len(life.neighbours) <= 3
+        assert len(set(life.neighbours)) == len(life.neighbours)
+        assert set(life.neighbours) <= set(life.known)
+        assert len(life.followers) <= 3 * FOLLOWERS_PER_NEIGHBOUR
+        assert len(life.known) <= limits.MAX_KNOWN_ADVERTS
+        assert len(life.adverts) <= limits.MAX_KNOWN_ADVERTS
+        assert len(life._inbox) <= limits.MAX_INBOX_MESSAGES
+        jobs = [e for e in effects if isinstance(e, ev.Train | ev.Merge | ev.MakePayloads)]
+        assert len(jobs) <= 1
+        if jobs:
+            outstanding = jobs[0]
+            assert outstanding.round == life.round
+        if not share:
+            assert not [e for e in effects if isinstance(e, ev.Send | ev.Advertise)]
+    ending = life.handle(ev.StopRequested(), NOW + 1e3)
+    assert isinstance(ending[-1], ev.Halt)
+    assert life.handle(ev.TimerFired(timer=ev.Timer.ROUND), NOW + 1e3) == []
+
+
+def test_strangers_payloads_and_stale_ones_are_dropped() -> None:
+    life = peer()
+    life.handle(ev.Started(round=9), NOW)
+
+    def send(sender: str, payload: ModelUpdate) -> str:
+        [told] = life.handle(
+            ev.Arrived(
+                sender=PeerId(sender), message=Share(payload=payload), transport="tcp", n_bytes=1
+            ),
+            NOW,
+        )
+        assert isinstance(told, ev.Tell)
+        return str(told.fields.get("reason", told.what))
+
+    assert send("id5", update(9)) == "from_a_stranger"
+    life.handle(ev.Arrived(sender=PeerId("id5"), message=hello(5), transport="tcp", n_bytes=1), NOW)
+    assert send("id5", update(2)) == "too_stale"
+    assert send("id5", update(9)) == "payload_received"
+    assert send("id5", update(9)) == "older_than_known"
+
+
+def test_greetings_are_answered_at_a_bounded_rate() -> None:
+    life = peer()
+    life.handle(ev.Started(), NOW)
+    answers = 0
+    for n in range(1, 200):
+        effects = life.handle(
+            ev.Arrived(
+                sender=PeerId(f"id{n}"), message=hello(n, reply=True), transport="tcp", n_bytes=1
+            ),
+            NOW,
+        )
+        answers += sum(isinstance(e, ev.Send) and isinstance(e.message, Hello) for e in effects)
+    assert answers == limits.MAX_GREETINGS_PER_MINUTE
+
+
+class World:
+    """Many lives in virtual time; messages are late, lost, doubled and out of order."""
+
+    def __init__(self, n: int, *, seed: int, loss: float, k: int = 3) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.loss = loss
+        self.lives = [peer(i, k=k) for i in range(1, n + 1)]
+        self.by_pseudonym = {advert(i + 1).pseudonym: i for i in range(n)}
+        self.queue: list[tuple[float, int, Callable[[], None]]] = []
+        self.order = itertools.count()
+        self.now = NOW
+        self.timers: dict[tuple[int, ev.Timer], int] = {}
+        self.merged = 0
+        for i in range(n):
+            self.at(self.rng.random(), lambda i=i: self.give(i, ev.Started()))
+            for other in range(n):
+                if other != i:
+                    seen = ev.AdvertSeen(advert=advert(other + 1), source=ev.Source.MDNS)
+                    self.at(1 + self.rng.random(), lambda i=i, s=seen: self.give(i, s))
+
+    def at(self, delay: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self.queue, (self.now + delay, next(self.order), action))
+
+    def give(self, i: int, event: ev.Event) -> None:
+        for effect in self.lives[i].handle(event, self.now):
+            self.perform(i, effect)
+
+    def perform(self, i: int, effect: ev.Effect) -> None:
+        match effect:
+            case ev.SetTimer():
+                token = next(self.order)
+                self.timers[i, effect.timer] = token
+
+                def fire(timer: ev.Timer = effect.timer, token: int = token) -> None:
+                    if self.timers.get((i, timer)) == token:
+                        self.give(i, ev.TimerFired(timer=timer))
+
+                self.at(effect.delay_s, fire)
+            case ev.Send():
+                j = self.by_pseudonym[effect.to.pseudonym]
+                event = ev.Arrived(
+                    sender=PeerId(f"id{i + 1}"), message=effect.message, transport="tcp", n_bytes=1
+                )
+                for _ in range(1 + (self.rng.random() < 0.1)):
+                    if self.rng.random() >= self.loss:
+                        self.at(self.rng.exponential(0.3), lambda: self.give(j, event))
+            case ev.Train():
+                report = TrainingReport(loss=1.0, n_examples=1)
+                done = ev.Trained(round=effect.round, report=report)
+                self.at(self.rng.exponential(1.0), lambda: self.give(i, done))
+            case ev.MakePayloads():
+                ready = ev.PayloadsReady(round=effect.round, payloads=(update(effect.round),))
+                self.at(0.1, lambda: self.give(i, ready))
+            case ev.Merge():
+                self.merged += len(effect.received)
+                weights = {r.sender: 0.1 for r in effect.received}
+                after = ev.Merged(
+                    round=effect.round, report=MergeReport(weights=weights, rejected={})
+                )
+                self.at(0.1, lambda: self.give(i, after))
+
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.queue and self.queue[0][0] < end:
+            self.now, _, action = heapq.heappop(self.queue)
+            action()
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.3])
+def test_a_network_of_lives_finishes_its_rounds(loss: float) -> None:
+    world = World(30, seed=4, loss=loss)
+    world.run(600.0)
+    assert all(life.phase is Phase.RESTING for life in world.lives)
+    assert all(life.round == 4 for life in world.lives)
+    # Without loss nearly every neighbour is heard in every round.
+    assert world.merged > (0.8 if loss == 0 else 0.4) * 30 * 3 * 4
+
+
+def test_the_same_seed_is_the_same_life() -> None:
+    def history(seed: int) -> list[tuple[str, ...]]:
+        world = World(12, seed=seed, loss=0.1)
+        world.run(200.0)
+        return [tuple(life.neighbours) for life in world.lives]
+
+    assert history(1) == history(1)
