@@ -178,6 +178,8 @@ class Peer:
         ]
 
     def _timer(self, timer: ev.Timer, now: float) -> list[ev.Effect]:
+        if not self.collaborates and timer not in {ev.Timer.ROUND, ev.Timer.INBOX}:
+            return []
         match timer:
             case ev.Timer.ROUND:
                 return self._begin_round(now)

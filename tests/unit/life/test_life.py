@@ -116,7 +116,10 @@ events = st.one_of(
 
 @given(st.lists(events, max_size=120), st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_invariants_hold_for_any_order_of_events(stream: list[ev.Event], share: bool) -> None:
+def test_invariants_hold_for_any_order_of_events(
+    stream: list[ev.Event],
+    share: bool,  # noqa: FBT001
+) -> None:
     life = peer(share=share)
     life.handle(ev.Started(), NOW)
     last_round, outstanding = 0, None
