@@ -30,7 +30,7 @@ class NeighbourConfig:
     random_share: float = 0.25
     shuffle_interval_s: float = 60.0
     discover_interval_s: float = 30.0
-    greetings_per_interval: int = 12
+    greetings_per_interval: int = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ from topology.selection import Candidate, choose_neighbours
 from topology.similarity import geographic_similarity, semantic_similarity
 
 MAX_STALENESS_ROUNDS: Final = 3  # older payloads say more about the past than about the sender
+KNOWN_PER_NEIGHBOUR: Final = 2  # acquaintances to choose from; each greeting costs both sides
 FOLLOWERS_PER_NEIGHBOUR: Final = 4  # a liked peer sends to at most four times its own k
 MAX_FAILURES: Final = 3  # deliveries that may fail in a row
 _FIRST_DISCOVERY_S: Final = 1.0
@@ -344,8 +345,10 @@ class Peer:
             if name not in met and name not in self._greeted and advert.expires_s > now
         ]
         n = min(len(strangers), self._config.neighbours.greetings_per_interval)
-        if len(self.known) >= 4 * self._config.neighbours.k:
-            n = min(n, 1)  # enough to choose from: keep an eye open, no more
+        enough = KNOWN_PER_NEIGHBOUR * self._config.neighbours.k - len(self.known)
+        if enough <= 0:
+            return []  # shuffles and the greetings of others keep the view fresh
+        n = min(n, enough)
         chosen = [strangers[i] for i in self._rng.permutation(len(strangers))[:n]]
         for advert in chosen:
             self._greeted[advert.pseudonym] = now
