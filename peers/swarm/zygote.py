@@ -229,6 +229,7 @@ def _peer(
     import torch
 
     torch.set_num_threads(1)
+    os.nice(10)  # broker and responders serve everybody: they must not wait behind training
     home = Path(job["folder"]) / f"peer-{index:04d}"
     home.mkdir(parents=True, exist_ok=True)
     split = leave_one_out(realm.histories[index])
