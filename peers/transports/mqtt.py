@@ -23,7 +23,7 @@ from p2prec import limits
 from p2prec.errors import ConfigError, TransportError
 
 _CONNECT_TIMEOUT_S: Final = 60.0  # hundreds of clients may connect at once
-_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 60.0
+_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 15.0
 _PUBLISH_TIMEOUT_S: Final = 30.0
 _QUEUED_MESSAGES: Final = 256  # inbound messages that wait for the peer; then the oldest goes
 
