@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,13 @@ min_neighbours = 2
 [[methods]]
 name = "dclr"
 """
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A short path: a Unix socket's name holds about a hundred characters."""
+    with tempfile.TemporaryDirectory(prefix="sw") as folder:
+        yield Path(folder)
 
 
 def begin(tmp_path: Path) -> subprocess.Popen[str]:
