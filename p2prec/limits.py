@@ -20,12 +20,15 @@ MAX_CHUNKS: Final = 64  # chunks of one message: 4 MiB, the largest body a peer 
 MAX_BODY_BYTES: Final = 4 << 20  # one message body; two per sender in flight
 MAX_ENVELOPE_BYTES: Final = MAX_CHUNK_BYTES + 4_096  # one sealed chunk with header and KEM part
 MAX_OPEN_REASSEMBLIES: Final = 2  # unfinished messages per sender; 8 MiB worst case a sender
-MAX_OPEN_REASSEMBLIES_TOTAL: Final = 32  # of all senders; 128 MiB worst case
+MAX_OPEN_REASSEMBLIES_TOTAL: Final = 32  # of all senders
+MAX_REASSEMBLY_BYTES: Final = 16 << 20  # chunks held of all senders; identities cost nothing
 REASSEMBLY_TIMEOUT_S: Final = 60.0  # an unfinished message is dropped after this
 MAX_MESSAGE_LIFETIME_S: Final = 7 * 86_400.0  # created..expires; store-and-forward by a broker
 MAX_CLOCK_SKEW_S: Final = 300.0  # how far in the future `created` may lie
 REPLAY_IDS_PER_SENDER: Final = 4_096  # remembered message ids; 128 KiB a sender
-MAX_REMEMBERED_SENDERS: Final = 512  # senders with a replay memory (LRU); 64 MiB worst case on disk
+MAX_REMEMBERED_SENDERS: Final = 512  # senders with a replay memory in RAM (LRU)
+MAX_REMEMBERED_IDS: Final = 65_536  # message ids of all senders on disk; 8 MiB
+MAX_KEPT_PREKEYS: Final = 256  # prekeys of this peer that still open messages; 8 are usual
 
 # --- adverts and neighbours -------------------------------------------------------------------
 MAX_ADVERT_BYTES: Final = 4_096  # one signed advert with its prekey bundle

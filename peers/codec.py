@@ -42,7 +42,8 @@ def encode_message(message: Message) -> bytes:
     """The body of a sealed message.
 
     Raises:
-        LocalProtocolError: The message is beyond a bound that others enforce.
+        LocalProtocolError: The message is beyond a bound that others enforce: too long, or a
+            number that is not finite or too large, as after a training that diverged.
     """
     body = _ENCODER.encode(_to_wire(message))
     if len(body) > limits.MAX_BODY_BYTES:
@@ -54,15 +55,22 @@ def decode_message(data: bytes, *, schema: PayloadSchema) -> Message:
     """Read a body.
 
     Raises:
-        RemoteProtocolError: With the reason ``too_long``, ``malformed``, ``wrong_shape``,
-            ``not_finite``, ``unknown_item`` or ``unknown_model``.
+        RemoteProtocolError: With the reason ``too_long``, ``unknown_kind``, ``malformed``,
+            ``wrong_shape``, ``not_finite``, ``out_of_range``, ``unknown_item`` or
+            ``unknown_model``.
     """
     if len(data) > limits.MAX_BODY_BYTES:
         raise RemoteProtocolError("too_long")
+    # A small array, then a small tag: another tag comes from a version that knows more.
+    if len(data) > 1 and data[0] >> 4 == 9 and data[1] < 128 and data[1] not in wire.KINDS:
+        raise RemoteProtocolError("unknown_kind", str(data[1]))
     try:
-        return _from_wire(_DECODER.decode(data), schema)
+        record = _DECODER.decode(data)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise RemoteProtocolError("malformed", str(error)[:200]) from None
+    if _ENCODER.encode(record) != data:
+        raise RemoteProtocolError("malformed", "not in the shortest form")
+    return _from_wire(record, schema)
 
 
 def _to_wire(message: Message) -> wire.MessageWire:
@@ -85,17 +93,17 @@ def _to_wire(message: Message) -> wire.MessageWire:
             return wire.GoodbyeWire()
         case Share(payload=ModelUpdate() as update):
             return wire.UpdateWire(
-                update.round,
+                int(update.round),
                 update.model,
                 update.rows.astype("<u4").tobytes(),
-                update.values.astype("<f2").tobytes(),
-                update.evidence.astype("<f2").tobytes(),
-                update.dense.astype("<f4").tobytes(),
-                update.degree,
+                _raw(update.values, "<f2"),
+                _raw(update.evidence, "<f2"),
+                _raw(update.dense, "<f4"),
+                int(update.degree),
             )
         case Share(payload=ReferenceSet() as references):
             return wire.ReferencesWire(
-                references.round,
+                int(references.round),
                 tuple(
                     wire.SequenceWire(
                         s.items.astype("<u4").tobytes(), s.timestamp_s.astype("<i8").tobytes()
@@ -105,11 +113,11 @@ def _to_wire(message: Message) -> wire.MessageWire:
             )
         case Share(payload=SoftPredictions() as soft):
             return wire.SoftWire(
-                soft.round,
+                int(soft.round),
                 b"".join(soft.references),
                 soft.items.shape[1] if soft.items.ndim == 2 else 0,
                 soft.items.astype("<u4").tobytes(),
-                soft.log_probabilities.astype("<f2").tobytes(),
+                _raw(soft.log_probabilities, "<f2"),
                 float(soft.quality),
             )
     raise LocalProtocolError(f"no encoding for {type(message).__name__}")
@@ -195,6 +203,9 @@ def _soft(record: wire.SoftWire, schema: PayloadSchema) -> SoftPredictions:
     if len(record.references) % 8:
         raise RemoteProtocolError("wrong_shape", "reference hashes")
     n = len(record.references) // 8
+    names = tuple(record.references[8 * i : 8 * i + 8] for i in range(n))
+    if len(set(names)) < n:  # said twice, it would count twice
+        raise RemoteProtocolError("wrong_shape", "a reference occurs twice")
     items = _items(record.items, schema)
     if len(items) != n * record.width or len(record.log_probabilities) != 2 * len(items):
         raise RemoteProtocolError("wrong_shape", "soft predictions")
@@ -206,7 +217,7 @@ def _soft(record: wire.SoftWire, schema: PayloadSchema) -> SoftPredictions:
         raise RemoteProtocolError("wrong_shape", "items are not strictly increasing")
     return SoftPredictions(
         round=record.round,
-        references=tuple(record.references[8 * i : 8 * i + 8] for i in range(n)),
+        references=names,
         items=items,
         log_probabilities=logs,
         quality=record.quality,
@@ -224,6 +235,15 @@ def _items(data: bytes, schema: PayloadSchema) -> NDArray[np.uint32]:
 
 def _floats(data: bytes, dtype: str) -> NDArray[np.float32]:
     values = np.frombuffer(data, dtype).astype(np.float32)
-    if not np.isfinite(values).all() or (np.abs(values) > _LARGEST_VALUE).any():
+    if not np.isfinite(values).all():
         raise RemoteProtocolError("not_finite")
+    if (np.abs(values) > _LARGEST_VALUE).any():
+        raise RemoteProtocolError("out_of_range")
     return values
+
+
+def _raw(values: NDArray[np.float32], dtype: str) -> bytes:
+    # The largest value keeps NaN; the comparison is then false.
+    if not np.abs(values).max(initial=0.0) <= _LARGEST_VALUE:
+        raise LocalProtocolError("a number to send is not finite or too large")
+    return values.astype(dtype).tobytes()

@@ -46,7 +46,9 @@ class NetworkConfig:
         mdns_responder: Path of a shared responder's Unix socket; "" runs one in this process.
         mqtt: Broker addresses as ``host:port`` or ``mqtts://host:port``; empty for none.
         advert_lifetime_s: Life of an advert; renewed at three quarters.
-        pseudonym_lifetime_s: After this the advert shows another pseudonym.
+        pseudonym_lifetime_s: After this the advert shows another pseudonym and prekey.
+        prekey_grace_s: How long an old prekey still opens messages that were held back for this
+            peer; then it is destroyed, and nobody can ever read them.
     """
 
     tcp: bool = True
@@ -58,6 +60,7 @@ class NetworkConfig:
     mqtt: tuple[str, ...] = ()
     advert_lifetime_s: float = 900.0
     pseudonym_lifetime_s: float = 86_400.0
+    prekey_grace_s: float = 7 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from p2prec.collaboration.payload import ModelUpdate
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.errors import (
+    ConfigError,
     LocalProtocolError,
     P2PRecError,
     RemoteProtocolError,
@@ -31,6 +32,7 @@ from p2prec.models.recommender import Context
 from p2prec.privacy.ledger import spent
 from p2prec.training.local import LocalLearner
 from peers import events as ev
+from peers.adverts import check_advert, decode_advert, encode_advert, is_address, verify_binding
 from peers.codec import PayloadSchema, decode_message, encode_message
 from peers.config import PeerConfig
 from peers.control import ControlServer
@@ -38,7 +40,7 @@ from peers.describe import describe
 from peers.discovery.labels import cell_label
 from peers.discovery.mdns import LocalService, MdnsDiscovery
 from peers.discovery.responder import ResponderClient
-from peers.keys import Keyring, check_advert, decode_advert, encode_advert, verify_binding
+from peers.keys import Keyring
 from peers.life import Identity, Peer
 from peers.messages import Advert, Endpoints, Hello, Message, Pseudonym, Share, Shuffle
 from peers.sealing import Opener, seal
@@ -52,6 +54,7 @@ STORE_NAME = "peer.db"
 EMBEDDING_SIZES = (4, 8, 12, 16, 24, 32, 48, 64)  # models that peers of one realm may exchange
 _BLUR_EPSILON_PER_KM = float(np.log(4))  # mean shift 1.4 km, drawn once and kept
 _SENDERS = 4  # messages on their way at once
+_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to listen on, not to name
 _GOODBYE_S = 3.0  # what a leaving peer gives its last messages
 
 
@@ -87,6 +90,12 @@ class Daemon:
         host_seen: str = "",
         mqtt_buckets: int = 1,
     ) -> None:
+        for host in (config.network.host, host_seen):
+            if host and host not in _WILDCARDS and not is_address(host):
+                raise ConfigError(
+                    f"[network] host is {host!r}; it must be a numeric address, such as "
+                    "192.168.1.7, since others refuse to look up names for strangers"
+                )
         self.config = config
         self.home = home
         self.catalogue = catalogue
@@ -110,7 +119,7 @@ class Daemon:
             self.learner.restore(state)
         self._portrait = self._draw_portrait(state)
         self._schema = payload_schema(catalogue)
-        self._opener = Opener(self.keyring, self.store)
+        self._opener = Opener(self.keyring, self.store, on_drop=self._count_drop)
         self._rng = random.Random(self._device_seed)
         self._inbox_name = f"{self._rng.getrandbits(128):032x}"
         self._host_seen = host_seen
@@ -241,6 +250,12 @@ class Daemon:
             self._worker, lambda: tuple(self.learner.payloads(effect.round, degree=degree))
         )
         protection = self.config.learner.protection
+        try:
+            n_bytes = sum(len(encode_message(Share(payload=p))) for p in payloads)
+        except LocalProtocolError as error:  # a training that diverged; the next one may not
+            self.counters["not_sendable"] += 1
+            self._on_tell(ev.Tell(what="not_sendable", fields={"reason": str(error)}))
+            payloads, n_bytes = (), 0
         if payloads and effect.recipients:
             since = time.time() - protection.window_s
             recent = sum(r.time_s > since for r in self.store.releases())
@@ -256,7 +271,7 @@ class Daemon:
                         time_s=time.time(),
                         kind=self.config.learner.collaboration.method,
                         recipients=len(effect.recipients),
-                        n_bytes=sum(len(encode_message(Share(payload=p))) for p in payloads),
+                        n_bytes=n_bytes,
                         noise_multiplier=protection.noise_multiplier
                         if any(isinstance(p, ModelUpdate) for p in payloads)
                         else 0.0,
@@ -281,8 +296,14 @@ class Daemon:
             )
         except StoreError as error:
             # The peer goes on from memory; the next round tries again.
-            self.counters["store_failed"] += 1
-            self._on_tell(ev.Tell(what="store_failed", fields={"reason": str(error)}))
+            self._store_failed(error)
+
+    def _store_failed(self, error: StoreError) -> None:
+        self.counters["store_failed"] += 1
+        self._on_tell(ev.Tell(what="store_failed", fields={"reason": str(error)}))
+
+    def _count_drop(self, reason: str) -> None:
+        self.counters[f"dropped.{reason}"] += 1
 
     # --- network ----------------------------------------------------------------------------
 
@@ -339,12 +360,10 @@ class Daemon:
 
     async def _advertise(self, *, rotate: bool) -> None:
         now_s = time.time()
-        if rotate:
-            self.keyring.rotate(now_s)
-            self.store.save_keyring(self.keyring.to_bytes())
+        self._renew_keys(now_s, rotate=rotate)
         label = self._label(now_s)
         host = self._host_seen or self.config.network.host
-        if host in {"0.0.0.0", "::"}:  # noqa: S104 - a wildcard is no address to name
+        if host in _WILDCARDS:
             host = _own_address()
         tcp = ((host, self._tcp.port),) if self._tcp else ()
         advert = self.keyring.advert(
@@ -373,6 +392,18 @@ class Daemon:
                 await self._local.advertise(service)
             self._local_instance = advert.pseudonym
         self._on_tell(ev.Tell(what="advertised", fields={"pseudonym": advert.pseudonym}))
+
+    def _renew_keys(self, now_s: float, *, rotate: bool) -> None:
+        """New keys where it is time, also after restarts; old ones destroyed after their grace."""
+        lifetime_s = self.config.network.pseudonym_lifetime_s
+        if rotate or self.keyring.is_due(now_s, lifetime_s=lifetime_s):
+            self.keyring.rotate(now_s)
+        elif not self.keyring.expire(now_s):
+            return
+        try:
+            self.store.save_keyring(self.keyring.to_bytes())
+        except StoreError as error:
+            self._store_failed(error)
 
     def _label(self, now_s: float) -> str:
         centre = activity_centre(self.catalogue, self.store.history())
@@ -502,8 +533,7 @@ class Daemon:
             self.counters[f"dropped.{error.reason}"] += 1
             return error.reason == "replayed"
         except StoreError as error:
-            self.counters["store_failed"] += 1
-            self._on_tell(ev.Tell(what="store_failed", fields={"reason": str(error)}))
+            self._store_failed(error)
             return True
         self.counters[f"received.{way}"] += 1
         self.counters[f"received_bytes.{way}"] += opened.n_bytes
@@ -623,15 +653,16 @@ class Daemon:
     def _keyring(self) -> Keyring:
         data = self.store.keyring()
         if data is None:
-            keyring = Keyring.create(self.catalogue.digest)
+            keyring = Keyring.create(self.catalogue.digest, time.time())
             self.store.save_keyring(keyring.to_bytes())
-            return keyring
-        keyring = Keyring.from_bytes(data)
+        else:
+            keyring = Keyring.from_bytes(data)
         if keyring.realm != self.catalogue.digest:
             raise StoreError(
                 f"{self.store.path} belongs to another catalogue; name the old one in the "
                 "settings, or start afresh in another folder with P2PREC_HOME"
             )
+        keyring.grace_s = self.config.network.prekey_grace_s
         return keyring
 
     def _draw_portrait(self, state: dict[str, np.ndarray[Any, Any]]) -> tuple[str, bytes]:

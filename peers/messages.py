@@ -79,7 +79,8 @@ class Hello:
 
     Attributes:
         advert: The sender's current advert, so that the answer finds its way.
-        binding: Identity's signature over ``"p2prec/bind/1" || realm || pseudonym key``.
+        binding: Pseudonym's signature over ``"p2prec/bind/1" || realm || identity key``; the
+            identity signs the message that carries it, so that each vouches for the other.
         wants_reply: Whether the recipient should answer with its own hello.
         area: Fine cell of the activity centre (H3 token), noised once; "" without positions.
         sketch: Noisy category sketch, one byte (0 or 1) a bit; empty where the owner refuses.

@@ -11,18 +11,26 @@ import hashlib
 import hmac
 import os
 import struct
-from collections import OrderedDict
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hpke
 
 from p2prec import limits
 from p2prec.errors import LocalProtocolError, RemoteProtocolError
-from peers.keys import SUITE, Keyring, public_prekey, verify
+from peers.adverts import public_prekey, verify
+from peers.keys import Keyring
 from peers.messages import Advert, PeerId, peer_id_of
+from peers.reassembly import Reassembler
+from peers.replay import ReplayMemory
 from peers.wire import SealedWire
+
+SUITE: Final = hpke.Suite(
+    hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305
+)
 
 _HEADER: Final = struct.Struct(">BBH8s16sI")  # version, suite, flags, prekey id, door, length
 _VERSION, _SUITE = 1, 1
@@ -33,39 +41,6 @@ _CHUNK_BODY: Final = _BUCKETS[-1] - _FIELDS_BYTES
 DEFAULT_LIFETIME_S: Final = 3_600.0
 
 
-class ReplayMemory(Protocol):
-    """Remembers message ids."""
-
-    def accept(
-        self, sender: PeerId, message_id: bytes, *, created_s: float, expires_s: float
-    ) -> bool:
-        """Whether this is new; from then on it is not."""
-        ...
-
-
-class BoundedReplayMemory:
-    """Message ids of the latest senders; a full memory raises the sender's floor."""
-
-    def __init__(self) -> None:
-        self._senders: OrderedDict[PeerId, tuple[float, OrderedDict[bytes, float]]] = OrderedDict()
-
-    def accept(
-        self, sender: PeerId, message_id: bytes, *, created_s: float, expires_s: float
-    ) -> bool:
-        """Whether this is new; ids at or below the floor never are."""
-        del expires_s
-        floor, ids = self._senders.pop(sender, (-1.0, OrderedDict()))
-        new = message_id not in ids and created_s > floor
-        if new:
-            ids[message_id] = created_s
-            while len(ids) > limits.REPLAY_IDS_PER_SENDER:
-                floor = max(floor, ids.popitem(last=False)[1])
-        self._senders[sender] = (floor, ids)
-        while len(self._senders) > limits.MAX_REMEMBERED_SENDERS:
-            self._senders.popitem(last=False)
-        return new
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """An authentic, complete, never seen message."""
@@ -74,15 +49,6 @@ class Opened:
     sender_key: bytes
     body: bytes
     n_bytes: int
-
-
-@dataclass(slots=True)
-class _Reassembly:
-    chunks: int
-    digest: bytes
-    begun_s: float
-    n_bytes: int = 0
-    parts: dict[int, bytes] = field(default_factory=dict)
 
 
 def seal(
@@ -112,8 +78,8 @@ def seal(
             realm=keyring.realm,
             prekey_id=to.prekey_id,
             message_id=message_id,
-            created_s=now_s,
-            expires_s=now_s + lifetime_s,
+            created_s=float(now_s),
+            expires_s=float(now_s + lifetime_s),
             chunk=number,
             chunks=len(parts),
             digest=digest,
@@ -131,31 +97,47 @@ def seal(
 
 
 class Opener:
-    """Opens envelopes; bounded in memory whatever arrives."""
+    """Opens envelopes; bounded in memory whatever arrives.
 
-    def __init__(self, keyring: Keyring, replay: ReplayMemory) -> None:
+    Args:
+        keyring: Own keys; prekeys that it destroys open nothing from then on.
+        replay: Remembers messages that were delivered.
+        on_drop: Hears the reason where a message is lost without any envelope being at fault.
+    """
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        replay: ReplayMemory,
+        *,
+        on_drop: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.keyring = keyring
         self._replay = replay
-        self._pending: OrderedDict[tuple[PeerId, bytes], _Reassembly] = OrderedDict()
+        self._chunks = Reassembler(on_drop=lambda: on_drop("unfinished"))
 
     def open(self, envelope: bytes, *, now_s: float) -> Opened | None:
         """The message, or None while chunks of it are missing.
 
         Raises:
             RemoteProtocolError: ``envelope_length``, ``unknown_version``, ``wrong_door``,
-                ``unknown_prekey``, ``cannot_open``, ``malformed``, ``bad_signature``,
-                ``wrong_recipient``, ``wrong_realm``, ``from_the_future``, ``expired``,
-                ``lives_too_long``, ``replayed`` or ``wrong_digest``.
+                ``unknown_prekey``, ``cannot_open``, ``malformed_envelope``, ``wrong_recipient``,
+                ``bad_signature``, ``wrong_realm``, ``from_the_future``, ``expired``,
+                ``lives_too_long``, ``malformed_chunk``, ``replayed`` or ``wrong_digest``.
         """
+        self._chunks.drop_old(now_s)
         sealed = self._unseal(envelope)
         self._check(sealed, now_s)
         sender = peer_id_of(sealed.sender_key)
-        body: bytes | None = sealed.body
-        n_bytes = len(envelope)
+        # Before chunks are put together: old ones must not push out those of a living message.
+        if self._replay.seen(sender, sealed.message_id, created_s=sealed.created_s):
+            raise RemoteProtocolError("replayed")
+        body, n_bytes = sealed.body, len(envelope)
         if sealed.chunks > 1:
-            body, n_bytes = self._reassemble(sender, sealed, len(envelope), now_s)
-        if body is None:
-            return None
+            whole = self._chunks.add(sender, sealed, n_bytes=n_bytes, now_s=now_s)
+            if whole is None:
+                return None
+            body, n_bytes = whole
         if hashlib.sha256(body).digest() != sealed.digest:
             raise RemoteProtocolError("wrong_digest")
         if not self._replay.accept(
@@ -182,10 +164,13 @@ class Opener:
             plain = SUITE.decrypt(secret, face.private(), _info(self.keyring.realm, face.pseudonym))
         except (InvalidTag, ValueError):
             raise RemoteProtocolError("cannot_open") from None
+        record = _unpad(plain)
         try:
-            sealed = msgspec.msgpack.decode(_unpad(plain), type=SealedWire)
+            sealed = msgspec.msgpack.decode(record, type=SealedWire)
         except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-            raise RemoteProtocolError("malformed", str(error)[:200]) from None
+            raise RemoteProtocolError("malformed_envelope", str(error)[:200]) from None
+        if msgspec.msgpack.encode(sealed) != record:
+            raise RemoteProtocolError("malformed_envelope", "not in the shortest form")
         if sealed.prekey_id != prekey_id or sealed.recipient != face.pseudonym:
             raise RemoteProtocolError("wrong_recipient")
         return sealed
@@ -201,31 +186,7 @@ class Opener:
         if sealed.expires_s - sealed.created_s > limits.MAX_MESSAGE_LIFETIME_S:
             raise RemoteProtocolError("lives_too_long")
         if sealed.chunk >= sealed.chunks:
-            raise RemoteProtocolError("malformed", "chunk beyond the last")
-
-    def _reassemble(
-        self, sender: PeerId, sealed: SealedWire, n_bytes: int, now_s: float
-    ) -> tuple[bytes | None, int]:
-        for key in [
-            k for k, r in self._pending.items() if now_s - r.begun_s > limits.REASSEMBLY_TIMEOUT_S
-        ]:
-            del self._pending[key]
-        key = (sender, sealed.message_id)
-        pending = self._pending.setdefault(key, _Reassembly(sealed.chunks, sealed.digest, now_s))
-        if (pending.chunks, pending.digest) != (sealed.chunks, sealed.digest):
-            raise RemoteProtocolError("malformed", "chunks do not belong together")
-        if sealed.chunk not in pending.parts:
-            pending.n_bytes += n_bytes
-        pending.parts[sealed.chunk] = sealed.body
-        if len(pending.parts) == pending.chunks:
-            del self._pending[key]
-            return b"".join(pending.parts[i] for i in range(pending.chunks)), pending.n_bytes
-        mine = [k for k in self._pending if k[0] == sender]
-        for old in mine[: -limits.MAX_OPEN_REASSEMBLIES]:
-            del self._pending[old]
-        while len(self._pending) > limits.MAX_OPEN_REASSEMBLIES_TOTAL:
-            self._pending.popitem(last=False)
-        return None, 0
+            raise RemoteProtocolError("malformed_chunk", "beyond the last")
 
 
 def _info(realm: bytes, pseudonym: str) -> bytes:
@@ -250,14 +211,14 @@ def _frame(realm: bytes, prekey_id: bytes, secret: bytes) -> bytes:
 
 def _pad(plain: bytes) -> bytes:
     """Length (u32), plain bytes, zeros up to the next bucket."""
-    size = next(b for b in _BUCKETS if b >= len(plain) + 4)
+    size = next(bucket for bucket in _BUCKETS if bucket >= len(plain) + 4)
     return struct.pack(">I", len(plain)) + plain + b"\0" * (size - 4 - len(plain))
 
 
 def _unpad(padded: bytes) -> bytes:
     if len(padded) < 4:
-        raise RemoteProtocolError("malformed", "no length")
+        raise RemoteProtocolError("malformed_envelope", "no length")
     (length,) = struct.unpack_from(">I", padded)
     if length > len(padded) - 4 or padded[4 + length :].strip(b"\0"):
-        raise RemoteProtocolError("malformed", "padding")
+        raise RemoteProtocolError("malformed_envelope", "padding")
     return padded[4 : 4 + length]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,7 @@ from p2prec.errors import StoreError
 from peers.messages import PeerId
 
 _VERSION: Final = 1
+_EVERYBODY: Final = ""  # the row of ``floor`` that holds for all senders
 _SCHEMA: Final = """
 CREATE TABLE interaction (
     timestamp_s INTEGER NOT NULL, item INTEGER NOT NULL, rating REAL NOT NULL,
@@ -72,6 +73,7 @@ class Store:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
         self.path = path
+        [self._n_seen] = connection.execute("SELECT count(*) FROM seen").fetchone()
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -88,6 +90,7 @@ class Store:
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA cache_size = -256")
             db.execute("PRAGMA busy_timeout = 5000")
+            db.execute("PRAGMA secure_delete = FAST")  # a destroyed prekey leaves no bytes behind
             [version] = db.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
@@ -95,9 +98,9 @@ class Store:
                 raise StoreError(
                     f"{path} was written by a newer p2prec (store version {version}); update p2prec"
                 )
+            return cls(db, path)
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{path} cannot be opened: {error}") from None
-        return cls(db, path)
 
     def close(self) -> None:
         """Close the file."""
@@ -178,32 +181,42 @@ class Store:
     # --- keys, replay, ledger, counters -----------------------------------------------------
 
     def save_keyring(self, data: bytes) -> None:
-        """Keep the keys."""
+        """Keep the keys; keys that are no longer among them leave the files."""
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO keyring VALUES (1, ?)", (data,))
+        # The log still has the old page until it is written back and cut.
+        with suppress(sqlite3.Error):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def keyring(self) -> bytes | None:
         """The keys, or None for a newcomer."""
         row = self._db.execute("SELECT data FROM keyring").fetchone()
         return None if row is None else bytes(row[0])
 
+    def seen(self, sender: PeerId, message_id: bytes, *, created_s: float) -> bool:
+        """Whether ``accept`` would refuse; changes nothing."""
+        [floor_s] = self._db.execute(
+            "SELECT max(created_s) FROM floor WHERE sender IN (?, ?)", (sender, _EVERYBODY)
+        ).fetchone()
+        if floor_s is not None and created_s <= floor_s:
+            return True
+        known = self._db.execute(
+            "SELECT 1 FROM seen WHERE sender = ? AND id = ?", (sender, message_id)
+        ).fetchone()
+        return known is not None
+
     def accept(
         self, sender: PeerId, message_id: bytes, *, created_s: float, expires_s: float
     ) -> bool:
-        """Whether a message is new; durable, bounded, see ``peers.sealing.ReplayMemory``."""
+        """Whether a message is new; durable, bounded, see ``peers.replay.ReplayMemory``."""
         del expires_s
         with self._transaction():
-            floor = self._db.execute(
-                "SELECT created_s FROM floor WHERE sender = ?", (sender,)
-            ).fetchone()
-            if floor is not None and created_s <= floor[0]:
+            if self.seen(sender, message_id, created_s=created_s):
                 return False
-            added = self._db.execute(
-                "INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (sender, message_id, created_s)
-            ).rowcount
-            if added:
-                self._bound_replay(sender)
-            return bool(added)
+            self._db.execute("INSERT INTO seen VALUES (?, ?, ?)", (sender, message_id, created_s))
+            self._bound_replay(sender)
+            self._bound_all_replay(created_s)
+            return True
 
     def _bound_replay(self, sender: PeerId) -> None:
         [n] = self._db.execute("SELECT count(*) FROM seen WHERE sender = ?", (sender,)).fetchone()
@@ -216,6 +229,29 @@ class Store:
         ).fetchone()
         self._db.execute("INSERT OR REPLACE INTO floor VALUES (?, ?)", (sender, floor))
         self._db.execute("DELETE FROM seen WHERE sender = ? AND created_s <= ?", (sender, floor))
+
+    def _bound_all_replay(self, newest_s: float) -> None:
+        """Identities cost nothing, so that all senders together are bounded too."""
+        self._n_seen += 1
+        if self._n_seen <= limits.MAX_REMEMBERED_IDS:
+            return
+        # Nothing that was created so long before an acceptable message can be accepted any more.
+        expired_s = newest_s - limits.MAX_MESSAGE_LIFETIME_S - limits.MAX_CLOCK_SKEW_S
+        self._db.execute("DELETE FROM seen WHERE created_s < ?", (expired_s,))
+        self._db.execute(
+            "DELETE FROM floor WHERE created_s < ? AND sender != ?", (expired_s, _EVERYBODY)
+        )
+        [n] = self._db.execute("SELECT count(*) FROM seen").fetchone()
+        if n > limits.MAX_REMEMBERED_IDS // 2:
+            [floor] = self._db.execute(
+                "SELECT created_s FROM seen ORDER BY created_s LIMIT 1 OFFSET ?", (n // 2,)
+            ).fetchone()
+            self._db.execute("INSERT OR REPLACE INTO floor VALUES (?, ?)", (_EVERYBODY, floor))
+            self._db.execute("DELETE FROM seen WHERE created_s <= ?", (floor,))
+            self._db.execute(
+                "DELETE FROM floor WHERE created_s <= ? AND sender != ?", (floor, _EVERYBODY)
+            )
+        [self._n_seen] = self._db.execute("SELECT count(*) FROM seen").fetchone()
 
     def record_release(self, release: Release) -> None:
         """Write a release down, on the disk before this returns; a round is released once.

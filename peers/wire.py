@@ -11,7 +11,8 @@ from peers.messages import Advert, Endpoints
 
 Key = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
-Text64 = Annotated[str, msgspec.Meta(max_length=64)]
+# \Z, not $: the latter lets a line break through. No control characters: names reach logs.
+Name = Annotated[str, msgspec.Meta(max_length=64, pattern=r"\A[a-z0-9_./-]*\Z")]
 U32 = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
 Round = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
 Port = Annotated[int, msgspec.Meta(ge=1, lt=1 << 16)]
@@ -36,9 +37,9 @@ class AdvertWire(_Wire, frozen=True):
     pseudonym_key: Key
     prekey_id: Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
     prekey: Annotated[bytes, msgspec.Meta(min_length=1216, max_length=1216)]
-    cell_label: Annotated[str, msgspec.Meta(max_length=32, pattern="^[a-z2-7]*$")]
+    cell_label: Annotated[str, msgspec.Meta(max_length=32, pattern=r"\A[a-z2-7]*\Z")]
     tcp: Annotated[tuple[Address, ...], msgspec.Meta(max_length=4)]
-    mqtt_inbox: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{32})?$")]
+    mqtt_inbox: Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{32})?\Z")]
     not_before_s: Seconds
     expires_s: Seconds
     signature: Signature
@@ -82,10 +83,10 @@ class HelloWire(_Wire, frozen=True, tag=1):
     advert: AdvertWire
     binding: Signature
     wants_reply: bool
-    area: Annotated[str, msgspec.Meta(max_length=16, pattern="^[0-9a-f]*$")]
+    area: Annotated[str, msgspec.Meta(max_length=16, pattern=r"\A[0-9a-f]*\Z")]
     sketch: Annotated[bytes, msgspec.Meta(max_length=limits.MAX_PROFILE_BITS)]
-    method: Text64
-    model: Text64
+    method: Name
+    model: Name
     accepts: bool
 
 
@@ -102,7 +103,7 @@ class UpdateWire(_Wire, frozen=True, tag=3):
     """``p2prec.collaboration.payload.ModelUpdate``; arrays are raw little-endian bytes."""
 
     round: Round
-    model: Text64
+    model: Name
     rows: Annotated[bytes, msgspec.Meta(max_length=4 * limits.MAX_UPDATE_ROWS)]  # u32
     values: Annotated[bytes, msgspec.Meta(max_length=limits.MAX_BODY_BYTES)]  # float16
     evidence: Annotated[bytes, msgspec.Meta(max_length=2 * limits.MAX_UPDATE_ROWS)]  # float16
@@ -143,6 +144,7 @@ class GoodbyeWire(_Wire, frozen=True, tag=6):
     """``peers.messages.Goodbye``."""
 
 
+KINDS = frozenset(range(1, 7))
 MessageWire = HelloWire | ShuffleWire | UpdateWire | ReferencesWire | SoftWire | GoodbyeWire
 
 
@@ -150,7 +152,7 @@ class SealedWire(_Wire, frozen=True):
     """What an envelope holds once it is open; the signature covers all other fields."""
 
     sender_key: Key
-    recipient: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]  # pseudonym
+    recipient: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]  # pseudonym
     realm: Key
     prekey_id: Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
     message_id: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]

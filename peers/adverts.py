@@ -1,0 +1,137 @@
+"""Adverts: the signed introductions that everybody may read, and the identity's bond to them.
+
+An advert is signed by a pseudonym and names no identity. The bond is mutual: the pseudonym signs
+the identity key (``binding``), and the identity signs the sealed message that carries advert and
+binding. With one half alone, a peer could pass off a stranger's advert as its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from typing import Final
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hpke
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+
+from p2prec.errors import RemoteProtocolError
+from p2prec.limits import MAX_ADVERT_BYTES, MAX_ADVERT_LIFETIME_S, MAX_CLOCK_SKEW_S
+from peers.messages import Advert
+from peers.wire import AdvertWire, advert_fields
+
+_ADVERT_LABEL: Final = b"p2prec/advert/1"
+_BIND_LABEL: Final = b"p2prec/bind/1"
+_MLKEM_BYTES: Final = 1_184
+_NO_SIGNATURE: Final = b"\0" * 64
+
+
+def encode_advert(advert: Advert) -> bytes:
+    """The bytes that travel."""
+    return msgspec.msgpack.encode(advert_fields(advert))
+
+
+def decode_advert(data: bytes, *, realm: bytes, now_s: float) -> Advert:
+    """Read and check an advert.
+
+    Raises:
+        RemoteProtocolError: ``advert_too_long``, ``advert_malformed``, or see ``check_advert``.
+    """
+    if len(data) > MAX_ADVERT_BYTES:
+        raise RemoteProtocolError("advert_too_long")
+    try:
+        record = msgspec.msgpack.decode(data, type=AdvertWire)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise RemoteProtocolError("advert_malformed", str(error)[:200]) from None
+    if msgspec.msgpack.encode(record) != data:
+        raise RemoteProtocolError("advert_malformed", "not in the shortest form")
+    advert = record.to_advert()
+    check_advert(advert, realm=realm, now_s=now_s)
+    return advert
+
+
+def check_advert(advert: Advert, *, realm: bytes, now_s: float) -> None:
+    """The checks of ``decode_advert`` on an advert that is already decoded.
+
+    Raises:
+        RemoteProtocolError: ``advert_other_realm``, ``advert_expired``,
+            ``advert_from_the_future``, ``advert_lives_too_long``, ``advert_bad_address`` or
+            ``advert_bad_signature``.
+    """
+    if advert.realm != realm:
+        raise RemoteProtocolError("advert_other_realm")
+    if advert.expires_s <= now_s:
+        raise RemoteProtocolError("advert_expired")
+    if advert.not_before_s > now_s + MAX_CLOCK_SKEW_S:
+        raise RemoteProtocolError("advert_from_the_future")
+    if advert.expires_s - advert.not_before_s > MAX_ADVERT_LIFETIME_S:
+        raise RemoteProtocolError("advert_lives_too_long")
+    for host, _ in advert.endpoints.tcp:
+        if not is_address(host):
+            raise RemoteProtocolError("advert_bad_address", repr(host))
+    verify(
+        advert.pseudonym_key, advert.signature, advert_signed(advert), reason="advert_bad_signature"
+    )
+
+
+def is_address(host: str) -> bool:
+    """Whether this is a numeric address of one host.
+
+    A name would make every peer that reads the advert ask a name server of a stranger's choice.
+    """
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return "%" not in host and not (address.is_unspecified or address.is_multicast)
+
+
+def advert_signed(advert: Advert) -> bytes:
+    """The bytes that an advert's signature is over."""
+    unsigned = dataclasses.replace(advert, signature=_NO_SIGNATURE)
+    return _ADVERT_LABEL + encode_advert(unsigned)
+
+
+def binding_signed(*, realm: bytes, identity_key: bytes) -> bytes:
+    """The bytes that a pseudonym signs to say whose it is."""
+    return _BIND_LABEL + realm + identity_key
+
+
+def verify_binding(advert: Advert, binding: bytes, identity_key: bytes) -> None:
+    """Check that an advert's pseudonym belongs to an identity.
+
+    Raises:
+        RemoteProtocolError: ``bad_binding``.
+    """
+    signed = binding_signed(realm=advert.realm, identity_key=identity_key)
+    verify(advert.pseudonym_key, binding, signed, reason="bad_binding")
+
+
+def public_prekey(data: bytes) -> hpke.MLKEM768X25519PublicKey:
+    """The HPKE key of an advert.
+
+    Raises:
+        RemoteProtocolError: The bytes are no such key.
+    """
+    try:
+        return hpke.MLKEM768X25519PublicKey(
+            MLKEM768PublicKey.from_public_bytes(data[:_MLKEM_BYTES]),
+            X25519PublicKey.from_public_bytes(data[_MLKEM_BYTES:]),
+        )
+    except (ValueError, TypeError) as error:
+        raise RemoteProtocolError("bad_prekey", str(error)) from None
+
+
+def verify(key: bytes, signature: bytes, data: bytes, *, reason: str) -> None:
+    """Check an Ed25519 signature (RFC 8032).
+
+    Raises:
+        RemoteProtocolError: With ``reason``, where key or signature do not fit.
+    """
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, data)
+    except (InvalidSignature, ValueError):
+        raise RemoteProtocolError(reason) from None
