@@ -1,0 +1,92 @@
+"""Alice, Bob and Eve, and one message of each kind; shared by the tests of the wire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from p2prec.collaboration.payload import (
+    ModelUpdate,
+    ReferenceSequence,
+    ReferenceSet,
+    SoftPredictions,
+)
+from peers.codec import PayloadSchema
+from peers.keys import Keyring
+from peers.messages import Advert, Endpoints, Goodbye, Hello, Message, Share, Shuffle
+from peers.replay import BoundedReplayMemory
+from peers.sealing import Opener
+
+REALM, NOW = b"r" * 32, 1_000_000.0
+SCHEMA = PayloadSchema(n_items=100, models={"next_place/3": (4, 5)})
+
+
+def advert_of(ring: Keyring, **changes: Any) -> Advert:
+    fields: dict[str, Any] = {
+        "endpoints": Endpoints(tcp=(("127.0.0.1", 4_000),), mqtt_inbox="0" * 32),
+        "cell_label": "abc",
+        "now_s": NOW,
+        "lifetime_s": 900.0,
+    }
+    return ring.advert(**(fields | changes))
+
+
+ALICE, BOB, EVE = (Keyring.create(REALM, NOW) for _ in range(3))
+BOB_ADVERT = advert_of(BOB)
+
+
+def opener(ring: Keyring = BOB) -> Opener:
+    return Opener(ring, BoundedReplayMemory())
+
+
+def update(**changes: Any) -> ModelUpdate:
+    fields: dict[str, Any] = {
+        "round": 3,
+        "model": "next_place/3",
+        "rows": np.array([1, 5, 99], np.uint32),
+        "values": np.arange(12, dtype=np.float32).reshape(3, 4) / 8,
+        "evidence": np.array([1, 2, 0.5], np.float32),
+        "dense": np.arange(5, dtype=np.float32),
+        "degree": 4,
+    }
+    return ModelUpdate(**(fields | changes))
+
+
+def soft(**changes: Any) -> SoftPredictions:
+    fields: dict[str, Any] = {
+        "round": 1,
+        "references": (b"12345678", b"abcdefgh"),
+        "items": np.array([[1, 2, 3], [4, 50, 99]], np.uint32),
+        "log_probabilities": np.full((2, 3), -2.0, np.float32),
+        "quality": 0.5,
+    }
+    return SoftPredictions(**(fields | changes))
+
+
+def hello(ring: Keyring = BOB, **changes: Any) -> Hello:
+    fields: dict[str, Any] = {
+        "advert": advert_of(ring),
+        "binding": ring.binding(),
+        "wants_reply": True,
+        "area": "862a1072fffffff",
+        "sketch": b"\0\1\1",
+        "method": "dclr",
+        "model": "next_place/3",
+        "accepts": False,
+    }
+    return Hello(**(fields | changes))
+
+
+def messages() -> dict[str, Message]:
+    sequence = ReferenceSequence(
+        items=np.array([3, 3, 7], np.uint32), timestamp_s=np.array([0, 3_600, 7_200])
+    )
+    return {
+        "hello": hello(),
+        "shuffle": Shuffle(adverts=(BOB_ADVERT,), wants_reply=False),
+        "model_update": Share(payload=update()),
+        "reference_set": Share(payload=ReferenceSet(round=2, sequences=(sequence,))),
+        "soft_predictions": Share(payload=soft()),
+        "goodbye": Goodbye(),
+    }
