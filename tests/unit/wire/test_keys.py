@@ -194,6 +194,8 @@ def stored(at: int, value: object) -> bytes:
     "data",
     [b"", b"junk", BOB.to_bytes()[:-1], stored(0, 2), stored(1, b"short"), stored(2, b"short"),
      stored(3, []), stored(3, [[b"", bytes(8), b"", b"", None, 0.0]])],
+    # Keys are random: names made of them would differ between the processes that run the tests.
+    ids=["nothing", "junk", "cut", "realm", "short_realm", "short_key", "no_face", "bad_face"],
 )  # fmt: skip
 def test_damaged_keys_are_one_sentence(data: bytes) -> None:
     with pytest.raises(StoreError, match="the stored keys are damaged"):

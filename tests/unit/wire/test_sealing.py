@@ -140,6 +140,7 @@ def test_broken_headers() -> None:
 @pytest.mark.parametrize(
     ("version", "realm", "pseudonym"),
     [(2, REALM, BOB_ADVERT.pseudonym), (1, b"q" * 32, BOB_ADVERT.pseudonym), (1, REALM, "0" * 32)],
+    ids=["version", "realm", "recipient"],
 )
 def test_the_seal_is_bound_to_version_realm_and_recipient(
     version: int, realm: bytes, pseudonym: str
