@@ -110,7 +110,8 @@ def average_into(
         absent += weight * missing
         most[at] = np.maximum(most[at], update.evidence)
         dense += weight * update.dense
-        others[at] += weight * update.values[:, OTHERS]
+        # A share, whatever a stranger or its noise says: below zero its logarithm is no number.
+        others[at] += weight * np.clip(update.values[:, OTHERS], 0.0, 1.0)
         listened += weight
     present = 1.0 - absent
     mean: NDArray[np.float32] = change / np.maximum(mass, 1e-9)[:, None]

@@ -12,6 +12,7 @@ from p2prec.collaboration import METHODS
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.data.city import generate_city
 from p2prec.errors import ConfigError, StoreError
+from p2prec.models.next_place import OTHERS
 from p2prec.models.recommender import Context
 from p2prec.privacy.ledger import spent
 from p2prec.training.config import (
@@ -102,6 +103,22 @@ def test_knowledge_of_others_reaches_places_that_the_owner_never_saw() -> None:
     a.merge(0, [received("b", p) for p in b.payloads(0, degree=1)])
     changed = np.flatnonzero((a.knowledge.table.dense() != before).any(axis=1))
     assert len(set(changed) - set(a.knowledge.timeline.own.tolist())) > 0
+
+
+@pytest.mark.parametrize("share", [-1_000.0, -0.5, 1_000.0])
+def test_a_popularity_that_is_no_share_breaks_nothing(share: float) -> None:
+    """From a malicious neighbour, or from an honest one that adds noise."""
+    a, b = learner(0, "dclr"), learner(1, "dclr")
+    b.train(0)
+    [update] = b.payloads(0, degree=1)
+    assert isinstance(update, ModelUpdate)
+    update.values[:, OTHERS] = share
+    a.merge(0, [received("b", update)])
+    held = a.knowledge.table.values[:, OTHERS]
+    assert held.min() >= 0
+    assert held.max() <= 1
+    assert np.isfinite(a.scores(Context(timestamp_s=1_740_000_000))).all()
+    assert np.isfinite(a.train(1).loss)
 
 
 def test_pseudo_items_hide_among_equals_and_stay_the_same() -> None:
