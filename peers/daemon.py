@@ -256,7 +256,7 @@ class Daemon:
             self.counters["not_sendable"] += 1
             self._on_tell(ev.Tell(what="not_sendable", fields={"reason": str(error)}))
             payloads, n_bytes = (), 0
-        if payloads and effect.recipients:
+        if payloads:  # also without followers: one who comes later in the round gets them too
             since = time.time() - protection.window_s
             recent = sum(r.time_s > since for r in self.store.releases())
             if protection.method != "none" and recent >= protection.max_releases:
@@ -392,6 +392,7 @@ class Daemon:
                 await self._local.advertise(service)
             self._local_instance = advert.pseudonym
         self._on_tell(ev.Tell(what="advertised", fields={"pseudonym": advert.pseudonym}))
+        self.dispatch(ev.Advertised())
 
     def _renew_keys(self, now_s: float, *, rotate: bool) -> None:
         """New keys where it is time, also after restarts; old ones destroyed after their grace."""

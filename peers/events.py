@@ -68,6 +68,11 @@ class AdvertGone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Advertised:
+    """The own advert was renewed; hellos carry the new one from now on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Arrived:
     """An opened, authenticated, never seen message."""
 
@@ -126,6 +131,7 @@ Event = (
     | TimerFired
     | AdvertSeen
     | AdvertGone
+    | Advertised
     | Arrived
     | SendFailed
     | Trained

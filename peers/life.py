@@ -131,7 +131,7 @@ class Peer:
         """Whether anything may leave this peer."""
         return self._config.share and self._identity.method != "alone"
 
-    def handle(  # noqa: C901, PLR0911 - one visible table of all events
+    def handle(  # noqa: C901, PLR0911, PLR0912 - one visible table of all events
         self, event: ev.Event, now: float
     ) -> list[ev.Effect]:
         """What is to be done about ``event``; ``now`` is wall time in UTC epoch seconds."""
@@ -147,6 +147,9 @@ class Peer:
             case ev.AdvertGone():
                 self.adverts.pop(event.pseudonym, None)
                 return []
+            case ev.Advertised():
+                # Only now: a hello with the old advert would let it expire in their memory.
+                return self._hellos(self._companions(), wants_reply=False)
             case ev.Arrived():
                 return self._arrived(event, now)
             case ev.SendFailed():
@@ -309,11 +312,7 @@ class Peer:
         self.phase = Phase.HALTED
         effects: list[ev.Effect] = []
         if self.collaborates:
-            effects += [
-                ev.Send(to=self.known[peer].advert, message=Goodbye())
-                for peer in self.neighbours
-                if peer in self.known
-            ]
+            effects += [ev.Send(to=to, message=Goodbye()) for to in self._companions()]
             effects.append(ev.Withdraw())
         return [*effects, ev.Persist(round=self.round, neighbours=self.neighbours), ev.Halt()]
 
@@ -435,12 +434,13 @@ class Peer:
         delay_s = 0.75 * network.advert_lifetime_s
         return [
             ev.Advertise(rotate=rotate),
-            *self._hellos(
-                [self.known[p].advert for p in self.neighbours if p in self.known],
-                wants_reply=False,
-            ),
             ev.SetTimer(timer=ev.Timer.RENEW, delay_s=delay_s),
         ]
+
+    def _companions(self) -> list[Advert]:
+        """Adverts of all whom this peer learns from or who learn from it."""
+        both = dict.fromkeys((*self.neighbours, *self.followers))
+        return [self.known[p].advert for p in both if p in self.known]
 
     def _failed(self, event: ev.SendFailed, now: float) -> list[ev.Effect]:
         self.adverts.pop(event.to, None)

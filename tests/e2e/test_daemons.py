@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -134,6 +135,19 @@ async def test_a_stopped_peer_goes_on_from_its_store(tmp_path: Path) -> None:
     assert again.daemon.life.round == 3
     assert (again.daemon.learner.knowledge.dense == dense).all()
     await again.end()
+
+
+async def test_a_follower_that_comes_late_gets_only_what_the_ledger_knows(tmp_path: Path) -> None:
+    told: Counter[str] = Counter()
+    settings = config("dclr", mdns=False)
+    lonely = dataclasses.replace(
+        settings, schedule=dataclasses.replace(settings.schedule, min_neighbours=0, max_rounds=1)
+    )
+    peer = start(0, lonely, tmp_path, told)
+    await until(lambda: peer.daemon.life.round == 1)
+    assert peer.daemon.life._spoken  # would go to whoever follows now
+    assert [r.round for r in peer.daemon.store.releases()] == [0]
+    await peer.end()
 
 
 async def test_nothing_leaves_without_consent(tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ events = st.one_of(
         lambda r: ev.Merged(round=r, report=MergeReport(weights={}, rejected={})), st.integers(0, 5)
     ),
     st.just(ev.InteractionsAdded(n=1)),
+    st.just(ev.Advertised()),
 )
 
 
@@ -180,6 +181,32 @@ def test_greetings_are_answered_at_a_bounded_rate() -> None:
         )
         answers += sum(isinstance(e, ev.Send) and isinstance(e.message, Hello) for e in effects)
     assert answers == limits.MAX_GREETINGS_PER_MINUTE
+
+
+def test_a_renewed_advert_and_a_goodbye_reach_neighbours_and_followers() -> None:
+    """Else a one-sided link ends with the life of the first advert."""
+    adverts = [advert(0)]
+    life = peer()
+    life._own_advert = lambda: (adverts[-1], b"b")
+    life.handle(ev.Started(), NOW)
+    for n in (1, 2):
+        arrived = ev.Arrived(
+            sender=PeerId(f"id{n}"), message=hello(n, accepts=n == 1), transport="tcp", n_bytes=1
+        )
+        life.handle(arrived, NOW)
+    life.neighbours = (PeerId("id2"),)
+    assert list(life.followers) == ["id1"]
+    renewal = life.handle(ev.TimerFired(timer=ev.Timer.RENEW), NOW + 1)
+    assert not [e for e in renewal if isinstance(e, ev.Send)]  # the old advert is of no use
+    adverts.append(advert(0, expires=NOW + 2e6))
+    told = [e for e in life.handle(ev.Advertised(), NOW + 2) if isinstance(e, ev.Send)]
+    assert {e.to.pseudonym for e in told} == {advert(1).pseudonym, advert(2).pseudonym}
+    for effect in told:
+        assert isinstance(effect.message, Hello)
+        assert effect.message.advert is adverts[-1]
+        assert effect.message.accepts == (effect.to.pseudonym == advert(2).pseudonym)
+    left = [e for e in life.handle(ev.StopRequested(), NOW + 3) if isinstance(e, ev.Send)]
+    assert {e.to.pseudonym for e in left} == {advert(1).pseudonym, advert(2).pseudonym}
 
 
 class World:
