@@ -32,7 +32,7 @@ from p2prec.collaboration.payload import (
 )
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
-from p2prec.models.geo import distance_km
+from p2prec.models.geo import nearest_alike
 from p2prec.models.next_place import Explored
 from p2prec.models.next_place_features import Moment, Surroundings, Timeline
 from p2prec.training.knowledge import Knowledge
@@ -221,14 +221,12 @@ class MAC:
         if len(history) >= 2:
             for _ in range(int(self._options["own_references"])):
                 start = int(rng.integers(0, max(1, len(history) - length + 1)))
-                made.append(
-                    _transformed(
-                        knowledge.catalogue,
-                        history.item[start : start + length],
-                        history.timestamp_s[start : start + length],
-                        rng,
-                    )
+                part = slice(start, start + length)
+                sequence = _transformed(
+                    knowledge.catalogue, history.item[part], history.timestamp_s[part], rng
                 )
+                if sequence is not None:
+                    made.append(sequence)
         return tuple(made)
 
 
@@ -237,20 +235,19 @@ def _transformed(
     items: NDArray[np.int32],
     timestamp_s: NDArray[np.int64],
     rng: np.random.Generator,
-) -> ReferenceSequence:
-    replaced = []
-    for place in items:
-        alike = np.flatnonzero(catalogue.category == catalogue.category[place])
-        km = distance_km(
-            catalogue.latitude_deg[alike],
-            catalogue.longitude_deg[alike],
-            catalogue.latitude_deg[place],
-            catalogue.longitude_deg[place],
-        )
-        near = alike[np.argsort(km, kind="stable")[1 : _ALIKE + 1]]
-        replaced.append(int(rng.choice(near)) if len(near) else int(place))
+) -> ReferenceSequence | None:
+    """A sequence without any place of the original, or None where nothing is left."""
+    replaced, kept = [], []
+    for index, place in enumerate(items):
+        near = nearest_alike(catalogue, int(place), _ALIKE)
+        # The only one of its kind would stand for itself: it is left out.
+        if len(near):
+            replaced.append(int(rng.choice(near)))
+            kept.append(index)
+    if not replaced:
+        return None
     # Whole hours, gaps of at most a day, in a week without a date.
-    hour = timestamp_s // 3_600
+    hour = timestamp_s[kept] // 3_600
     gaps = np.minimum(np.diff(hour, prepend=hour[0]), 24)
     times = (_WEEK_S // 3_600 + hour[0] % 168 + np.cumsum(gaps)) * 3_600
     return ReferenceSequence(

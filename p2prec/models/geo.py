@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from p2prec.data.catalogue import Catalogue
+
 EARTH_RADIUS_KM = 6371.0088  # mean radius, IUGG
 _FAR_KM = 20.0  # stands for an unknown distance: beyond what people walk, within what they drive
 
@@ -26,3 +28,20 @@ def distance_km(
     x = np.radians(turn) * np.cos((lat + other_lat) / 2)
     km = EARTH_RADIUS_KM * np.hypot(x, other_lat - lat)
     return np.where(np.isnan(km), _FAR_KM, km).astype(np.float32)
+
+
+def nearest_alike(catalogue: Catalogue, item: int, n: int) -> NDArray[np.int64]:
+    """The ``n`` nearest *other* items of an item's category, nearest first; fewer where there are.
+
+    Items of unknown category are alike; without positions the order is that of the catalogue.
+    """
+    alike = np.flatnonzero(catalogue.category == catalogue.category[item])
+    alike = alike[alike != item]
+    km = distance_km(
+        catalogue.latitude_deg[alike],
+        catalogue.longitude_deg[alike],
+        catalogue.latitude_deg[item],
+        catalogue.longitude_deg[item],
+    )
+    nearest: NDArray[np.int64] = alike[np.argsort(km, kind="stable")[:n]]
+    return nearest

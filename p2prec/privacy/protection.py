@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.collaboration.payload import ModelUpdate, Payload
-from p2prec.models.geo import distance_km
+from p2prec.models.geo import nearest_alike
 from p2prec.models.next_place import OTHERS
 from p2prec.training.config import ProtectionConfig
 from p2prec.training.knowledge import Knowledge
@@ -56,14 +56,7 @@ class Protection:
             wanted = int(self._config.pseudo_items) + int(
                 rng.random() < self._config.pseudo_items % 1
             )
-            alike = np.flatnonzero(catalogue.category == catalogue.category[place])
-            km = distance_km(
-                catalogue.latitude_deg[alike],
-                catalogue.longitude_deg[alike],
-                catalogue.latitude_deg[place],
-                catalogue.longitude_deg[place],
-            )
-            near = alike[np.argsort(km, kind="stable")[:_NEARBY]]
+            near = nearest_alike(catalogue, place, _NEARBY)
             fakes.update(int(i) for i in rng.permutation(near)[:wanted])
         return np.array(sorted(fakes - taken), np.int64)
 

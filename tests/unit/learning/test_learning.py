@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from p2prec.collaboration import METHODS
+from p2prec.collaboration.mac import _transformed
 from p2prec.collaboration.payload import ModelUpdate, Payload
+from p2prec.data.catalogue import Catalogue
 from p2prec.data.city import generate_city
 from p2prec.errors import ConfigError, StoreError
 from p2prec.models.next_place import OTHERS
@@ -83,6 +85,25 @@ def test_mac_joins_models_of_different_sizes() -> None:
         large.merge(round_, [received("small", p) for p in a])
     assert merged.weights == {"large": pytest.approx(1.0)}
     assert small.collaboration.lessons(small.knowledge, rng=np.random.default_rng(0))
+
+
+def test_reference_sequences_hold_no_place_that_stands_for_itself() -> None:
+    """Two cafes at one spot, and the only museum: neither may give the original away."""
+    catalogue = Catalogue.build(
+        item_ids=["0", "1", "2"],
+        latitude_deg=[50.0, 50.0, 50.1],
+        longitude_deg=[5.0, 5.0, 5.0],
+        category_names=["Cafe", "Cafe", "Museum"],
+    )
+    items = np.array([1, 2, 1, 2], np.int32)
+    times = np.arange(4, dtype=np.int64) * 7_200
+    for seed in range(20):
+        made = _transformed(catalogue, items, times, np.random.default_rng(seed))
+        assert made is not None
+        assert made.items.tolist() == [0, 0]
+        assert len(made.timestamp_s) == 2
+    alone = _transformed(catalogue, items[1:2], times[1:2], np.random.default_rng(0))
+    assert alone is None
 
 
 def test_models_that_do_not_fit_are_refused_by_name() -> None:
