@@ -17,7 +17,7 @@ one made-up week. They spread from peer to peer; a sequence is known by its cont
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,7 @@ _DEFAULTS = {
 _POOL = 96  # reference sequences kept; the oldest go
 _WEEK_S = 7 * 86_400
 _ALIKE = 20  # a place is replaced by one of so many nearest of its category
+_COMPARED = 8  # references of a message that tell how alike two models are
 _FLOOR = 1e-6
 
 
@@ -136,8 +137,7 @@ class MAC:
     def _soft(self, knowledge: Knowledge, hashes: Sequence[bytes], round_: int) -> SoftPredictions:
         top = min(int(self._options["top"]), len(knowledge.catalogue) - 1)
         items, logs = [], []
-        for name in hashes:
-            log = self._log_probabilities(knowledge, self._pool[name][1])
+        for log in self._log_probabilities(knowledge, hashes).values():
             best = np.sort(np.argpartition(-log, top)[:top])
             items.append(best)
             logs.append(log[best])
@@ -149,33 +149,39 @@ class MAC:
             quality=0.0,
         )
 
-    def _log_probabilities(self, knowledge: Knowledge, moment: Moment) -> NDArray[np.float32]:
+    def _log_probabilities(
+        self, knowledge: Knowledge, names: Iterable[bytes]
+    ) -> dict[bytes, NDArray[np.float32]]:
+        """The own explore softmax after each of these sequences, as logarithms."""
         if self._surroundings is None:
             self._surroundings = Surroundings(knowledge.catalogue)
-        held = moment.sequence[moment.sequence >= 0]
-        closeness, around = self._surroundings.of(held)
-        logits = knowledge.model.explore_logits(
-            knowledge.table.dense(), knowledge.dense, moment, closeness, around
-        )
-        logits[moment.own] = -1e9
-        logits -= logits.max()
-        result: NDArray[np.float32] = logits - np.log(np.exp(logits).sum())
+        table, result = knowledge.table.dense(), {}
+        for name in names:
+            moment = self._pool[name][1]
+            result[name] = knowledge.model.explore_log_probabilities(
+                table, knowledge.dense, moment, self._surroundings.of(moment)
+            )
         return result
 
     def _similarity_weights(
         self, knowledge: Knowledge, soft: Mapping[str, SoftPredictions]
     ) -> dict[str, float]:
-        own: dict[bytes, NDArray[np.float32]] = {}
+        heard = {
+            sender: [
+                (row, name)
+                for row, name in enumerate(said.references[:_COMPARED])
+                if name in self._pool
+            ]
+            for sender, said in soft.items()
+        }
+        names = {name for pairs in heard.values() for _, name in pairs}
+        own = self._log_probabilities(knowledge, sorted(names))
         distance: dict[str, float] = {}
         for sender, said in soft.items():
-            parts = []
-            for row, name in enumerate(said.references[:8]):  # a few tell how alike two models are
-                if name not in self._pool:
-                    continue
-                if name not in own:
-                    own[name] = self._log_probabilities(knowledge, self._pool[name][1])
-                mine = np.exp(own[name][said.items[row]])
-                parts.append(_divergence(mine, np.exp(said.log_probabilities[row])))
+            parts = [
+                _divergence(np.exp(own[name][said.items[row]]), np.exp(said.log_probabilities[row]))
+                for row, name in heard[sender]
+            ]
             distance[sender] = float(np.mean(parts)) if parts else 1.0
         raw = {s: float(np.exp(-d / self._options["temperature"])) for s, d in distance.items()}
         total = sum(raw.values())

@@ -38,6 +38,7 @@ from p2prec.models.next_place_features import (
     HOUR_BLOCKS,
     RETURN_FEATURES,
     Moment,
+    View,
     explore_features,
 )
 
@@ -248,8 +249,7 @@ class NextPlace:
         table: NDArray[np.float32],
         dense: NDArray[np.float32],
         moment: Moment,
-        closeness: NDArray[np.float32],
-        around: NDArray[np.float32],
+        view: View,
     ) -> NDArray[np.float32]:
         """Explore logits of all items, shape ``(n_items,)``; the twin of ``explore_loss``.
 
@@ -257,17 +257,16 @@ class NextPlace:
             table: Shape ``(n_items, width)``.
             dense: Shape ``(n_dense,)``.
             moment: The situation.
-            closeness: Shape ``(n_held, n_items)``, ``-log`` distance to each held place.
-            around: Shape ``(n_items,)``, the feature "near where you have been".
+            view: How all items lie to the places of its sequence.
         """
         held = moment.sequence >= 0
         scale, by_gap, by_distance = self.layout.view(dense, "attention")
         likeness = table[moment.sequence[held], :OTHERS] @ table[:, :OTHERS].T
-        attention = likeness + by_gap * moment.gaps[held][:, None] + by_distance * closeness
+        attention = likeness + by_gap * moment.gaps[held][:, None] + by_distance * view.closeness
         attention -= attention.max(axis=0)
         np.exp(attention, out=attention)
         matched = (attention * likeness).sum(0) / attention.sum(0)
-        near = closeness[-1]
+        near = view.closeness[-1]
         weights = self.layout.view(dense, "explore")
         category = (
             self.layout.view(dense, "category_bias")
@@ -277,30 +276,46 @@ class NextPlace:
         )
         logits: NDArray[np.float32] = (
             near * (weights[0] + weights[1] * moment.just_moved)
-            + weights[2] * around
-            + weights[-1] * np.log1p(table[:, OTHERS] / _RARE)
+            + weights[2] * view.around
+            + weights[-1] * popularity(table[:, OTHERS])
             + table[:, BIAS]
             + scale * matched
             + category[self._column]
         )
         return logits
 
+    def explore_log_probabilities(
+        self,
+        table: NDArray[np.float32],
+        dense: NDArray[np.float32],
+        moment: Moment,
+        view: View,
+    ) -> NDArray[np.float32]:
+        """Logarithm of the explore softmax, shape ``(n_items,)``; known places have none of it."""
+        logits = self.explore_logits(table, dense, moment, view)
+        logits[moment.own] = _NEVER
+        return _log_softmax(logits)
+
     def scores(
         self,
         table: NDArray[np.float32],
         dense: NDArray[np.float32],
         moment: Moment,
-        closeness: NDArray[np.float32],
-        around: NDArray[np.float32],
+        view: View,
     ) -> NDArray[np.float32]:
         """Log-probabilities of all items under the mixture, shape ``(n_items,)``."""
-        logits = self.explore_logits(table, dense, moment, closeness, around)
-        logits[moment.own] = _NEVER
         gate = float(moment.gate @ self.layout.view(dense, "gate"))
-        scores = _log_softmax(logits) - np.float32(np.logaddexp(0.0, -gate))
+        scores = self.explore_log_probabilities(table, dense, moment, view)
+        scores -= np.float32(np.logaddexp(0.0, -gate))
         repeat = moment.returning @ self.layout.view(dense, "returning")
         scores[moment.own] = _log_softmax(repeat) - np.float32(np.logaddexp(0.0, gate))
         return scores
+
+
+def popularity(others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The feature "others go there" of the share of others that know a place."""
+    feature: NDArray[np.float32] = np.log1p(others / _RARE)
+    return feature
 
 
 def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -248,6 +248,19 @@ def explore_features(
     return features.astype(np.float32), closeness.astype(np.float32)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """How all items lie to the places of one sequence.
+
+    Attributes:
+        closeness: Shape ``(n_held, n_items)``, ``-log`` distance to each held place.
+        around: Shape ``(n_items,)``, the feature "near where you have been".
+    """
+
+    closeness: NDArray[np.float32]
+    around: NDArray[np.float32]
+
+
 class Surroundings:
     """Closeness of every item to the places that an owner goes to, kept for a few of them."""
 
@@ -256,11 +269,14 @@ class Surroundings:
         self._capacity = capacity
         self._columns: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
 
-    def of(self, sequence: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """``(closeness, around)`` of a held sequence, as ``NextPlace.scores`` wants them."""
-        columns = [self._column(int(place)) for place in sequence]
+    def of(self, moment: Moment) -> View:
+        """The view from the places of a moment's sequence."""
+        held = moment.sequence[moment.sequence >= 0]
+        columns = [self._column(int(place)) for place in held]
         around: NDArray[np.float32] = np.mean([inverse for _, inverse in columns], axis=0)
-        return np.stack([close for close, _ in columns]), np.log(around + 1e-4)
+        return View(
+            closeness=np.stack([close for close, _ in columns]), around=np.log(around + 1e-4)
+        )
 
     def _column(self, place: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if place not in self._columns:

@@ -12,8 +12,8 @@ from p2prec.collaboration.payload import Payload
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.errors import ConfigError, StoreError
-from p2prec.models.next_place import BIAS, OTHERS, NextPlace
-from p2prec.models.next_place_features import RETURN_FEATURES, Moment, Surroundings
+from p2prec.models.next_place import BIAS, OTHERS, NextPlace, popularity
+from p2prec.models.next_place_features import RETURN_FEATURES, Moment, Surroundings, View
 from p2prec.models.recommender import Context, Task
 from p2prec.privacy.protection import Protection
 from p2prec.training.config import LearnerConfig
@@ -21,6 +21,7 @@ from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received, Recommendation, TrainingReport
 
 _TRAIN, _PUBLISH = 0, 1  # purposes of random streams
+Snapshot = tuple[NDArray[np.float32], NDArray[np.float32]]  # dense table, dense parameters
 
 
 class LocalLearner:
@@ -82,12 +83,12 @@ class LocalLearner:
 
     def scores(self, context: Context) -> NDArray[np.float32]:
         """Log-probabilities of all items, shape ``(n_items,)``."""
-        return self._scores(self._moment(context))
+        return self._scores(self._snapshot, *self._situation(context))
 
     def recommend(self, context: Context, k: int, *, new_only: bool) -> list[Recommendation]:
         """The ``k`` best items and why."""
-        moment = self._moment(context)
-        scores = self._scores(moment)
+        snapshot, (moment, view) = self._snapshot, self._situation(context)
+        scores = self._scores(snapshot, moment, view)
         if new_only and moment is not None:
             scores[moment.own] = -np.inf
         k = min(k, len(scores))
@@ -95,7 +96,9 @@ class LocalLearner:
         best = best[np.argsort(-scores[best], kind="stable")]
         return [
             Recommendation(
-                item=int(i), score=float(scores[i]), reasons=self._reasons(moment, int(i))
+                item=int(i),
+                score=float(scores[i]),
+                reasons=self._reasons(snapshot, moment, view, int(i)),
             )
             for i in best
             if np.isfinite(scores[i])
@@ -145,26 +148,29 @@ class LocalLearner:
 
     def _publish_snapshot(self) -> None:
         # One assignment: a recommendation in another thread sees the old model or the new one.
-        self._snapshot = (self.knowledge.table.dense(), self.knowledge.dense.copy())
+        self._snapshot: Snapshot = (self.knowledge.table.dense(), self.knowledge.dense.copy())
 
-    def _moment(self, context: Context) -> Moment | None:
+    def _situation(self, context: Context) -> tuple[Moment, View] | tuple[None, None]:
         timeline = self.knowledge.timeline
         if not len(timeline):
-            return None
-        return timeline.moment(len(timeline), float(context.timestamp_s))
+            return None, None
+        moment = timeline.moment(len(timeline), float(context.timestamp_s))
+        return moment, self._surroundings.of(moment)
 
-    def _scores(self, moment: Moment | None) -> NDArray[np.float32]:
-        table, dense = self._snapshot
-        if moment is None:  # a newcomer: what others go to
+    def _scores(
+        self, snapshot: Snapshot, moment: Moment | None, view: View | None
+    ) -> NDArray[np.float32]:
+        table, dense = snapshot
+        if moment is None or view is None:  # a newcomer: what others go to
             return table[:, OTHERS] + table[:, BIAS]
-        held = moment.sequence[moment.sequence >= 0]
-        closeness, around = self._surroundings.of(held)
-        scores = self.knowledge.model.scores(table, dense, moment, closeness, around)
+        scores = self.knowledge.model.scores(table, dense, moment, view)
         return _with_discoveries(scores, moment, self._config.model.explore_slots)
 
-    def _reasons(self, moment: Moment | None, item: int) -> tuple[tuple[str, float], ...]:
-        table, dense = self._snapshot
-        if moment is None:
+    def _reasons(
+        self, snapshot: Snapshot, moment: Moment | None, view: View | None, item: int
+    ) -> tuple[tuple[str, float], ...]:
+        table, dense = snapshot
+        if moment is None or view is None:
             return (("others go there", float(table[item, OTHERS])),)
         layout = self.knowledge.model.layout
         at = int(np.searchsorted(moment.own, item))
@@ -176,13 +182,12 @@ class LocalLearner:
         else:
             held = moment.sequence[moment.sequence >= 0]
             likeness = table[held, :OTHERS] @ table[item, :OTHERS]
-            closeness, _ = self._surroundings.of(held)
             weights = layout.view(dense, "explore")
-            near = closeness[-1]
+            near = view.closeness[-1]
             named = {
                 "near": float(weights[0] * (near[item] - near.mean())),
                 "others go there": float(
-                    weights[-1] * np.log1p(100 * table[item, OTHERS]) + table[item, BIAS]
+                    weights[-1] * popularity(table[item, OTHERS]) + table[item, BIAS]
                 ),
                 "goes with places you know": float(
                     layout.view(dense, "attention")[0] * likeness.mean()

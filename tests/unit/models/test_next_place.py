@@ -40,8 +40,8 @@ def test_scores_equal_the_training_formula(world: tuple[Catalogue, History]) -> 
     dense = rng.normal(0, 0.5, model.n_dense).astype(np.float32)
     now = int(history.timestamp_s[-1]) + 7_200
     moment = Timeline(catalogue, history).moment(len(history), now)
-    close, around = Surroundings(catalogue).of(moment.sequence[moment.sequence >= 0])
-    scores = model.scores(table, dense, moment, close, around)
+    view = Surroundings(catalogue).of(moment)
+    scores = model.scores(table, dense, moment, view)
     assert np.exp(scores).sum() == pytest.approx(1.0, abs=1e-4)
 
     stranger = next(i for i in range(len(catalogue)) if i not in moment.own)
