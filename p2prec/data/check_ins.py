@@ -179,20 +179,10 @@ def _number(text: str, name: str, bound: float) -> float:
 
 
 def _dataset(catalogue: Catalogue, good: list[CheckIn]) -> Dataset:
-    names = sorted({c.user for c in good}, key=lambda name: (len(name), name))
-    index = {name: row for row, name in enumerate(names)}
-    user = np.array([index[c.user] for c in good], np.int32)
-    item = np.array([catalogue.index[c.poi] for c in good], np.int32)
-    time = np.array([c.timestamp_s for c in good], np.int64)
-    order = np.lexsort((item, time, user))
-    return Dataset(
-        catalogue=catalogue,
-        interactions=Interactions(
-            user_ids=tuple(names),
-            user=user[order],
-            item=item[order],
-            timestamp_s=time[order],
-            rating=np.ones(len(good), np.float32),
-            friends=np.empty((0, 2), np.int32),
-        ),
+    interactions = Interactions.build(
+        users=[c.user for c in good],
+        item=np.array([catalogue.index[c.poi] for c in good], np.int32),
+        timestamp_s=np.array([c.timestamp_s for c in good], np.int64),
+        rating=np.ones(len(good), np.float32),
     )
+    return Dataset(catalogue=catalogue, interactions=interactions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,15 +39,6 @@ class History:
         return History(item=self.item[:n], timestamp_s=self.timestamp_s[:n], rating=self.rating[:n])
 
 
-def empty_history() -> History:
-    """The history of an owner who has just arrived."""
-    return History(
-        item=np.empty(0, np.int32),
-        timestamp_s=np.empty(0, np.int64),
-        rating=np.empty(0, np.float32),
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interactions:
     """Interactions of many users, sorted by user and then by time.
@@ -66,6 +58,36 @@ class Interactions:
     timestamp_s: NDArray[np.int64]
     rating: NDArray[np.float32]
     friends: NDArray[np.int32]
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        users: Sequence[str],
+        item: NDArray[np.int32],
+        timestamp_s: NDArray[np.int64],
+        rating: NDArray[np.float32],
+    ) -> Interactions:
+        """Number and sort interactions that come in any order, without a social graph.
+
+        Args:
+            users: The user's name, one an interaction; numbers sort as numbers.
+            item: Rows of the catalogue.
+            timestamp_s: UTC epoch seconds.
+            rating: 1.0 for a check-in.
+        """
+        names = sorted(set(users), key=lambda name: (len(name), name))
+        index = {name: row for row, name in enumerate(names)}
+        user = np.array([index[name] for name in users], np.int32)
+        order = np.lexsort((item, timestamp_s, user))
+        return cls(
+            user_ids=tuple(names),
+            user=user[order],
+            item=item[order],
+            timestamp_s=timestamp_s[order],
+            rating=rating[order],
+            friends=np.empty((0, 2), np.int32),
+        )
 
     def __len__(self) -> int:
         return len(self.user)

@@ -12,7 +12,7 @@ from p2prec.data.interactions import Interactions
 from p2prec.errors import DataError
 
 
-def read_movielens(interactions: Iterable[str], items: Iterable[str], *, source: str) -> Dataset:
+def read_movielens(ratings: Iterable[str], items: Iterable[str], *, source: str) -> Dataset:
     """Films (category = first genre, no position) and ratings.
 
     Raises:
@@ -27,31 +27,20 @@ def read_movielens(interactions: Iterable[str], items: Iterable[str], *, source:
     )
     users, rows = [], []
     for number, (user, film, rating, time) in _table(
-        interactions, f"{source}.inter", ("user_id", "item_id", "rating", "timestamp")
+        ratings, f"{source}.inter", ("user_id", "item_id", "rating", "timestamp")
     ):
         try:
             rows.append((catalogue.index[film], int(float(time)), float(rating)))
         except (KeyError, ValueError) as error:
             raise DataError(f"{source}.inter, line {number}: {error}") from None
         users.append(user)
-    names = sorted(set(users), key=lambda name: (len(name), name))
-    index = {name: row for row, name in enumerate(names)}
-    user_row = np.array([index[u] for u in users], np.int32)
-    item = np.array([r[0] for r in rows], np.int32)
-    time_s = np.array([r[1] for r in rows], np.int64)
-    rating_of = np.array([r[2] for r in rows], np.float32)
-    order = np.lexsort((item, time_s, user_row))
-    return Dataset(
-        catalogue=catalogue,
-        interactions=Interactions(
-            user_ids=tuple(names),
-            user=user_row[order],
-            item=item[order],
-            timestamp_s=time_s[order],
-            rating=rating_of[order],
-            friends=np.empty((0, 2), np.int32),
-        ),
+    interactions = Interactions.build(
+        users=users,
+        item=np.array([r[0] for r in rows], np.int32),
+        timestamp_s=np.array([r[1] for r in rows], np.int64),
+        rating=np.array([r[2] for r in rows], np.float32),
     )
+    return Dataset(catalogue=catalogue, interactions=interactions)
 
 
 def _films(lines: Iterable[str], source: str) -> Iterator[tuple[str, str]]:
