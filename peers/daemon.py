@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2prec import limits
 from p2prec.collaboration.payload import ModelUpdate
@@ -28,29 +29,25 @@ from p2prec.errors import (
     TransportError,
 )
 from p2prec.models.next_place import NextPlace
-from p2prec.models.recommender import Context
-from p2prec.privacy.ledger import spent
-from p2prec.training.local import LocalLearner
 from peers import events as ev
 from peers.adverts import check_advert, decode_advert, encode_advert, is_address, verify_binding
 from peers.codec import PayloadSchema, decode_message, encode_message
 from peers.config import PeerConfig
 from peers.control import ControlServer
-from peers.describe import describe
 from peers.discovery.labels import cell_label
 from peers.discovery.mdns import LocalService, MdnsDiscovery
 from peers.discovery.responder import ResponderClient
 from peers.keys import Keyring
 from peers.life import Identity, Peer
 from peers.messages import Advert, Endpoints, Hello, Message, Pseudonym, Share, Shuffle
+from peers.owner import recommendations, stored_learner
 from peers.sealing import Opener, seal
-from peers.store import Release, Store
+from peers.store import STORE_NAME, Release, Store
 from peers.transports.mqtt import MqttTransport
 from peers.transports.tcp import TcpTransport
 from topology.cells import NOWHERE, activity_centre, area_cell, blurred, coarse_cell
 from topology.profile import sketch
 
-STORE_NAME = "peer.db"
 EMBEDDING_SIZES = (4, 8, 12, 16, 24, 32, 48, 64)  # models that peers of one realm may exchange
 _BLUR_EPSILON_PER_KM = float(np.log(4))  # mean shift 1.4 km, drawn once and kept
 _SENDERS = 4  # messages on their way at once
@@ -107,17 +104,8 @@ class Daemon:
         self._device_seed = int.from_bytes(
             hashlib.sha256(b"p2prec/device/1" + self.keyring.sign(b"device")).digest()[:8], "big"
         )
-        self.learner = LocalLearner(
-            catalogue,
-            config.learner,
-            history=self.store.history(),
-            seed=config.seed,
-            device_seed=self._device_seed,
-        )
-        state = self.store.learner_state()
-        if "dense" in state:
-            self.learner.restore(state)
-        self._portrait = self._draw_portrait(state)
+        self.learner = stored_learner(self.store, catalogue, config, device_seed=self._device_seed)
+        self._portrait = self._draw_portrait(self.store.learner_state().get("portrait"))
         self._schema = payload_schema(catalogue)
         self._opener = Opener(self.keyring, self.store, on_drop=self._count_drop)
         self._rng = random.Random(self._device_seed)
@@ -182,8 +170,7 @@ class Daemon:
                         progress.round if progress else 0,
                         releases[-1].round + 1 if releases else 0,
                     )
-                    neighbours = progress.neighbours if progress else ()
-                    self.dispatch(ev.Started(round=round_, neighbours=neighbours))
+                    self.dispatch(ev.Started(round=round_))
                     await stop.wait()
                     self.dispatch(ev.StopRequested())
                     await self._halted.wait()
@@ -407,7 +394,7 @@ class Daemon:
             self._store_failed(error)
 
     def _label(self, now_s: float) -> str:
-        centre = activity_centre(self.catalogue, self.store.history())
+        centre = activity_centre(self.catalogue, self.learner.knowledge.history)
         cell = (
             NOWHERE
             if centre is None
@@ -567,10 +554,7 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         """What ``p2prec status --json`` prints; see ``docs/cli.md``."""
         protection = self.config.learner.protection
-        ledger = spent(
-            noise_multipliers=[r.noise_multiplier for r in self.store.releases()],
-            delta=protection.delta,
-        )
+        ledger = self.store.spent(protection.delta)
         return {
             "peer_id": self.keyring.peer_id,
             "pseudonym": self.keyring.face.pseudonym,
@@ -625,8 +609,9 @@ class Daemon:
 
     def recommend(self, *, k: int, new_only: bool) -> list[dict[str, Any]]:
         """What ``p2prec recommend --json`` prints."""
-        found = self.learner.recommend(Context(timestamp_s=int(time.time())), k, new_only=new_only)
-        return [describe(self.catalogue, r.item, r.score, r.reasons) for r in found]
+        return recommendations(
+            self.learner, self.catalogue, now_s=time.time(), k=k, new_only=new_only
+        )
 
     async def _command(self, request: dict[str, Any]) -> dict[str, Any]:
         match request["request"]:
@@ -666,15 +651,15 @@ class Daemon:
         keyring.grace_s = self.config.network.prekey_grace_s
         return keyring
 
-    def _draw_portrait(self, state: dict[str, np.ndarray[Any, Any]]) -> tuple[str, bytes]:
+    def _draw_portrait(self, kept: NDArray[np.generic] | None) -> tuple[str, bytes]:
         """Blurred area and noisy sketch: drawn once, then kept, so that noise cannot be averaged.
 
         They are drawn when the owner has a history; before that nothing is said.
         """
-        if "portrait" in state:
-            stored, _, bits = state["portrait"].tobytes().partition(b"|")
+        if kept is not None:
+            stored, _, bits = kept.tobytes().partition(b"|")
             return stored.decode(), bits
-        history = self.store.history()
+        history = self.learner.knowledge.history
         rng = np.random.default_rng([self._device_seed, 7])
         centre = activity_centre(self.catalogue, history)
         area = ""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -62,35 +62,31 @@ def _torch() -> str:
 
 
 def _settings() -> str:
-    from peers.settings import config_path, load_config
+    from peers.settings import config_path, owner_config
 
-    config = load_config(config_path(), os.environ)
+    config = owner_config()
     return f"{config_path()}, {'sharing' if config.share else 'sharing nothing'}"
 
 
 def _catalogue() -> str:
     from peers.files import read_catalogue
-    from peers.settings import config_path, load_config
+    from peers.settings import catalogue_path, owner_config
 
-    config = load_config(config_path(), os.environ)
-    items = read_catalogue(config_path().parent / config.catalogue)
+    items = read_catalogue(catalogue_path(owner_config()))
     return f"{len(items)} items, realm {items.digest.hex()[:16]}"
 
 
 def _store() -> str:
     from peers.settings import home_folder
-    from peers.store import Store
+    from peers.store import STORE_NAME, Store
 
-    path = home_folder() / "peer.db"
+    path = home_folder() / STORE_NAME
     if not path.exists():
         return "none yet; the first run or import makes it"
     if path.stat().st_mode & 0o077:
         raise P2PRecError(f"{path} can be read by others; run: chmod 600 {path}")
-    store = Store.open(path)
-    try:
+    with closing(Store.open(path)) as store:
         verdict = store.check()
-    finally:
-        store.close()
     if verdict != "ok":
         raise P2PRecError(f"{path} is damaged: {verdict}")
     return f"{path} is whole"
@@ -116,9 +112,9 @@ def _disk() -> str:
 
 def _port() -> str:
     from peers.control import running
-    from peers.settings import config_path, home_folder, load_config
+    from peers.settings import home_folder, owner_config
 
-    network = load_config(config_path(), os.environ).network
+    network = owner_config().network
     if running(home_folder()):
         return "the peer runs"
     with socket.socket() as probe:
@@ -141,10 +137,10 @@ def _multicast() -> str:
 
 
 def _broker() -> str:
-    from peers.settings import config_path, load_config
+    from peers.settings import owner_config
     from peers.transports.mqtt import parse_broker
 
-    brokers = load_config(config_path(), os.environ).network.mqtt
+    brokers = owner_config().network.mqtt
     for broker in brokers:
         host, port, _ = parse_broker(broker)
         try:

@@ -39,10 +39,9 @@ class Timer(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The driver is ready; ``round`` and ``neighbours`` come from the store after a restart."""
+    """The driver is ready; after a restart ``round`` comes from the store."""
 
     round: int = 0
-    neighbours: tuple[PeerId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

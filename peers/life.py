@@ -84,7 +84,6 @@ class Acquaintance:
     compatible: bool
     last_seen_s: float
     failures: int = 0
-    source: str = ""
 
 
 class Peer:
@@ -111,19 +110,18 @@ class Peer:
         self._own_advert = own_advert
         self.phase = Phase.IDLE
         self.round = 0
-        self.adverts: OrderedDict[Pseudonym, tuple[Advert, ev.Source]] = OrderedDict()
+        self.adverts: OrderedDict[Pseudonym, Advert] = OrderedDict()
         self.known: OrderedDict[PeerId, Acquaintance] = OrderedDict()
         self.neighbours: tuple[PeerId, ...] = ()
         self.discovered: Counter[str] = Counter()
         self.followers: OrderedDict[PeerId, None] = OrderedDict()
         self._spoken: tuple[Payload, ...] = ()
-        self._greeted: OrderedDict[Pseudonym, float] = OrderedDict()
+        self._greeted: OrderedDict[Pseudonym, None] = OrderedDict()
         self._answered: list[float] = []
         self._inbox: OrderedDict[tuple[PeerId, str], tuple[PeerId, Payload]] = OrderedDict()
         self._speakers: set[PeerId] = set()
         self._first_round = 0
         self._started_s = 0.0
-        self._advertised_s = 0.0
         self._rotated_s = 0.0
 
     @property
@@ -143,7 +141,7 @@ class Peer:
             case ev.TimerFired():
                 return self._timer(event.timer, now)
             case ev.AdvertSeen():
-                return self._remember(event.advert, event.source, now)
+                return self._remember(event.advert, event.source)
             case ev.AdvertGone():
                 self.adverts.pop(event.pseudonym, None)
                 return []
@@ -161,7 +159,7 @@ class Peer:
             case ev.Merged():
                 return self._merged(event)
             case ev.InteractionsAdded():
-                return self._wake()
+                return [ev.Tell(what="interactions_added", fields={"n": event.n})]
             case ev.StopRequested():
                 return self._stop()
 
@@ -169,7 +167,7 @@ class Peer:
 
     def _start(self, event: ev.Started, now: float) -> list[ev.Effect]:
         self.round = self._first_round = event.round
-        self._started_s = self._rotated_s = self._advertised_s = now
+        self._started_s = self._rotated_s = now
         if not self.collaborates:
             return [ev.SetTimer(timer=ev.Timer.ROUND, delay_s=0.0)]
         config = self._config
@@ -216,12 +214,6 @@ class Peer:
             return [ev.SetTimer(timer=ev.Timer.ROUND, delay_s=_RETRY_START_S)]
         self.phase = Phase.TRAINING
         return [ev.Train(round=self.round)]
-
-    def _wake(self) -> list[ev.Effect]:
-        """New interactions are worth another round, once the current one is over."""
-        if self.phase is not Phase.RESTING:
-            return []
-        return [ev.Tell(what="interactions_added", fields={"round": self.round})]
 
     def _trained(self, event: ev.Trained) -> list[ev.Effect]:
         if self.phase is not Phase.TRAINING or event.round != self.round:
@@ -318,7 +310,7 @@ class Peer:
 
     # --- discovery ---------------------------------------------------------------------------
 
-    def _remember(self, advert: Advert, source: ev.Source, now: float) -> list[ev.Effect]:
+    def _remember(self, advert: Advert, source: ev.Source) -> list[ev.Effect]:
         own = self._own_advert()
         if not self.collaborates or own is None or advert.pseudonym == own[0].pseudonym:
             return []
@@ -326,13 +318,10 @@ class Peer:
             return [_dropped("no_common_transport")]
         if advert.pseudonym not in self.adverts:
             self.discovered[source] += 1
-        else:
-            source = self.adverts[advert.pseudonym][1]
-        self.adverts[advert.pseudonym] = (advert, source)
+        self.adverts[advert.pseudonym] = advert
         self.adverts.move_to_end(advert.pseudonym)
         while len(self.adverts) > limits.MAX_KNOWN_ADVERTS:
             self.adverts.popitem(last=False)
-        del now
         return []
 
     def _greet(self, now: float) -> list[ev.Effect]:
@@ -340,17 +329,15 @@ class Peer:
         met = {a.advert.pseudonym for a in self.known.values()}
         strangers = [
             advert
-            for name, (advert, _) in self.adverts.items()
+            for name, advert in self.adverts.items()
             if name not in met and name not in self._greeted and advert.expires_s > now
         ]
-        n = min(len(strangers), self._config.neighbours.greetings_per_interval)
-        enough = KNOWN_PER_NEIGHBOUR * self._config.neighbours.k - len(self.known)
-        if enough <= 0:
-            return []  # shuffles and the greetings of others keep the view fresh
-        n = min(n, enough)
+        missing = KNOWN_PER_NEIGHBOUR * self._config.neighbours.k - len(self.known)
+        # With enough to choose from, shuffles and the greetings of others keep the view fresh.
+        n = max(0, min(missing, self._config.neighbours.greetings_per_interval))
         chosen = [strangers[i] for i in self._rng.permutation(len(strangers))[:n]]
         for advert in chosen:
-            self._greeted[advert.pseudonym] = now
+            self._greeted[advert.pseudonym] = None
         while len(self._greeted) > limits.MAX_KNOWN_ADVERTS:
             self._greeted.popitem(last=False)
         return self._hellos(chosen, wants_reply=True)
@@ -422,7 +409,7 @@ class Peer:
         return [ev.Send(to=to, message=self._sample(to, wants_reply=True))]
 
     def _sample(self, to: Advert, *, wants_reply: bool) -> Shuffle:
-        others = [a for a, _ in self.adverts.values() if a.pseudonym != to.pseudonym]
+        others = [a for a in self.adverts.values() if a.pseudonym != to.pseudonym]
         order = self._rng.permutation(len(others))[: limits.MAX_ADVERTS_PER_SHUFFLE]
         return Shuffle(adverts=tuple(others[i] for i in order), wants_reply=wants_reply)
 
@@ -473,7 +460,7 @@ class Peer:
             case Shuffle():
                 effects: list[ev.Effect] = []
                 for advert in message.adverts:
-                    effects += self._remember(advert, ev.Source.GOSSIP, now)
+                    effects += self._remember(advert, ev.Source.GOSSIP)
                 if message.wants_reply:
                     to = acquaintance.advert
                     effects.append(ev.Send(to=to, message=self._sample(to, wants_reply=False)))
@@ -489,9 +476,8 @@ class Peer:
         return []
 
     def _hello(self, sender: PeerId, hello: Hello, now: float) -> list[ev.Effect]:
-        effects: list[ev.Effect] = self._remember(hello.advert, ev.Source.HELLO, now)
-        source = self.adverts.get(hello.advert.pseudonym)
-        old = self.known.pop(sender, None)
+        effects: list[ev.Effect] = self._remember(hello.advert, ev.Source.HELLO)
+        self.known.pop(sender, None)  # to the end: who was heard last is forgotten last
         same_model = hello.model == self._identity.model or self._identity.method == "mac"
         self.known[sender] = Acquaintance(
             advert=hello.advert,
@@ -499,7 +485,6 @@ class Peer:
             semantic=semantic_similarity(self._identity.sketch, hello.sketch),
             compatible=hello.method == self._identity.method and same_model,
             last_seen_s=now,
-            source=old.source if old else (source[1] if source else ev.Source.HELLO),
         )
         while len(self.known) > limits.MAX_KNOWN_ADVERTS:
             self._forget(next(p for p in self.known if p not in self.neighbours))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -112,19 +112,14 @@ def peer_config(
     scenario: Scenario, method: MethodConfig, index: int, *, broker: str, responders: list[str]
 ) -> PeerConfig:
     """The settings of one peer of a swarm."""
-    n, shares = scenario.peers.count, scenario.peers
+    shares = scenario.peers
     # Peers are dealt to transports in turn, so that any subset of users has the same mix.
-    position = (index * 0.6180339887) % 1.0 if n > 1 else 1.0
+    position = (index * 0.6180339887) % 1.0 if shares.count > 1 else 1.0
     mdns = position < shares.mdns_only or position >= shares.mdns_only + shares.mqtt_only
     mqtt = position >= shares.mdns_only
     schedule = scenario.schedule
     if method.rounds:
-        schedule = ScheduleConfig(
-            round_interval_s=schedule.round_interval_s,
-            inbox_timeout_s=schedule.inbox_timeout_s,
-            max_rounds=method.rounds,
-            min_neighbours=schedule.min_neighbours,
-        )
+        schedule = replace(schedule, max_rounds=method.rounds)
     return PeerConfig(
         share=method.name != "alone",
         learner=LearnerConfig(

@@ -72,6 +72,22 @@ def load_config(path: Path, environment: Mapping[str, str]) -> PeerConfig:
     return convert(tables, PeerConfig, source=str(path))
 
 
+def owner_config() -> PeerConfig:
+    """This owner's settings, see ``load_config``."""
+    return load_config(config_path(), os.environ)
+
+
+def catalogue_path(config: PeerConfig) -> Path:
+    """The realm's catalogue file.
+
+    Raises:
+        ConfigError: The settings name none.
+    """
+    if not config.catalogue:
+        raise ConfigError(f"{config_path()} names no catalogue; run p2prec init --catalogue FILE")
+    return config_path().parent / Path(config.catalogue).expanduser()
+
+
 def convert(tables: Mapping[str, Any], kind: type[T], *, source: str) -> T:
     """Tables of a TOML file as a settings object.
 

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from p2prec import limits
 from p2prec.data.interactions import History
 from p2prec.errors import StoreError
+from p2prec.privacy.ledger import PrivacySpent, spent
 from peers.messages import PeerId
 
+STORE_NAME: Final = "peer.db"  # in the peer's folder
 _VERSION: Final = 1
 _EVERYBODY: Final = ""  # the row of ``floor`` that holds for all senders
 _SCHEMA: Final = """
@@ -289,6 +291,10 @@ class Store:
             )
             for r in self._db.execute("SELECT * FROM release ORDER BY round")
         ]
+
+    def spent(self, delta: float) -> PrivacySpent:
+        """What all releases of the ledger have cost."""
+        return spent(noise_multipliers=[r.noise_multiplier for r in self.releases()], delta=delta)
 
     def count(self, counts: Mapping[str, int]) -> None:
         """Add to durable counters."""

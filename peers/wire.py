@@ -13,7 +13,6 @@ Key = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 # \Z, not $: the latter lets a line break through. No control characters: names reach logs.
 Name = Annotated[str, msgspec.Meta(max_length=64, pattern=r"\A[a-z0-9_./-]*\Z")]
-U32 = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
 Round = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
 Port = Annotated[int, msgspec.Meta(ge=1, lt=1 << 16)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, lt=1e12)]

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from p2prec.errors import ConfigError, DataError, P2PRecError, TransportError
 
-if TYPE_CHECKING:
-    from peers.config import PeerConfig
-
-EXIT_FAILURE, EXIT_USAGE, EXIT_NO_PEER, EXIT_CONFIG = 1, 2, 3, 4
+EXIT_FAILURE, EXIT_NO_PEER, EXIT_CONFIG = 1, 3, 4  # 2 is a wrong use, by Typer
 
 app = typer.Typer(
     name="p2prec",
@@ -46,20 +43,6 @@ def _fail(error: P2PRecError, code: int) -> None:
 
 def _print(value: object, *, as_json: bool, text: str) -> None:
     print(json.dumps(value, ensure_ascii=False) if as_json else text)
-
-
-def _config() -> PeerConfig:
-    from peers.settings import config_path, load_config
-
-    return load_config(config_path(), os.environ)
-
-
-def _catalogue_path(config: PeerConfig) -> Path:
-    from peers.settings import config_path
-
-    if not config.catalogue:
-        raise ConfigError(f"{config_path()} names no catalogue; run p2prec init --catalogue FILE")
-    return config_path().parent / Path(config.catalogue).expanduser()
 
 
 @app.command()
@@ -111,10 +94,10 @@ def import_(
     """Add the owner's check-ins; importing a file twice changes nothing."""
     from peers.control import ControlClient, running
     from peers.files import read_catalogue, read_check_in_file
-    from peers.settings import home_folder
-    from peers.store import Store
+    from peers.settings import catalogue_path, home_folder, owner_config
+    from peers.store import STORE_NAME, Store
 
-    catalogue = read_catalogue(_catalogue_path(_config()))
+    catalogue = read_catalogue(catalogue_path(owner_config()))
     read = read_check_in_file(file, keep_good_lines=keep_good_lines, catalogue=catalogue)
     interactions = read.dataset.interactions
     names = interactions.user_ids
@@ -126,12 +109,9 @@ def import_(
         index = 0
     else:
         raise DataError(f"{file} holds {len(names)} users; say which one you are with --user")
-    store = Store.open(home_folder() / "peer.db")
-    try:
+    with closing(Store.open(home_folder() / STORE_NAME)) as store:
         added = store.add_interactions(interactions.history(index))
         total = len(store.history())
-    finally:
-        store.close()
     if running(home_folder()):
         ControlClient(home_folder()).request("reload")
     for sentence in read.rejected:
@@ -154,10 +134,10 @@ def run() -> None:
     from peers.daemon import Daemon
     from peers.events import Tell
     from peers.files import read_catalogue
-    from peers.settings import home_folder
+    from peers.settings import catalogue_path, home_folder, owner_config
 
     torch.set_num_threads(1)
-    config = _config()
+    config = owner_config()
 
     def told(tell: Tell) -> None:
         fields = " ".join(f"{k}={v}" for k, v in tell.fields.items())
@@ -172,7 +152,7 @@ def run() -> None:
     daemon = Daemon(
         config=config,
         home=home_folder(),
-        catalogue=read_catalogue(_catalogue_path(config)),
+        catalogue=read_catalogue(catalogue_path(config)),
         on_tell=told,
     )
     try:
@@ -186,29 +166,23 @@ def run() -> None:
 def status(as_json: Json = False) -> None:
     """What the peer does, what left the device, and what it cost in privacy."""
     from peers.control import ControlClient, running
-    from peers.settings import home_folder
-    from peers.store import Store
+    from peers.settings import home_folder, owner_config
+    from peers.store import STORE_NAME, Store
 
     if running(home_folder()):
         answer = ControlClient(home_folder()).request("status")
     else:
-        from p2prec.privacy.ledger import spent
-
-        store = Store.open(home_folder() / "peer.db")
-        progress, releases = store.progress(), store.releases()
-        ledger = spent(
-            noise_multipliers=[r.noise_multiplier for r in releases],
-            delta=_config().learner.protection.delta,
-        )
-        answer = {
-            "running": False,
-            "round": progress.round if progress else 0,
-            "interactions": len(store.history()),
-            "neighbours": len(progress.neighbours) if progress else 0,
-            "counters": store.counters(),
-            "privacy": {"releases": ledger.releases, "sentence": ledger.sentence},
-        }
-        store.close()
+        delta = owner_config().learner.protection.delta
+        with closing(Store.open(home_folder() / STORE_NAME)) as store:
+            progress, ledger = store.progress(), store.spent(delta)
+            answer = {
+                "running": False,
+                "round": progress.round if progress else 0,
+                "interactions": len(store.history()),
+                "neighbours": len(progress.neighbours) if progress else 0,
+                "counters": store.counters(),
+                "privacy": {"releases": ledger.releases, "sentence": ledger.sentence},
+            }
     state = "running" if answer["running"] else "not running"
     summary = (
         f"{state}, round {answer['round']}, {answer['interactions']} interactions, "
@@ -259,23 +233,16 @@ def recommend(
 def _recommend_offline(k: int, *, new_only: bool) -> list[dict[str, Any]]:
     import time
 
-    from p2prec.models.recommender import Context
-    from p2prec.training.local import LocalLearner
-    from peers.describe import describe
     from peers.files import read_catalogue
-    from peers.settings import home_folder
-    from peers.store import Store
+    from peers.owner import recommendations, stored_learner
+    from peers.settings import catalogue_path, home_folder, owner_config
+    from peers.store import STORE_NAME, Store
 
-    config = _config()
-    catalogue = read_catalogue(_catalogue_path(config))
-    store = Store.open(home_folder() / "peer.db")
-    learner = LocalLearner(catalogue, config.learner, history=store.history(), seed=config.seed)
-    state = store.learner_state()
-    store.close()
-    if "dense" in state:
-        learner.restore(state)
-    found = learner.recommend(Context(timestamp_s=int(time.time())), k, new_only=new_only)
-    return [describe(catalogue, r.item, r.score, r.reasons) for r in found]
+    config = owner_config()
+    catalogue = read_catalogue(catalogue_path(config))
+    with closing(Store.open(home_folder() / STORE_NAME)) as store:
+        learner = stored_learner(store, catalogue, config)
+    return recommendations(learner, catalogue, now_s=time.time(), k=k, new_only=new_only)
 
 
 @app.command()
@@ -329,7 +296,7 @@ def config(
     path_only: Annotated[bool, typer.Option("--path", help="Print only where it is.")] = False,
 ) -> None:
     """Show where the settings are and what they say."""
-    from peers.settings import config_path
+    from peers.settings import config_path, owner_config
 
     path = config_path()
     if path_only:
@@ -337,7 +304,7 @@ def config(
         return
     import msgspec
 
-    settings = _config()
+    settings = owner_config()
     print(f"# {path}, with P2PREC_* of the environment and all defaults")
     print(json.dumps(msgspec.to_builtins(settings), indent=2))
 
