@@ -182,9 +182,6 @@ class Supervisor:
             self._tidy(folder, run)
         if self._interrupted:
             raise SwarmInterruptedError(f"interrupted: {stopped}")
-        if run.died:
-            log_text = (folder / "peers.log").read_text(errors="replace") if self._keep else ""
-            print(f"{len(run.died)} peers died. {log_text[-500:]}", file=sys.stderr)  # noqa: T201
         return run
 
     def _watch(self, run: MethodRun, channel: socket.socket, count: int) -> None:
@@ -219,14 +216,15 @@ class Supervisor:
         return f"stopped all {n} processes (peers, responders and broker) of this swarm"
 
     def _tidy(self, folder: Path, run: MethodRun) -> None:
+        missing = self._scenario.peers.count - len(run.results)
+        if missing and not self._interrupted:
+            log = (folder / "peers.log").read_text(errors="replace").strip()
+            print(  # noqa: T201
+                f"{run.label}: {missing} peers gave no result, {len(run.died)} of them died. "
+                f"Their log ends:\n{log[-2000:]}",
+                file=sys.stderr,
+            )
         if self._keep is None:
-            if len(run.results) < self._scenario.peers.count and not self._interrupted:
-                log = (folder / "peers.log").read_text(errors="replace").strip()
-                missing = self._scenario.peers.count - len(run.results)
-                print(  # noqa: T201
-                    f"{run.label}: {missing} peers gave no result. Their log ends:\n{log[-2000:]}",
-                    file=sys.stderr,
-                )
             shutil.rmtree(folder, ignore_errors=True)
             return
         self._keep.mkdir(parents=True, exist_ok=True)

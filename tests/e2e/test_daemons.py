@@ -22,7 +22,8 @@ from peers.control import ControlClient
 from peers.daemon import Daemon
 from peers.discovery.responder import Responder
 
-pytestmark = [pytest.mark.e2e, pytest.mark.network]
+# One after the other with all that multicast: hundreds of packets of one test drown another's.
+pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.xdist_group("multicast")]
 CITY = generate_city(rng=np.random.default_rng(1), n_users=6, n_places=80, days=120)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.xdist_group("swarm")]
+pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.xdist_group("multicast")]
 SCENARIO = """
 name = "test"
 timeout_s = 90
@@ -48,10 +48,11 @@ def tmp_path() -> Iterator[Path]:
         yield Path(folder)
 
 
-def begin(tmp_path: Path) -> subprocess.Popen[str]:
+def begin(tmp_path: Path, *options: str) -> subprocess.Popen[str]:
     (tmp_path / "s.toml").write_text(SCENARIO)
+    command = ["swarm", str(tmp_path / "s.toml"), "--json", *options]
     return subprocess.Popen(
-        [sys.executable, "-m", "peers.cli.main", "swarm", str(tmp_path / "s.toml"), "--json"],
+        [sys.executable, "-m", "peers.cli.main", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -84,7 +85,7 @@ def until(condition: object, seconds: float = 60) -> None:
 
 
 def test_twenty_peers_learn_and_one_that_is_killed_is_counted(tmp_path: Path) -> None:
-    swarm = begin(tmp_path)
+    swarm = begin(tmp_path, "--keep", str(tmp_path / "kept"))
     parent = zygote(swarm.pid)
     until(lambda: len(peers_of(parent)) >= 20)
     victim = peers_of(parent)[-1]
@@ -101,6 +102,8 @@ def test_twenty_peers_learn_and_one_that_is_killed_is_counted(tmp_path: Path) ->
     assert set(summary["methods"]) >= {"dclr", "most_frequent", "popular", "item_knn"}
     assert not peers_of(parent)
     assert not list(tmp_path.glob("p2prec-*"))
+    assert "1 peers gave no result, 1 of them died" in errors
+    assert len(list(tmp_path.glob("kept/dclr/peer-*/peer.db"))) == 20
 
 
 def test_an_interrupted_swarm_stops_everything_and_says_so(tmp_path: Path) -> None:

@@ -151,6 +151,7 @@ def test_broker_addresses() -> None:
             parse_broker(wrong)
 
 
+@pytest.mark.xdist_group("multicast")
 async def test_two_mdns_instances_find_each_other() -> None:
     found: dict[str, LocalService] = {}
     lost: list[str] = []
@@ -175,6 +176,7 @@ async def test_two_mdns_instances_find_each_other() -> None:
         await b.close()
 
 
+@pytest.mark.xdist_group("multicast")
 async def test_peers_of_two_responders_hear_of_each_other(tmp_path: Path) -> None:
     responders = [
         Responder(path=tmp_path / f"{i}", interfaces=("127.0.0.1",), rng=random.Random(i))
