@@ -7,7 +7,6 @@ from typing import Final
 # --- catalogue and payload shapes ------------------------------------------------------------
 MAX_ITEMS: Final = 2_000_000  # items of one realm; ids travel as u32, a table row index must fit
 MAX_UPDATE_ROWS: Final = 20_000  # rows of one update; 20,000 x 64 x 2 B = 2.4 MiB decoded
-MAX_EMBEDDING_SIZE: Final = 256  # columns of a row; a wider table is no model for a small device
 MAX_DENSE_VALUES: Final = 65_536  # shared dense parameters of one update, 256 KiB as float32
 MAX_REFERENCES: Final = 256  # reference sequences that soft predictions of one message speak about
 MAX_REFERENCE_LENGTH: Final = 64  # interactions of one reference sequence

@@ -107,6 +107,11 @@ class Daemon:
         self.learner = stored_learner(self.store, catalogue, config, device_seed=self._device_seed)
         self._portrait = self._draw_portrait(self.store.learner_state().get("portrait"))
         self._schema = payload_schema(catalogue)
+        if self.learner.knowledge.model.name not in self._schema.models:
+            raise ConfigError(
+                f"embedding_size = {config.learner.model.embedding_size} is a size that other "
+                f"peers refuse; take one of {', '.join(map(str, EMBEDDING_SIZES))}"
+            )
         self._opener = Opener(self.keyring, self.store, on_drop=self._count_drop)
         self._rng = random.Random(self._device_seed)
         self._inbox_name = f"{self._rng.getrandbits(128):032x}"

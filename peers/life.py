@@ -84,6 +84,16 @@ class Acquaintance:
     compatible: bool
     last_seen_s: float
     failures: int = 0
+    minute: int = 0
+    messages_this_minute: int = 0
+
+    def too_many(self, now: float) -> bool:
+        """Count a message; whether it is beyond what one sender may send in a minute."""
+        minute = int(now // 60)
+        if minute != self.minute:
+            self.minute, self.messages_this_minute = minute, 0
+        self.messages_this_minute += 1
+        return self.messages_this_minute > limits.MAX_MESSAGES_PER_MINUTE_PER_SENDER
 
 
 class Peer:
@@ -440,7 +450,7 @@ class Peer:
 
     # --- messages ----------------------------------------------------------------------------
 
-    def _arrived(  # noqa: PLR0911 - one visible table of all messages
+    def _arrived(  # noqa: C901, PLR0911 - one visible table of all messages
         self, event: ev.Arrived, now: float
     ) -> list[ev.Effect]:
         if not self.collaborates:
@@ -453,6 +463,8 @@ class Peer:
         acquaintance = self.known.get(event.sender)
         if acquaintance is None:
             return [_dropped("from_a_stranger")]
+        if acquaintance.too_many(now):
+            return [_dropped("too_many_messages")]
         acquaintance.last_seen_s, acquaintance.failures = now, 0
         match message:
             case Share():

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from p2prec.data.city import generate_city
-from p2prec.training.config import CollaborationConfig, LearnerConfig, TrainingConfig
+from p2prec.errors import ConfigError
+from p2prec.training.config import CollaborationConfig, LearnerConfig, ModelConfig, TrainingConfig
 from peers import events as ev
 from peers.broker import EmbeddedBroker
 from peers.config import NeighbourConfig, NetworkConfig, PeerConfig, ScheduleConfig
@@ -161,6 +162,14 @@ async def test_nothing_leaves_without_consent(tmp_path: Path) -> None:
     assert told["advertised"] == 0
     assert peer.daemon.store.releases() == []
     await peer.end()
+
+
+def test_a_model_size_that_nobody_takes_is_refused(tmp_path: Path) -> None:
+    settings = dataclasses.replace(
+        config("dclr"), learner=LearnerConfig(model=ModelConfig(embedding_size=17))
+    )
+    with pytest.raises(ConfigError, match="take one of 4, 8, 12, 16"):
+        Daemon(config=settings, home=tmp_path, catalogue=CITY.catalogue)
 
 
 async def test_strangers_are_counted_and_the_peer_goes_on(tmp_path: Path) -> None:

@@ -168,6 +168,23 @@ def test_strangers_payloads_and_stale_ones_are_dropped() -> None:
     assert send("id5", update(9)) == "older_than_known"
 
 
+def test_one_sender_is_heard_at_a_bounded_rate() -> None:
+    life = peer()
+    life.handle(ev.Started(), NOW)
+
+    def arrives(message: Hello | Shuffle, now: float) -> list[str]:
+        event = ev.Arrived(sender=PeerId("id5"), message=message, transport="tcp", n_bytes=1)
+        effects = life.handle(event, now)
+        return [str(e.fields.get("reason")) for e in effects if isinstance(e, ev.Tell)]
+
+    minute = NOW // 60 * 60
+    arrives(hello(5), minute)
+    for _ in range(limits.MAX_MESSAGES_PER_MINUTE_PER_SENDER):
+        assert arrives(Shuffle(adverts=(), wants_reply=False), minute + 1) == []
+    assert arrives(Shuffle(adverts=(), wants_reply=False), minute + 2) == ["too_many_messages"]
+    assert arrives(Shuffle(adverts=(), wants_reply=False), minute + 61) == []
+
+
 def test_greetings_are_answered_at_a_bounded_rate() -> None:
     life = peer()
     life.handle(ev.Started(), NOW)
