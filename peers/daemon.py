@@ -45,11 +45,10 @@ from peers.sealing import Opener, seal
 from peers.store import STORE_NAME, Release, Store
 from peers.transports.mqtt import MqttTransport
 from peers.transports.tcp import TcpTransport
-from topology.cells import NOWHERE, activity_centre, area_cell, blurred, coarse_cell
+from topology.cells import NOWHERE, activity_centre, blurred_area, coarse_cell
 from topology.profile import sketch
 
 EMBEDDING_SIZES = (4, 8, 12, 16, 24, 32, 48, 64)  # models that peers of one realm may exchange
-_BLUR_EPSILON_PER_KM = float(np.log(4))  # mean shift 1.4 km, drawn once and kept
 _SENDERS = 4  # messages on their way at once
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to listen on, not to name
 _GOODBYE_S = 3.0  # what a leaving peer gives its last messages
@@ -666,11 +665,7 @@ class Daemon:
             return stored.decode(), bits
         history = self.learner.knowledge.history
         rng = np.random.default_rng([self._device_seed, 7])
-        centre = activity_centre(self.catalogue, history)
-        area = ""
-        if centre is not None:
-            at = blurred(centre, epsilon_per_km=_BLUR_EPSILON_PER_KM, rng=rng)
-            area = area_cell(latitude_deg=at[0], longitude_deg=at[1])
+        area = blurred_area(self.catalogue, history, rng=rng)
         return area, sketch(self.catalogue, history, rng=rng)
 
 

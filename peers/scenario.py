@@ -83,7 +83,7 @@ class Scenario:
     data: DataConfig = field(default_factory=DataConfig)
     peers: PeersConfig = field(default_factory=PeersConfig)
     methods: tuple[MethodConfig, ...] = (MethodConfig(name="alone"),)
-    explore_slots: int = 2
+    discovery: float = 3.0
     training: TrainingConfig = field(default_factory=TrainingConfig)
     protection: ProtectionConfig = field(default_factory=ProtectionConfig)
     neighbours: NeighbourConfig = field(default_factory=NeighbourConfig)
@@ -125,7 +125,7 @@ def peer_config(
         learner=LearnerConfig(
             model=ModelConfig(
                 embedding_size=method.embedding_sizes[index % len(method.embedding_sizes)],
-                explore_slots=scenario.explore_slots,
+                discovery=scenario.discovery,
             ),
             training=scenario.training,
             collaboration=CollaborationConfig(method=method.name, options=method.options),

@@ -12,6 +12,7 @@ COARSE_RESOLUTION = 4  # about 1,770 km2: adverts of an open realm
 AREA_RESOLUTION = 6  # about 36 km2: sealed messages only
 NOWHERE = "nowhere"  # the coarse cell of realms without positions
 _KM_PER_DEG = 111.2
+_BLUR_EPSILON_PER_KM = float(np.log(4))  # mean shift 1.4 km
 
 
 def coarse_cell(*, latitude_deg: float, longitude_deg: float) -> str:
@@ -40,6 +41,15 @@ def activity_centre(catalogue: Catalogue, history: History) -> tuple[float, floa
     if not held.any():
         return None
     return float(np.median(latitude[held])), float(np.median(longitude[held]))
+
+
+def blurred_area(catalogue: Catalogue, history: History, *, rng: np.random.Generator) -> str:
+    """Area cell of the blurred activity centre; "" where the owner has no position."""
+    centre = activity_centre(catalogue, history)
+    if centre is None:
+        return ""
+    at = blurred(centre, epsilon_per_km=_BLUR_EPSILON_PER_KM, rng=rng)
+    return area_cell(latitude_deg=at[0], longitude_deg=at[1])
 
 
 def blurred(

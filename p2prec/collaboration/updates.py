@@ -12,39 +12,57 @@ from p2prec.models.next_place import OTHERS
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import Received
 
-OWN_SHARE = 0.3  # of the own visits in what is passed on about a place; the rest is hearsay
-FRESH = 0.5  # weight of the newest round in what others say; older rounds cover other rows
+OWN_SHARE = 0.2  # of the own visits in what is passed on about a place; the rest is hearsay
+_UNHEARD = 1e-3  # chance of hearsay that nobody counts any more
 MAX_EVIDENCE = 16.0  # beyond this a row is no better known; keeps old rows able to learn
 
 
 def make_update(
     knowledge: Knowledge, *, round_: int, degree: int, max_rows: int, rng: np.random.Generator
 ) -> ModelUpdate:
-    """The sender's best-known rows, at most ``max_rows``, and its dense parameters.
+    """The sender's own rows, the best-known others up to ``max_rows``, and dense parameters.
 
-    Rows are drawn without replacement with a probability that grows with their evidence, so that
-    over the rounds every known row travels, and a single update does not list all places of its
-    sender.
+    Own places go first: silence about a place counts as a "no" when its visitors are counted. Of
+    hearsay, places that many are said to visit are drawn more often; what a single stranger
+    visits is seldom passed on.
     """
     table = knowledge.table
     known = np.flatnonzero(table.evidence > 0)
+    own = np.isin(table.rows[known], knowledge.timeline.own)
     if len(known) > max_rows:
         # Gumbel top-k: a weighted draw without replacement.
-        key = np.log(np.minimum(table.evidence[known], MAX_EVIDENCE)) + rng.gumbel(size=len(known))
+        heard = np.log(table.values[known, OTHERS] + _UNHEARD)
+        key = np.where(own, np.inf, heard + rng.gumbel(size=len(known)))
         known = known[np.argpartition(-key, max_rows)[:max_rows]]
     known = known[np.argsort(table.rows[known])]
     values = table.values[known].copy()
     own = np.isin(table.rows[known], knowledge.timeline.own)
-    values[:, OTHERS] = OWN_SHARE * own + (1.0 - OWN_SHARE) * values[:, OTHERS]
+    values[:, OTHERS] = said_popularity(values, visited=own)
+    dense, statistics = knowledge.dense.copy(), knowledge.model.statistics
+    dense[statistics] *= 1.0 - OWN_SHARE
+    dense[statistics] += OWN_SHARE * knowledge.model.own_statistics(knowledge.timeline)
     return ModelUpdate(
         round=round_,
         model=knowledge.model.name,
         rows=table.rows[known].astype(np.uint32),
         values=values,
         evidence=np.minimum(table.evidence[known], MAX_EVIDENCE),
-        dense=knowledge.dense.copy(),
+        dense=dense,
         degree=degree,
     )
+
+
+def said_popularity(
+    values: NDArray[np.float32], *, visited: NDArray[np.bool_] | float
+) -> NDArray[np.float32]:
+    """What a peer passes on about how many go to places: its own visit, and hearsay.
+
+    Args:
+        values: Shape ``(n, width)``, rows of the table.
+        visited: 1 where the owner goes there, 0 elsewhere.
+    """
+    said: NDArray[np.float32] = OWN_SHARE * visited + (1.0 - OWN_SHARE) * values[:, OTHERS]
+    return said
 
 
 def newest_updates(
@@ -98,6 +116,8 @@ def average_into(
     absent = own_weight * (own == 0)
     most = own.copy()
     dense = own_weight * knowledge.dense.astype(np.float64)
+    statistics = knowledge.model.statistics
+    heard_statistics = np.zeros_like(dense[statistics])
     # What others say of a place is a plain mean over all of them: silence counts as "no".
     others, listened = np.zeros(len(rows)), 0.0
     for sender, update in updates.items():
@@ -110,6 +130,8 @@ def average_into(
         absent += weight * missing
         most[at] = np.maximum(most[at], update.evidence)
         dense += weight * update.dense
+        said = np.maximum(update.dense[statistics], 0.0)
+        heard_statistics += weight * said / max(1.0, float(said.sum()))
         # A share, whatever a stranger or its noise says: below zero its logarithm is no number.
         others[at] += weight * np.clip(update.values[:, OTHERS], 0.0, 1.0)
         listened += weight
@@ -120,7 +142,9 @@ def average_into(
     heard = table.values[slots, OTHERS].copy()
     table.values[slots] = initial + share[:, None] * mean.reshape(-1, width)
     table.values[slots, OTHERS] = heard
-    table.values[:, OTHERS] *= 1.0 - FRESH
-    table.values[slots, OTHERS] += FRESH * others / max(listened, 1e-9)
+    # ``listened`` is the weight of the senders, so that few of them do not wipe out what many said.
+    table.values[:, OTHERS] *= 1.0 - listened
+    table.values[slots, OTHERS] += others
     table.evidence[slots] = np.minimum(most, MAX_EVIDENCE)
+    dense[statistics] = (1.0 - listened) * knowledge.dense[statistics] + heard_statistics
     knowledge.dense = dense.astype(np.float32)

@@ -9,12 +9,12 @@ A mixture in the form of RepeatNet (Ren et al., AAAI 2019, section 3): a gate de
 The explore decoder attends over the recent sequence, one candidate at a time, with additive
 interval biases, as the attention matching layer of STAN (Luo, Liu, Liu, WWW 2021, section 4.4):
 
-    x_j = v . explore_j + v_o log(1 + o_j / eps) + b_j + c_j + t_{j,hour}
-          + s sum_l a_jl <e_j, e_l>
+    x_j = v . explore_j + b_j + s sum_l a_jl <e_j, e_l>
     a_jl = softmax_l(<e_j, e_l> + u_gap log(hours_l) - u_dist log(km_jl))
 
-with c and t over categories, and o the share of the neighbourhood that knows a place: a statistic
-that peers average by gossip and that is not trained. What differs from the papers: one attention
+Three of the explore features rest on what others do: the share of them that knows a place, and the
+categories and hours of their first visits. These are statistics that peers average by gossip; they
+are not trained. What differs from the papers: one attention
 layer instead of STAN's two (a device has a hundred check-ins, not a million), a linear repeat
 decoder over features of the
 owner's own history, and hand-set initial weights, equal in all peers. The loss is the negative
@@ -37,9 +37,13 @@ from p2prec.models.next_place_features import (
     GATE_FEATURES,
     HOUR_BLOCKS,
     RETURN_FEATURES,
+    Kinds,
     Moment,
+    Timeline,
     View,
+    category_columns,
     explore_features,
+    tried_shares,
 )
 
 if TYPE_CHECKING:
@@ -47,11 +51,11 @@ if TYPE_CHECKING:
 
 _NEVER = -1e9  # logit of what is masked out
 OTHERS, BIAS = -2, -1  # columns of a row behind its embedding
-_RARE = 0.01  # a place that one of a hundred knows is not yet popular
+_RARE = 0.03  # a place that one of thirty knows is not yet popular
 
 # Reasonable habits to start from, before the first example: order of the *_FEATURES names.
 _RETURNING = (0.2, 0.2, 0.2, 0.4, 0.2, 0.3, 0.4, 0.3, -0.5, 0.2, 0.1, 0.0, 0.2)
-_EXPLORE = (0.4, 0.3, 0.4, 0.1, 0.2, 0.8)
+_EXPLORE = (0.2, 1.35, 0.65, 0.5, 0.6, 0.7, 1.1)
 _GATE = (-1.0, -0.3, 1.5, 0.5, 0.0, -0.3)
 _ATTENTION = (2.0, -0.1, 0.1)
 
@@ -73,11 +77,10 @@ class DenseLayout:
         columns = n_categories + 1  # the last one stands for unknown
         shapes = {
             "returning": (len(RETURN_FEATURES),),
-            "explore": (len(EXPLORE_FEATURES) + 1,),  # and "others go there"
+            "explore": (len(EXPLORE_FEATURES),),
             "gate": (len(GATE_FEATURES),),
             "attention": (3,),
-            "category_bias": (columns,),
-            "category_hour": (columns, HOUR_BLOCKS),
+            "tried": (columns, HOUR_BLOCKS),  # a statistic: first visits of others
         }
         self.blocks: dict[str, _Block] = {}
         start = 0
@@ -139,13 +142,18 @@ class NextPlace:
         self.name = f"next_place/{embedding_size}"
         self.layout = DenseLayout(len(catalogue.categories))
         self.n_dense = self.layout.size
-        self._column = np.where(
-            catalogue.category < 0, len(catalogue.categories), catalogue.category
-        ).astype(np.int64)
+        tried = self.layout.blocks["tried"]
+        self.statistics = slice(tried.start, tried.stop)
+        self._column = category_columns(catalogue)
+        self._kinds = Kinds(catalogue)
 
     def initial_dense(self) -> NDArray[np.float32]:
         """Shared dense parameters before any training, shape ``(n_dense,)``."""
         return self.layout.initial()
+
+    def own_statistics(self, timeline: Timeline) -> NDArray[np.float32]:
+        """What one owner adds to the statistics, flat; not negative, with a sum of at most 1."""
+        return tried_shares(self.catalogue, timeline.tried).ravel()
 
     # --- learning ------------------------------------------------------------------------
 
@@ -226,18 +234,19 @@ class NextPlace:
             + by_distance[:, None, None] * torch.from_numpy(closeness)
         ).masked_fill(torch.from_numpy(~held)[:, None, :], _NEVER)
         matched = (attention.softmax(2) * likeness).sum(2)
-        column = torch.from_numpy(self._column[candidates])
-        hours = torch.tensor([m.hour_block for m in moments])
-        which = torch.arange(len(moments))
-        by_hour = self.layout.tensor(dense, "category_hour")[which, :, hours]
+        heard = self.layout.tensor(dense, "tried").detach().numpy()
+        kinds = np.stack([self._kinds.features(h, m) for h, m in zip(heard, moments, strict=True)])
+        which = np.arange(len(moments))[:, None]
+        listened = heard.sum((1, 2))[:, None]
+        others = popularity(own[:, :, OTHERS].detach().numpy(), listened)
+        everything = np.concatenate(
+            [features, kinds[which, self._column[candidates]], others[:, :, None]], axis=2
+        )
         weights = self.layout.tensor(dense, "explore")
         logits = (
-            (torch.from_numpy(features) * weights[:, None, :-1]).sum(2)
-            + weights[:, -1:] * torch.log1p(own[:, :, OTHERS].detach() / _RARE)
+            (torch.from_numpy(everything) * weights[:, None, :]).sum(2)
             + own[:, :, BIAS]
             + scale[:, None] * matched
-            + self.layout.tensor(dense, "category_bias").gather(1, column)
-            + by_hour.gather(1, column)
         ).masked_fill(torch.from_numpy(~examples.allowed), _NEVER)
         cross = -(torch.from_numpy(examples.target) * logits.log_softmax(1)).sum(1)
         return (cross * torch.from_numpy(examples.weight)).sum()
@@ -268,16 +277,12 @@ class NextPlace:
         matched = (attention * likeness).sum(0) / attention.sum(0)
         near = view.closeness[-1]
         weights = self.layout.view(dense, "explore")
-        category = (
-            self.layout.view(dense, "category_bias")
-            + self.layout.view(dense, "category_hour")[:, moment.hour_block]
-            + weights[3] * moment.tastes[0]
-            + weights[4] * moment.tastes[1]
-        )
+        heard = self.layout.view(dense, "tried")
+        category = self._kinds.features(heard, moment) @ weights[3:6]
         logits: NDArray[np.float32] = (
             near * (weights[0] + weights[1] * moment.just_moved)
             + weights[2] * view.around
-            + weights[-1] * popularity(table[:, OTHERS])
+            + weights[6] * popularity(table[:, OTHERS], heard.sum())
             + table[:, BIAS]
             + scale * matched
             + category[self._column]
@@ -312,9 +317,17 @@ class NextPlace:
         return scores
 
 
-def popularity(others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The feature "others go there" of the share of others that know a place."""
-    feature: NDArray[np.float32] = np.log1p(others / _RARE)
+def popularity(
+    others: NDArray[np.float32], listened: float | NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The feature "others go there".
+
+    Args:
+        others: What gossip has gathered about a place.
+        listened: What it would have gathered about a place that everybody knows.
+    """
+    share = others / np.maximum(listened, 1e-6)
+    feature: NDArray[np.float32] = np.log1p(share / _RARE).astype(np.float32)
     return feature
 
 

@@ -22,6 +22,10 @@ _DAY_S = 86_400.0
 _HOUR_WIDTH_H = 1.5  # two visits within this belong to the same habit of the day
 _NEAR_KM = 0.1  # below this, positions of check-ins are noise
 _LONGEST_GAP_H = 24.0 * 60
+_KIND_PRIOR = 20.0  # first visits that the habits of others are worth
+_HEARD_VISITS = 200.0  # and where hours of a category are compared
+_HOUR_PRIOR = 2.0  # visits at usual hours that each category starts with
+_UNHEARD = 1e-5  # share of a category that nobody has tried
 
 RETURN_FEATURES = (
     "visits",
@@ -42,8 +46,10 @@ EXPLORE_FEATURES = (
     "near",
     "near and you just moved",
     "near where you have been",
-    "kind of place you go to",
     "kind of place you try",
+    "one of few of its kind",
+    "kind of place for this hour",
+    "others go there",
 )
 GATE_FEATURES = (
     "always",
@@ -67,8 +73,8 @@ class Moment:
         gaps: Shape ``(SEQUENCE_LENGTH,)``, log of hours since each of the sequence.
         hour_block: 0 to 7.
         just_moved: 1 right after the last interaction, falling to 0 within a day.
-        tastes: Shape ``(2, n_categories + 1)``, log shares of visits and of first visits by
-            category, the last column for unknown.
+        tried: First visits so far, each as ``category column * HOUR_BLOCKS + block of hours``;
+            the last column stands for an unknown category.
     """
 
     own: NDArray[np.int32]
@@ -78,7 +84,7 @@ class Moment:
     gaps: NDArray[np.float32]
     hour_block: int
     just_moved: float
-    tastes: NDArray[np.float32]
+    tried: NDArray[np.int32]
 
 
 class Timeline:
@@ -89,9 +95,6 @@ class Timeline:
         self.item = history.item
         self.time_s = history.timestamp_s.astype(np.float64)
         self.own, self._slot = np.unique(self.item, return_inverse=True)
-        self._category = np.where(
-            catalogue.category < 0, len(catalogue.categories), catalogue.category
-        )
         shift_h = np.nan_to_num(catalogue.longitude_deg[self.item] / 15.0)
         self._local_h = self.time_s / 3_600.0 + shift_h
         self._own_lat = catalogue.latitude_deg[self.own]
@@ -99,6 +102,10 @@ class Timeline:
         first = np.zeros(len(self.item), bool)
         first[np.unique(self._slot, return_index=True)[1]] = True
         self.is_new = first
+        block = (self._local_h[first] % 24 // 3).astype(np.int32)
+        column = category_columns(catalogue)[self.item[first]].astype(np.int32)
+        self.tried = column * HOUR_BLOCKS + block
+        self._n_tried = np.cumsum(first)
 
     def __len__(self) -> int:
         return len(self.item)
@@ -138,7 +145,7 @@ class Timeline:
             gaps=gaps,
             hour_block=int(now_h % 24 // 3),
             just_moved=just_moved,
-            tastes=self._tastes(n),
+            tried=self.tried[: self._n_tried[n - 1]],
         )
 
     def _returning(
@@ -194,16 +201,60 @@ class Timeline:
         )
         return np.stack(columns, axis=1).astype(np.float32)
 
-    def _tastes(self, n: int) -> NDArray[np.float32]:
-        n_columns = len(self.catalogue.categories) + 1
-        category = self._category[self.item[:n]]
-        visits = np.bincount(category, minlength=n_columns)
-        tried = np.bincount(category[self.is_new[:n]], minlength=n_columns)
-        prior = 1.0 / n_columns
-        tastes: NDArray[np.float32] = np.log(
-            np.stack([(visits + prior) / (n + 1.0), (tried + prior) / (tried.sum() + 1.0)])
-        ).astype(np.float32)
-        return tastes
+
+def category_columns(catalogue: Catalogue) -> NDArray[np.int64]:
+    """Category of each item, shape ``(n_items,)``; unknown ones share the last column."""
+    return np.where(catalogue.category < 0, len(catalogue.categories), catalogue.category).astype(
+        np.int64
+    )
+
+
+def tried_shares(catalogue: Catalogue, tried: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Share of first visits by category and block of hours, sums to 1 (0 where there are none).
+
+    Returns:
+        Shape ``(n_categories + 1, HOUR_BLOCKS)``.
+    """
+    columns = len(catalogue.categories) + 1
+    counts = np.bincount(tried, minlength=columns * HOUR_BLOCKS).reshape(columns, HOUR_BLOCKS)
+    return (counts / max(1, len(tried))).astype(np.float32)
+
+
+class Kinds:
+    """What speaks for each category of places that an owner may try next.
+
+    Own first visits are few, so that they are blended with those of others: a Dirichlet prior
+    worth ``_KIND_PRIOR`` visits, as smoothing of a language model by its collection (Zhai &
+    Lafferty, TOIS 2004, section 3).
+    """
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._columns = len(catalogue.categories) + 1
+        n_places = np.bincount(category_columns(catalogue), minlength=self._columns)
+        self._few = -np.log(n_places + 1.0)
+
+    def features(self, heard: NDArray[np.float32], moment: Moment) -> NDArray[np.float32]:
+        """The three features of each category.
+
+        Args:
+            heard: Shape ``(n_categories + 1, HOUR_BLOCKS)``, what others try, any common scale.
+            moment: The situation.
+
+        Returns:
+            Shape ``(n_categories + 1, 3)``: "kind of place you try", "one of few of its kind",
+            "kind of place for this hour".
+        """
+        shape = (self._columns, HOUR_BLOCKS)
+        own = np.bincount(moment.tried, minlength=shape[0] * HOUR_BLOCKS).reshape(shape)
+        total = float(heard.sum())
+        others = heard / total if total > 0 else np.full(shape, 1.0 / (shape[0] * HOUR_BLOCKS))
+        by_kind = own.sum(1) + _KIND_PRIOR * (others.sum(1) + _UNHEARD) / (1 + _UNHEARD * shape[0])
+        tries = np.log(by_kind / (len(moment.tried) + _KIND_PRIOR))
+        seen = own + (_HEARD_VISITS * others if total > 0 else 0.0)
+        at_hour = seen[:, moment.hour_block]
+        usual = (at_hour.sum() + 1.0) / (seen.sum() + HOUR_BLOCKS)
+        hour = np.log((at_hour + _HOUR_PRIOR * usual) / (seen.sum(1) + _HOUR_PRIOR) / usual)
+        return np.stack([tries, self._few, hour], axis=1).astype(np.float32)
 
 
 def explore_features(
@@ -217,7 +268,7 @@ def explore_features(
         candidates: Shape ``(n, k)``, item rows.
 
     Returns:
-        Features of shape ``(n, k, len(EXPLORE_FEATURES))``, and ``-log`` of the distance between
+        The three geographic features, shape ``(n, k, 3)``, and ``-log`` of the distance between
         each candidate and each place of the sequence, shape ``(n, k, SEQUENCE_LENGTH)``.
     """
     sequence = np.stack([m.sequence for m in moments])
@@ -232,16 +283,11 @@ def explore_features(
     closeness = -np.log(_NEAR_KM + km)
     just_moved = np.array([m.just_moved for m in moments], np.float32)[:, None]
     around = ((0.5 + km) ** -1.5 * held[:, None, :]).sum(2) / held.sum(1)[:, None]
-    column = np.where(catalogue.category < 0, len(catalogue.categories), catalogue.category)
-    tastes = np.stack([m.tastes for m in moments])
-    which = np.arange(len(moments))[:, None]
     features = np.stack(
         [
             closeness[:, :, -1],
             closeness[:, :, -1] * just_moved,
             np.log(around + 1e-4),
-            tastes[which, 0, column[candidates]],
-            tastes[which, 1, column[candidates]],
         ],
         axis=2,
     )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.collaboration.payload import ModelUpdate, Payload
+from p2prec.collaboration.updates import said_popularity
 from p2prec.models.geo import nearest_alike
 from p2prec.models.next_place import OTHERS
 from p2prec.training.config import ProtectionConfig
@@ -45,44 +46,54 @@ class Protection:
             return payload
         return self._noised(self._clipped(self._hidden(payload)), rng)
 
-    def pseudo_items(self) -> NDArray[np.int64]:
-        """Fixed made-up places, ascending, none of them known to the owner."""
+    def pseudo_items(self) -> dict[int, list[int]]:
+        """Fixed made-up places for each place that the owner knows; none of them is known."""
         catalogue, own = self._knowledge.catalogue, self._knowledge.timeline.own
-        fakes: set[int] = set()
         taken = set(own.tolist())
+        fakes: dict[int, list[int]] = {}
         for place in own.tolist():
             # One stream a place: a new visit adds pseudo items and keeps the earlier ones.
             rng = np.random.default_rng([self._device_seed, place])
             wanted = int(self._config.pseudo_items) + int(
                 rng.random() < self._config.pseudo_items % 1
             )
-            near = nearest_alike(catalogue, place, _NEARBY)
-            fakes.update(int(i) for i in rng.permutation(near)[:wanted])
-        return np.array(sorted(fakes - taken), np.int64)
+            drawn = rng.permutation(nearest_alike(catalogue, place, _NEARBY))[:wanted]
+            fakes[place] = [int(i) for i in drawn if int(i) not in taken]
+            taken.update(fakes[place])
+        return fakes
 
     def _hidden(self, update: ModelUpdate) -> ModelUpdate:
+        """Each pseudo item is there when its place is, and looks like it."""
         fakes = self.pseudo_items()
-        real = np.isin(update.rows, self._knowledge.timeline.own)
-        if not len(fakes) or not real.any():
+        pairs = [
+            (row, fake)
+            for row, place in enumerate(update.rows.tolist())
+            for fake in fakes.get(place, ())
+        ]
+        if not pairs:
             return update
-        kept = ~np.isin(update.rows, fakes)
-        rng = np.random.default_rng([self._device_seed, 1])
+        like = np.array([row for row, _ in pairs])
+        made_up = np.array([fake for _, fake in pairs])
+        order = np.argsort(made_up)
+        like, made_up = like[order], made_up[order]
         initial = self._knowledge.table.initial
-        model = rng.integers(0, int(real.sum()), len(fakes))
-        change = (update.values - initial[update.rows])[real][model]
+        change = update.values[like] - initial[update.rows[like]]
+        rng = np.random.default_rng([self._device_seed, 1])
+        learned = np.delete(change, change.shape[1] + OTHERS, axis=1)
         direction = rng.standard_normal(change.shape)
         direction[:, OTHERS] = 0.0
-        length = np.linalg.norm(np.delete(change, len(change[0]) + OTHERS, axis=1), axis=1)
-        direction *= (length / np.linalg.norm(direction, axis=1))[:, None]
-        values = initial[fakes] + direction
-        values[:, OTHERS] = update.values[real][model][:, OTHERS]
-        rows = np.concatenate([update.rows[kept], fakes.astype(np.uint32)])
+        direction *= (np.linalg.norm(learned, axis=1) / np.linalg.norm(direction, axis=1))[:, None]
+        values = initial[made_up] + direction
+        # What an honest visitor would say of the place: copied hearsay would mislead everybody.
+        values[:, OTHERS] = said_popularity(self._knowledge.table.gather(made_up), visited=1.0)
+        kept = ~np.isin(update.rows, made_up)
+        rows = np.concatenate([update.rows[kept], made_up.astype(np.uint32)])
         order = np.argsort(rows)
         return _replaced(
             update,
             rows=rows[order],
             values=np.concatenate([update.values[kept], values.astype(np.float32)])[order],
-            evidence=np.concatenate([update.evidence[kept], update.evidence[real][model]])[order],
+            evidence=np.concatenate([update.evidence[kept], update.evidence[like]])[order],
         )
 
     def _clipped(self, update: ModelUpdate) -> ModelUpdate:

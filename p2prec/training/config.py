@@ -16,13 +16,14 @@ class ModelConfig:
         family: ``"next_place"``.
         embedding_size: Columns of the item table.
         task: What the scores mean.
-        explore_slots: Of the ten best places, at least so many are new to the owner.
+        discovery: How many times likelier a new place is taken to be than the model thinks; 1 is
+            what it thinks. A list by probability alone shows an owner almost nothing new.
     """
 
     family: Literal["next_place"] = "next_place"
     embedding_size: int = 16
     task: Task = Task.RANKING
-    explore_slots: int = 2
+    discovery: float = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

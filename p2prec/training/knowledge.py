@@ -52,8 +52,12 @@ class Knowledge:
         self.dense = model.initial_dense()
         self.dense_accumulator = np.full(model.n_dense, _DENSE_ACCUMULATOR, np.float32)
         self._rates = np.ones(model.n_dense, np.float32)
-        for name in ("explore", "attention", "category_bias", "category_hour"):
+        for name in ("explore", "attention"):
             model.layout.view(self._rates, name)[...] = config.explore_rate
+        # Gossip echoes the own visits, so that own places look popular to their owner: this
+        # weight would only learn the echo.
+        model.layout.view(self._rates, "explore")[-1] = 0.0
+        self._rates[model.statistics] = 0.0
         self.reset_history(history)
 
     def reset_history(self, history: History) -> None:
@@ -61,6 +65,9 @@ class Knowledge:
         self.history = history
         self.timeline = Timeline(self.catalogue, history)
         self.__dict__.pop("examples", None)
+        # A visit alone is evidence, so that places older than the oldest example are spoken of too.
+        slots = self.table.touch(self.timeline.own)
+        self.table.evidence[slots] = np.maximum(self.table.evidence[slots], 1.0)
 
     @cached_property
     def examples(self) -> list[Example]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration import METHODS
+from p2prec.collaboration.methods import METHODS
 from p2prec.collaboration.payload import Payload
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
@@ -42,6 +42,8 @@ class LocalLearner:
     ) -> None:
         if config.model.task is not Task.RANKING:
             raise ConfigError("the next-place model ranks; click and rating need family = 'mf'")
+        if not config.model.discovery > 0:
+            raise ConfigError(f"discovery = {config.model.discovery} must be above 0; 1 is neutral")
         if config.collaboration.method not in METHODS:
             known = ", ".join(sorted(METHODS))
             raise ConfigError(
@@ -164,7 +166,10 @@ class LocalLearner:
         if moment is None or view is None:  # a newcomer: what others go to
             return table[:, OTHERS] + table[:, BIAS]
         scores = self.knowledge.model.scores(table, dense, moment, view)
-        return _with_discoveries(scores, moment, self._config.model.explore_slots)
+        favour = np.float32(np.log(self._config.model.discovery))
+        scores += favour
+        scores[moment.own] -= favour
+        return scores
 
     def _reasons(
         self, snapshot: Snapshot, moment: Moment | None, view: View | None, item: int
@@ -187,7 +192,8 @@ class LocalLearner:
             named = {
                 "near": float(weights[0] * (near[item] - near.mean())),
                 "others go there": float(
-                    weights[-1] * popularity(table[item, OTHERS]) + table[item, BIAS]
+                    weights[-1] * popularity(table[item, OTHERS], layout.view(dense, "tried").sum())
+                    + table[item, BIAS]
                 ),
                 "goes with places you know": float(
                     layout.view(dense, "attention")[0] * likeness.mean()
@@ -195,31 +201,3 @@ class LocalLearner:
             }
         strongest = sorted(named.items(), key=lambda pair: -pair[1])
         return tuple((name, value) for name, value in strongest[:3] if value > 0)
-
-
-_LIST_LENGTH = 10  # what an owner looks at
-
-
-def _with_discoveries(
-    scores: NDArray[np.float32], moment: Moment, slots: int
-) -> NDArray[np.float32]:
-    """Let at least ``slots`` of the ten best be places new to the owner, in place.
-
-    The best new places are lifted to the end of the list of ten; the order within the known and
-    within the new places stays as it was.
-    """
-    if len(scores) <= _LIST_LENGTH or slots == 0:
-        return scores
-    known = np.zeros(len(scores), bool)
-    known[moment.own] = True
-    top = np.argpartition(-scores, _LIST_LENGTH)[:_LIST_LENGTH]
-    missing = slots - int((~known[top]).sum())
-    if missing <= 0:
-        return scores
-    top = top[np.argsort(-scores[top], kind="stable")]
-    ranked = [int(i) for i in np.argsort(-scores, kind="stable")[: slots + len(moment.own)]]
-    lifted = [i for i in ranked if not known[i] and i not in top][:missing]
-    above, below = scores[top[_LIST_LENGTH - missing - 1]], scores[top[_LIST_LENGTH - missing]]
-    steps = np.linspace(above, below, len(lifted) + 2, dtype=np.float32)[1:-1]
-    scores[lifted] = steps
-    return scores

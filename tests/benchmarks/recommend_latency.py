@@ -56,7 +56,7 @@ async def main() -> None:
         "rounds_trained_meanwhile": rounds,
         "ms": {str(p): round(float(np.percentile(took, p)), 2) for p in (50, 90, 99, 100)},
     }
-    print(json.dumps(result))  # noqa: T201
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
