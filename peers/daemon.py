@@ -28,7 +28,7 @@ from p2prec.errors import (
     StoreError,
     TransportError,
 )
-from p2prec.models.next_place import NextPlace
+from p2prec.models.families import exchanged_models
 from peers import events as ev
 from peers.adverts import check_advert, decode_advert, encode_advert, is_address, verify_binding
 from peers.codec import PayloadSchema, decode_message, encode_message
@@ -48,7 +48,6 @@ from peers.transports.tcp import TcpTransport
 from topology.cells import NOWHERE, activity_centre, blurred_area, coarse_cell
 from topology.profile import sketch
 
-EMBEDDING_SIZES = (4, 8, 12, 16, 24, 32, 48, 64)  # models that peers of one realm may exchange
 _SENDERS = 4  # messages on their way at once
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to listen on, not to name
 _GOODBYE_S = 3.0  # what a leaving peer gives its last messages
@@ -56,7 +55,7 @@ _GOODBYE_S = 3.0  # what a leaving peer gives its last messages
 
 def payload_schema(catalogue: Catalogue) -> PayloadSchema:
     """What payloads of a realm may look like."""
-    models = [NextPlace(catalogue, size) for size in EMBEDDING_SIZES]
+    models = exchanged_models(catalogue)
     return PayloadSchema(
         n_items=len(catalogue), models={m.name: (m.width, m.n_dense) for m in models}
     )
@@ -106,11 +105,6 @@ class Daemon:
         self.learner = stored_learner(self.store, catalogue, config, device_seed=self._device_seed)
         self._portrait = self._draw_portrait(self.store.learner_state().get("portrait"))
         self._schema = payload_schema(catalogue)
-        if self.learner.knowledge.model.name not in self._schema.models:
-            raise ConfigError(
-                f"embedding_size = {config.learner.model.embedding_size} is a size that other "
-                f"peers refuse; take one of {', '.join(map(str, EMBEDDING_SIZES))}"
-            )
         self._opener = Opener(self.keyring, self.store, on_drop=self._count_drop)
         self._rng = random.Random(self._device_seed)
         self._inbox_name = f"{self._rng.getrandbits(128):032x}"

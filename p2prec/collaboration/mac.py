@@ -33,8 +33,8 @@ from p2prec.collaboration.payload import (
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.models.geo import nearest_alike
-from p2prec.models.next_place import Explored
-from p2prec.models.next_place_features import Moment, Surroundings, Timeline
+from p2prec.models.model import Explored, Observer
+from p2prec.models.next_place_features import Moment, Timeline
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received
 
@@ -62,7 +62,7 @@ class MAC:
         self._pool: OrderedDict[bytes, tuple[ReferenceSequence, Moment]] = OrderedDict()
         self._teachers: dict[bytes, tuple[NDArray[np.int32], NDArray[np.float32]]] = {}
         self._own: tuple[ReferenceSequence, ...] | None = None
-        self._surroundings: Surroundings | None = None
+        self._observe: Observer | None = None
 
     def publish(
         self, knowledge: Knowledge, *, round_: int, degree: int, rng: np.random.Generator
@@ -153,14 +153,12 @@ class MAC:
         self, knowledge: Knowledge, names: Iterable[bytes]
     ) -> dict[bytes, NDArray[np.float32]]:
         """The own explore softmax after each of these sequences, as logarithms."""
-        if self._surroundings is None:
-            self._surroundings = Surroundings(knowledge.catalogue)
-        table, result = knowledge.table.dense(), {}
+        if self._observe is None:
+            self._observe = knowledge.model.observer()
+        parameters, result = knowledge.parameters(), {}
         for name in names:
-            moment = self._pool[name][1]
-            result[name] = knowledge.model.explore_log_probabilities(
-                table, knowledge.dense, moment, self._surroundings.of(moment)
-            )
+            outlook = self._observe(parameters, self._pool[name][1])
+            result[name] = outlook.explore_log_probabilities()
         return result
 
     def _similarity_weights(

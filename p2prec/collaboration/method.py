@@ -9,7 +9,7 @@ import numpy as np
 
 from p2prec.collaboration.payload import Payload
 from p2prec.errors import ConfigError
-from p2prec.models.next_place import Explored
+from p2prec.models.model import Explored
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.collaboration.payload import ModelUpdate
-from p2prec.models.next_place import OTHERS
+from p2prec.models.table import OTHERS
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import Received
 

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
+from p2prec.models.model import Explored
 from p2prec.models.next_place_features import (
     EXPLORE_FEATURES,
     GATE_FEATURES,
@@ -45,12 +46,12 @@ from p2prec.models.next_place_features import (
     explore_features,
     tried_shares,
 )
+from p2prec.models.table import BIAS, OTHERS
 
 if TYPE_CHECKING:
     import torch
 
 _NEVER = -1e9  # logit of what is masked out
-OTHERS, BIAS = -2, -1  # columns of a row behind its embedding
 _RARE = 0.03  # a place that one of thirty knows is not yet popular
 
 # Reasonable habits to start from, before the first example: order of the *_FEATURES names.
@@ -112,25 +113,6 @@ class DenseLayout:
         return dense
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explored:
-    """Explore examples: situations, candidates of each, and how right each candidate is.
-
-    Attributes:
-        moments: ``n`` situations.
-        candidates: Shape ``(n, k)``, item rows.
-        target: Shape ``(n, k)``, rows sum to one; one-hot for a visit, soft for distillation.
-        allowed: Shape ``(n, k)``, false where a candidate must not compete.
-        weight: Shape ``(n,)``.
-    """
-
-    moments: Sequence[Moment]
-    candidates: NDArray[np.int32]
-    target: NDArray[np.float32]
-    allowed: NDArray[np.bool_]
-    weight: NDArray[np.float32]
-
-
 class NextPlace:
     """The model's formulas, for one realm; it holds no parameter."""
 
@@ -160,7 +142,7 @@ class NextPlace:
     def return_loss(
         self, dense: torch.Tensor, moments: Sequence[Moment], items: NDArray[np.int32]
     ) -> torch.Tensor:
-        """Loss of gate and repeat decoder, summed over ``n`` examples.
+        """Loss of gate and repeat decoder, shape ``(n,)``.
 
         Args:
             dense: Shape ``(n, n_dense)``, the parameters of each example's peer.
@@ -184,22 +166,29 @@ class NextPlace:
         gate_features = torch.from_numpy(np.stack([m.gate for m in moments]))
         gate = (gate_features * self.layout.tensor(dense, "gate")).sum(1)
         loss = functional.binary_cross_entropy_with_logits(
-            gate, torch.from_numpy((slot < 0).astype(np.float32)), reduction="sum"
+            gate, torch.from_numpy((slot < 0).astype(np.float32)), reduction="none"
         )
         known = np.flatnonzero(slot >= 0)
         if len(known):
             weights = self.layout.tensor(dense, "returning")[known]
             logits = (torch.from_numpy(features[known]) * weights[:, None, :]).sum(2)
             logits = logits.masked_fill(torch.from_numpy(~held[known]), _NEVER)
-            loss = loss + functional.cross_entropy(
-                logits, torch.from_numpy(slot[known]), reduction="sum"
+            returned = functional.cross_entropy(
+                logits, torch.from_numpy(slot[known]), reduction="none"
             )
+            loss = loss.index_add(0, torch.from_numpy(known), returned)
         return loss
 
-    def explore_rows(self, examples: Explored) -> NDArray[np.int64]:
-        """Item rows that ``explore_loss`` reads, unique and ascending."""
+    def explore_rows(self, examples: Explored, offset: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Keys that ``explore_loss`` reads, unique and ascending.
+
+        Args:
+            examples: ``n`` of them.
+            offset: Shape ``(n, 1)``, what turns item rows into keys of each example's peer.
+        """
         sequence = np.stack([m.sequence for m in examples.moments])
-        return np.unique(np.concatenate([examples.candidates.ravel(), sequence[sequence >= 0]]))
+        past = (sequence + offset)[sequence >= 0]
+        return np.unique(np.concatenate([(examples.candidates + offset).ravel(), past]))
 
     def explore_loss(
         self,
@@ -207,14 +196,16 @@ class NextPlace:
         dense: torch.Tensor,
         examples: Explored,
         index: NDArray[np.int64],
+        offset: NDArray[np.int64],
     ) -> torch.Tensor:
-        """Cross entropy of the explore decoder against the targets, weighted and summed.
+        """Weighted cross entropy of the explore decoder against the targets, shape ``(n,)``.
 
         Args:
-            rows: Shape ``(n_rows, width)``, gathered for ``index`` = ``explore_rows(examples)``.
+            rows: Shape ``(n_rows, width)``, gathered for ``index`` = ``explore_rows(...)``.
             dense: Shape ``(n, n_dense)``.
             examples: ``n`` of them.
-            index: Item row of each gathered row, ascending.
+            index: Key of each gathered row, ascending.
+            offset: As of ``explore_rows``.
         """
         import torch
 
@@ -222,8 +213,9 @@ class NextPlace:
         sequence = np.stack([m.sequence for m in moments])
         held = sequence >= 0
         features, closeness = explore_features(self.catalogue, moments, candidates)
-        at = torch.from_numpy(np.searchsorted(index, candidates))
-        past = torch.from_numpy(np.searchsorted(index, np.where(held, sequence, index[0])))
+        at = torch.from_numpy(np.searchsorted(index, candidates + offset))
+        met = np.where(held, sequence + offset, index[0])
+        past = torch.from_numpy(np.searchsorted(index, met))
         own = rows[at]
         likeness = torch.einsum("nkd,nld->nkl", own[:, :, :OTHERS], rows[past][:, :, :OTHERS])
         gaps = torch.from_numpy(np.stack([m.gaps for m in moments]))
@@ -249,7 +241,7 @@ class NextPlace:
             + scale[:, None] * matched
         ).masked_fill(torch.from_numpy(~examples.allowed), _NEVER)
         cross = -(torch.from_numpy(examples.target) * logits.log_softmax(1)).sum(1)
-        return (cross * torch.from_numpy(examples.weight)).sum()
+        return cross * torch.from_numpy(examples.weight)
 
     # --- scoring -------------------------------------------------------------------------
 
@@ -299,7 +291,7 @@ class NextPlace:
         """Logarithm of the explore softmax, shape ``(n_items,)``; known places have none of it."""
         logits = self.explore_logits(table, dense, moment, view)
         logits[moment.own] = _NEVER
-        return _log_softmax(logits)
+        return log_softmax(logits)
 
     def scores(
         self,
@@ -313,7 +305,7 @@ class NextPlace:
         scores = self.explore_log_probabilities(table, dense, moment, view)
         scores -= np.float32(np.logaddexp(0.0, -gate))
         repeat = moment.returning @ self.layout.view(dense, "returning")
-        scores[moment.own] = _log_softmax(repeat) - np.float32(np.logaddexp(0.0, gate))
+        scores[moment.own] = log_softmax(repeat) - np.float32(np.logaddexp(0.0, gate))
         return scores
 
 
@@ -331,7 +323,8 @@ def popularity(
     return feature
 
 
-def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logarithm of the softmax of one vector."""
     shifted = logits - logits.max()
     result: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum())
     return result

@@ -106,9 +106,16 @@ class Timeline:
         column = category_columns(catalogue)[self.item[first]].astype(np.int32)
         self.tried = column * HOUR_BLOCKS + block
         self._n_tried = np.cumsum(first)
+        self._before: dict[int, Moment] = {}
 
     def __len__(self) -> int:
         return len(self.item)
+
+    def before(self, at: int) -> Moment:
+        """The situation just before one interaction, kept, since every epoch asks for it."""
+        if at not in self._before:
+            self._before[at] = self.moment(at, float(self.time_s[at]))
+        return self._before[at]
 
     def moment(self, n: int, now_s: float) -> Moment:
         """The situation at ``now_s`` after the first ``n`` interactions (``n`` at least 1)."""

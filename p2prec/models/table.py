@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+OTHERS, BIAS = -2, -1  # columns of a row behind its embedding
 _BLOCK_ROWS = 1_024  # rows drawn by one generator; fixed for ever, since it defines the values
 
 

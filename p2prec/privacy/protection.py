@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.updates import said_popularity
 from p2prec.models.geo import nearest_alike
-from p2prec.models.next_place import OTHERS
+from p2prec.models.table import OTHERS
 from p2prec.training.config import ProtectionConfig
 from p2prec.training.knowledge import Knowledge
 

@@ -13,14 +13,14 @@ class ModelConfig:
     """Which recommender.
 
     Attributes:
-        family: ``"next_place"``.
+        family: Name in the registry of ``p2prec.models``.
         embedding_size: Columns of the item table.
         task: What the scores mean.
         discovery: How many times likelier a new place is taken to be than the model thinks; 1 is
             what it thinks. A list by probability alone shows an owner almost nothing new.
     """
 
-    family: Literal["next_place"] = "next_place"
+    family: str = "next_place"
     embedding_size: int = 16
     task: Task = Task.RANKING
     discovery: float = 3.0

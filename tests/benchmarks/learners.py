@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.evaluation.metrics import hit_rate_at_k, ndcg_at_k
-from p2prec.models.next_place_features import Surroundings, Timeline
+from p2prec.models.next_place_features import Timeline
 from p2prec.training.config import LearnerConfig
 from p2prec.training.learner import Received
-from p2prec.training.local import LocalLearner
+from p2prec.training.local import LocalLearner, train_together
 from peers.config import NeighbourConfig
 from peers.scenario import DataConfig, PeersConfig, Scenario
 from peers.swarm.data import load_realm
@@ -57,7 +57,7 @@ def main() -> None:
     done: list[dict[str, object]] = []
     for round_ in range(args.rounds):
         began = time.process_time()
-        loss = float(np.mean([learner.train(round_).loss for learner in learners]))
+        loss = float(np.mean([report.loss for report in train_together(learners, round_)]))
         trained = time.process_time()
         said = [learner.payloads(round_, degree=args.k) for learner in learners]
         for i, learner in enumerate(learners):
@@ -174,14 +174,13 @@ def _measure(learners: Sequence[LocalLearner], histories: Sequence[History]) -> 
     ranks: dict[str, list[int]] = {}
     for learner, history in zip(learners, histories, strict=True):
         knowledge = learner.knowledge
-        table, dense = knowledge.table.dense(), knowledge.dense
+        parameters, observe = knowledge.parameters(), knowledge.model.observer()
         timeline = Timeline(knowledge.catalogue, history)
-        surroundings = Surroundings(knowledge.catalogue)
         for at in range(len(knowledge.history), len(history) - 2):
             moment = timeline.moment(at, float(history.timestamp_s[at]))
             target = int(history.item[at])
             new.append(bool(timeline.is_new[at]))
-            scores = knowledge.model.scores(table, dense, moment, surroundings.of(moment))
+            scores = observe(parameters, moment).scores()
             unknown = np.ones(len(scores), bool)
             unknown[moment.own] = False
             if new[-1]:

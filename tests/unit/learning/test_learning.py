@@ -14,8 +14,8 @@ from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.city import generate_city
 from p2prec.errors import ConfigError, StoreError
-from p2prec.models.next_place import OTHERS
 from p2prec.models.recommender import Context
+from p2prec.models.table import OTHERS
 from p2prec.privacy.ledger import spent
 from p2prec.training.config import (
     CollaborationConfig,
@@ -184,7 +184,7 @@ def test_recommendations_say_why_and_can_be_new_only() -> None:
     assert any(r.reasons for r in best)
     assert not own & {r.item for r in peer.recommend(context, 10, new_only=True)}
     empty = CITY.interactions.history(0).head(0)
-    config = dataclasses.replace(peer._config)
+    config = dataclasses.replace(peer.config)
     newcomer = LocalLearner(CITY.catalogue, config, history=empty, seed=0)
     assert len(newcomer.recommend(context, 3, new_only=False)) == 3
     assert newcomer.train(0).n_examples == 0

@@ -1,0 +1,236 @@
+"""What every model family offers: how it starts, learns from a step, scores and explains.
+
+A model is stateless: formulas for one realm and one size. What a peer has learned lies in three
+places. *Rows* of the item table and *dense* parameters leave the device inside model updates;
+*private* parameters, such as a user vector, never do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.models.next_place_features import Moment, Timeline
+from p2prec.models.recommender import Task
+from p2prec.models.table import RowTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """One state of what a peer has learned, to score with.
+
+    Attributes:
+        table: Shape ``(n_items, width)``.
+        dense: Shape ``(n_dense,)``.
+        private: Shape ``(n_private,)``.
+    """
+
+    table: NDArray[np.float32]
+    dense: NDArray[np.float32]
+    private: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explored:
+    """Explore examples: situations, candidates of each, and how right each candidate is.
+
+    Attributes:
+        moments: ``n`` situations.
+        candidates: Shape ``(n, k)``, item rows.
+        target: Shape ``(n, k)``, rows sum to one; one-hot for a visit, soft for distillation.
+        allowed: Shape ``(n, k)``, false where a candidate must not compete.
+        weight: Shape ``(n,)``.
+    """
+
+    moments: Sequence[Moment]
+    candidates: NDArray[np.int32]
+    target: NDArray[np.float32]
+    allowed: NDArray[np.bool_]
+    weight: NDArray[np.float32]
+
+
+def join_explored(parts: Sequence[Explored]) -> Explored:
+    """One after the other; shorter rows repeat their first candidate, which must not compete."""
+    longest = max(part.candidates.shape[1] for part in parts)
+
+    def padded(part: Explored) -> NDArray[np.int32]:
+        missing = longest - part.candidates.shape[1]
+        return np.concatenate([part.candidates, part.candidates[:, :1].repeat(missing, 1)], axis=1)
+
+    def filled(values: NDArray[np.generic]) -> NDArray[np.generic]:
+        return np.pad(values, ((0, 0), (0, longest - values.shape[1])))
+
+    return Explored(
+        moments=[moment for part in parts for moment in part.moments],
+        candidates=np.concatenate([padded(part) for part in parts]),
+        target=np.concatenate([filled(part.target) for part in parts]),
+        allowed=np.concatenate([filled(part.allowed) for part in parts]),
+        weight=np.concatenate([part.weight for part in parts]),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one step of one peer learns from.
+
+    Attributes:
+        timeline: The owner's history.
+        at: Shape ``(n,)``, positions in it.
+        sampled: What ``Model.sample`` drew for them.
+        lesson: What the collaboration method adds, if anything.
+    """
+
+    timeline: Timeline
+    at: NDArray[np.int64]
+    sampled: NDArray[np.int32]
+    lesson: Explored | None
+
+
+class Stack:
+    """Parameters of several peers of one model, addressed as one.
+
+    Item ``i`` of the stack's peer ``p`` has the key ``p * n_items + i``.
+
+    Attributes:
+        dense: Shape ``(n_peers, n_dense)``, a copy.
+        private: Shape ``(n_peers, n_private)``, a copy.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[RowTable],
+        dense: NDArray[np.float32],
+        private: NDArray[np.float32],
+    ) -> None:
+        self._tables = tables
+        self.n_items = len(tables[0].initial)
+        self.dense = dense
+        self.private = private
+
+    def gather(self, keys: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Rows of ascending keys, a copy of shape ``(len(keys), width)``."""
+        parts = zip(self._tables, self.split(keys), strict=True)
+        return np.concatenate([table.gather(rows) for table, rows in parts])
+
+    def split(self, keys: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Item rows of ascending keys, one array a peer."""
+        starts = np.arange(1, len(self._tables)) * self.n_items
+        parts = np.split(keys, np.searchsorted(keys, starts))
+        return [part - peer * self.n_items for peer, part in enumerate(parts)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowGradient:
+    """Gradient of the rows that one part of a step has read.
+
+    Attributes:
+        keys: Shape ``(n,)``, of a ``Stack``, unique and ascending.
+        gradient: Shape ``(n, width)``, summed over examples.
+        seen: Shape ``(n,)``, how often a row was a right answer.
+        known: Shape ``(n,)``, rows that the owner has met; others change only where somebody has
+            told about them.
+    """
+
+    keys: NDArray[np.int64]
+    gradient: NDArray[np.float32]
+    seen: NDArray[np.float32]
+    known: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gradients:
+    """What one step over several peers found.
+
+    Attributes:
+        loss: Shape ``(n_peers,)``, summed over examples, lessons left out.
+        dense: Shape ``(n_peers, n_dense)``, summed over examples.
+        private: Shape ``(n_peers, n_private)``, summed over examples.
+        rows: Applied one after the other.
+    """
+
+    loss: NDArray[np.float64]
+    dense: NDArray[np.float32]
+    private: NDArray[np.float32]
+    rows: Sequence[RowGradient]
+
+
+class Outlook(Protocol):
+    """One situation, looked at with one state of the parameters."""
+
+    def scores(self) -> NDArray[np.float32]:
+        """Scores of all items in the sense of the task, shape ``(n_items,)``."""
+        ...
+
+    def explore_log_probabilities(self) -> NDArray[np.float32]:
+        """Logarithm of a softmax over all items that are new in this situation."""
+        ...
+
+    def reasons(self, item: int) -> dict[str, float]:
+        """Contribution to the score of an item by named signal."""
+        ...
+
+
+Observer = Callable[[Parameters, Moment | None], Outlook]
+
+
+class Model(Protocol):
+    """A model family in one size, for one realm and one task.
+
+    Attributes:
+        family: Name in the registry.
+        name: Names everything that two models must share to be averaged, such as
+            ``"next_place/16"``.
+        task: What its scores mean.
+        width: Columns of an item row: the embedding, ``OTHERS`` and ``BIAS``.
+        n_dense: Shared dense parameters.
+        n_private: Parameters that never leave the device.
+        statistics: Which of the dense parameters are not trained, but averaged by gossip.
+        first: How many interactions a history needs before the first that can be learned from.
+    """
+
+    family: str
+    name: str
+    task: Task
+    width: int
+    n_dense: int
+    n_private: int
+    statistics: slice
+    first: int
+
+    def initial_dense(self) -> NDArray[np.float32]:
+        """Shared dense parameters before any training, the same in all peers."""
+        ...
+
+    def dense_rates(self, *, explore_rate: float) -> NDArray[np.float32]:
+        """Factor on the learning rate of each dense parameter; 0 where it is not trained."""
+        ...
+
+    def own_statistics(self, timeline: Timeline) -> NDArray[np.float32]:
+        """What one owner adds to the statistics, flat; not negative, with a sum of at most 1."""
+        ...
+
+    def sample(
+        self,
+        timeline: Timeline,
+        at: NDArray[np.int64],
+        *,
+        negatives: int,
+        rng: np.random.Generator,
+    ) -> NDArray[np.int32]:
+        """Draw the items with which the interactions ``at`` are compared."""
+        ...
+
+    def gradients(self, stack: Stack, batches: Sequence[Batch]) -> Gradients:
+        """One step: one batch for each peer of the stack."""
+        ...
+
+    def observer(self) -> Observer:
+        """A way to look at situations (none at all: a newcomer's); for one thread at a time.
+
+        It keeps what is dear to compute.
+        """
+        ...

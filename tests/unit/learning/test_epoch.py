@@ -1,0 +1,123 @@
+"""Training is one computation for one peer and for many."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from p2prec.data.city import generate_city
+from p2prec.models.families import build_model
+from p2prec.models.model import Explored
+from p2prec.models.recommender import Task
+from p2prec.training.config import (
+    CollaborationConfig,
+    LearnerConfig,
+    ModelConfig,
+    TrainingConfig,
+)
+from p2prec.training.epoch import Pupil, train_epoch
+from p2prec.training.knowledge import Knowledge
+from p2prec.training.learner import Received
+from p2prec.training.local import LocalLearner, train_together
+
+CITY = generate_city(rng=np.random.default_rng(1), n_users=6, n_places=150, days=120)
+LENGTHS = (60, 7, 2, 33, 41)  # one batch, many, or none at all
+MODELS = [("next_place", Task.RANKING)]
+
+
+def knowledge(user: int, family: str, task: Task, size: int = 8) -> Knowledge:
+    history = CITY.interactions.history(user).head(LENGTHS[user])
+    model = build_model(CITY.catalogue, family=family, embedding_size=size, task=task)
+    return Knowledge(CITY.catalogue, model, TrainingConfig(negatives=6, batch_size=16), history)
+
+
+def lesson(peer: Knowledge, n: int, width: int) -> Explored:
+    rng = np.random.default_rng(n)
+    moments = [peer.timeline.before(i) for i in rng.integers(1, len(peer.timeline), n)]
+    target = rng.dirichlet(np.ones(width), n).astype(np.float32)
+    return Explored(
+        moments=moments,
+        candidates=rng.integers(0, len(CITY.catalogue), (n, width), dtype=np.int32),
+        target=target,
+        allowed=np.ones((n, width), bool),
+        weight=np.full(n, 0.5, np.float32),
+    )
+
+
+def equal(a: Knowledge, b: Knowledge) -> bool:
+    return all(
+        np.allclose(x, y, rtol=1e-5, atol=1e-6)
+        for x, y in (
+            (a.table.dense(), b.table.dense()),
+            (a.dense, b.dense),
+            (a.private, b.private),
+            (np.sort(a.table.accumulator), np.sort(b.table.accumulator)),
+            (a.table.evidence_of(np.arange(150)), b.table.evidence_of(np.arange(150))),
+        )
+    )
+
+
+@pytest.mark.parametrize(("family", "task"), MODELS)
+def test_five_peers_together_learn_what_each_learns_alone(family: str, task: Task) -> None:
+    alone = [knowledge(user, family, task) for user in range(5)]
+    together = [knowledge(user, family, task) for user in range(5)]
+    lessons = [(), (lesson(alone[1], 3, 9),), (), (lesson(alone[3], 2, 4),) * 2, ()]
+    one_by_one, at_once = [], []
+    for epoch in range(3):
+        each = [
+            Pupil(knowledge=peer, rng=np.random.default_rng([user, epoch]), lessons=lessons[user])
+            for user, peer in enumerate(alone)
+        ]
+        for pupil in each:
+            train_epoch([pupil])
+        many = [
+            Pupil(knowledge=peer, rng=np.random.default_rng([user, epoch]), lessons=lessons[user])
+            for user, peer in enumerate(together)
+        ]
+        train_epoch(many)
+        one_by_one += [(p.loss, p.n_examples) for p in each]
+        at_once += [(p.loss, p.n_examples) for p in many]
+    assert np.allclose(one_by_one, at_once, rtol=1e-5)
+    for a, b in zip(alone, together, strict=True):
+        assert equal(a, b)
+    assert not equal(alone[0], knowledge(0, family, task))
+
+
+def test_learners_of_any_size_and_method_train_together() -> None:
+    def learners() -> list[LocalLearner]:
+        return [
+            LocalLearner(
+                CITY.catalogue,
+                LearnerConfig(
+                    model=ModelConfig(embedding_size=size),
+                    training=TrainingConfig(epochs=epochs, negatives=6),
+                    collaboration=CollaborationConfig(method="mac"),
+                ),
+                history=CITY.interactions.history(user).head(30),
+                seed=user,
+            )
+            for user, (size, epochs) in enumerate([(4, 1), (8, 2), (4, 2), (4, 1)])
+        ]
+
+    together, alone = learners(), learners()
+    for round_ in range(2):
+        reports = train_together(together, round_)
+        each = [peer.train(round_) for peer in alone]
+        assert np.allclose([r.loss for r in reports], [r.loss for r in each], rtol=1e-5)
+        for peers in (together, alone):
+            said = [peer.payloads(round_, degree=3) for peer in peers]
+            for i, peer in enumerate(peers):
+                inbox = [
+                    Received(
+                        sender=str(j),
+                        payload=payload,
+                        geographic=0.5,
+                        semantic=0.5,
+                        staleness_rounds=0,
+                    )
+                    for j, payloads in enumerate(said)
+                    if j != i
+                    for payload in payloads
+                ]
+                peer.merge(round_, inbox)
+    assert all(equal(a.knowledge, b.knowledge) for a, b in zip(together, alone, strict=True))
