@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from p2prec.collaboration.method import Options, read_options
+from p2prec.collaboration.method import Options, Shown, read_options
 from p2prec.collaboration.payload import Payload
 from p2prec.models.model import Explored
 from p2prec.training.knowledge import Knowledge
@@ -20,10 +20,16 @@ class Alone:
         read_options(options, {})
 
     def publish(
-        self, knowledge: Knowledge, *, round_: int, degree: int, rng: np.random.Generator
+        self,
+        knowledge: Knowledge,
+        *,
+        round_: int,
+        degree: int,
+        shown: Shown,
+        rng: np.random.Generator,
     ) -> Sequence[Payload]:
         """Nothing."""
-        del knowledge, round_, degree, rng
+        del knowledge, round_, degree, shown, rng
         return ()
 
     def merge(

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration.method import Options, read_options
+from p2prec.collaboration.method import Options, Shown, read_options
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.updates import average_into, make_update, newest_updates
 from p2prec.models.model import Explored
@@ -49,9 +49,16 @@ class DCLR:
         self._options = read_options(options, _DEFAULTS)
 
     def publish(
-        self, knowledge: Knowledge, *, round_: int, degree: int, rng: np.random.Generator
+        self,
+        knowledge: Knowledge,
+        *,
+        round_: int,
+        degree: int,
+        shown: Shown,
+        rng: np.random.Generator,
     ) -> Sequence[Payload]:
         """Known rows and dense parameters."""
+        del shown  # rows are protected when the whole update is
         max_rows = int(self._options["max_rows"])
         return (make_update(knowledge, round_=round_, degree=degree, max_rows=max_rows, rng=rng),)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from p2prec.collaboration.method import Options, read_options
+from p2prec.collaboration.method import Options, Shown, read_options
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.updates import average_into, make_update, newest_updates
 from p2prec.models.model import Explored
@@ -29,10 +29,17 @@ class Epidemic:
         self._degree = 1
 
     def publish(
-        self, knowledge: Knowledge, *, round_: int, degree: int, rng: np.random.Generator
+        self,
+        knowledge: Knowledge,
+        *,
+        round_: int,
+        degree: int,
+        shown: Shown,
+        rng: np.random.Generator,
     ) -> Sequence[Payload]:
         """Known rows and dense parameters."""
         self._degree = degree
+        del shown  # rows are protected when the whole update is
         return (
             make_update(knowledge, round_=round_, degree=degree, max_rows=self._max_rows, rng=rng),
         )

@@ -4,54 +4,53 @@ In the manner of Long et al., *Model-Agnostic Decentralized Collaborative Learni
 POI Recommendation*, SIGIR 2023 (arXiv 2304.03947). The paper's equations and code are not public;
 the formulas used here are ours:
 
-    p_j(X)     explore softmax of peer j after reference sequence X, its k strongest places
+    p_j(X)     explore softmax of peer j after reference sequence X; places that j shows as known
+               have gamma more in their logit: it would send a stranger there
     w_ij       proportional to exp(-mean_X JS(p_i(X), p_j(X)) / tau)          similarity-based
     j is kept  if its mass on the places that i knows is at least the median   performance-triggered
-    L_KD       = weight * mean_X CE(sum_j w_ij p_j(X), p_i(X))
+    L_KD       = mean_X KL(sum_j w_ij p_j(X) || p_i(X))
 
-Reference sequences are made by transformation (as DARD names it, arXiv 2401.13448): every place of
-a short own sequence is replaced by another one of the same category nearby, times are moved into
-one made-up week. They spread from peer to peer; a sequence is known by its content hash.
+``L_KD`` is lowered in two ways. One natural-gradient step on the item biases at every merge: the
+Fisher information of a softmax is nearly diagonal where all probabilities are small, so that the
+step is the mean of ``log(p(X) / p_i(X))`` over the sequences that speak of an item. What was taught
+fades from round to round, else the echo of an echo would grow without end. And gradient steps on
+everything else as lessons of the local training, weighted by ``distillation``.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration.method import Options, read_options
-from p2prec.collaboration.payload import (
-    Payload,
-    ReferenceSequence,
-    ReferenceSet,
-    SoftPredictions,
-    reference_hash,
-)
-from p2prec.data.catalogue import Catalogue
-from p2prec.data.interactions import History
-from p2prec.models.geo import nearest_alike
+from p2prec.collaboration.method import Options, Shown, read_options
+from p2prec.collaboration.payload import Payload, ReferenceSet, SoftPredictions
+from p2prec.collaboration.references import ReferencePool, make_references
 from p2prec.models.model import Explored, Observer
-from p2prec.models.next_place_features import Moment, Timeline
+from p2prec.models.table import BIAS
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received
 
 _DEFAULTS = {
     "own_references": 4.0,
-    "reference_length": 12.0,
-    "references": 16.0,  # soft decisions of one message
+    "reference_length": 8.0,
+    "references": 24.0,  # soft decisions of one message
+    "relayed": 6.0,  # reference sequences passed on with it
     "top": 24.0,  # places kept of each
-    "distillation": 0.5,
+    "known_favour": 2.5,  # gamma
     "temperature": 0.3,
-    "negatives": 64.0,
+    "bias_step": 0.5,
+    "fading": 0.2,
+    "distillation": 0.2,
+    "lessons": 8.0,  # reference sequences of one training step
+    "negatives": 32.0,
 }
-_POOL = 96  # reference sequences kept; the oldest go
-_WEEK_S = 7 * 86_400
-_ALIKE = 20  # a place is replaced by one of so many nearest of its category
-_COMPARED = 8  # references of a message that tell how alike two models are
+_POOL = 128  # reference sequences that a peer holds
+_LONGEST_STEP = 2.0  # of a logit in one merge, whatever a stranger says
 _FLOOR = 1e-6
+
+_Soft = tuple[NDArray[np.int64], NDArray[np.float64]]  # items, their probabilities
 
 
 class MAC:
@@ -59,40 +58,53 @@ class MAC:
 
     def __init__(self, options: Options) -> None:
         self._options = read_options(options, _DEFAULTS)
-        self._pool: OrderedDict[bytes, tuple[ReferenceSequence, Moment]] = OrderedDict()
-        self._teachers: dict[bytes, tuple[NDArray[np.int32], NDArray[np.float32]]] = {}
-        self._own: tuple[ReferenceSequence, ...] | None = None
+        self._pool = ReferencePool(_POOL)
+        self._taught: dict[bytes, _Soft] = {}
+        self._began = False
         self._observe: Observer | None = None
+        self._own: dict[bytes, NDArray[np.float64]] = {}
 
     def publish(
-        self, knowledge: Knowledge, *, round_: int, degree: int, rng: np.random.Generator
+        self,
+        knowledge: Knowledge,
+        *,
+        round_: int,
+        degree: int,
+        shown: Shown,
+        rng: np.random.Generator,
     ) -> Sequence[Payload]:
         """Soft decisions, and a few reference sequences: own ones first, later relayed ones."""
         del degree
-        if self._own is None:
-            self._own = self._make_references(knowledge, rng)
-            self._learn_references(knowledge.catalogue, self._own)
-        hashes = list(self._pool)
-        n = min(len(hashes), int(self._options["references"]))
-        relayed = [self._pool[hashes[i]][0] for i in rng.permutation(len(hashes))[:2]]
-        spoken = [hashes[i] for i in sorted(rng.permutation(len(hashes))[:n])]
-        payloads: list[Payload] = [
-            ReferenceSet(round=round_, sequences=self._own if round_ == 0 else tuple(relayed))
-        ]
+        options = self._options
+        if self._began:
+            sequences = self._pool.sample(int(options["relayed"]), rng)
+        else:
+            self._began = True
+            sequences = make_references(
+                knowledge.catalogue,
+                knowledge.history,
+                n=int(options["own_references"]),
+                length=int(options["reference_length"]),
+                rng=rng,
+            )
+            self._pool.learn(knowledge.catalogue, sequences)
+        payloads: list[Payload] = [ReferenceSet(round=round_, sequences=sequences)]
+        spoken = self._pool.of_round(round_, int(options["references"]))
         if spoken:
-            payloads.append(self._soft(knowledge, spoken, round_))
+            self._own = self._decisions(knowledge, spoken)
+            payloads.append(self._spoken(knowledge, shown(), round_))
         return payloads
 
     def merge(
         self, knowledge: Knowledge, *, round_: int, received: Sequence[Received]
     ) -> MergeReport:
-        """Choose teachers among the senders and average their soft decisions."""
+        """Choose teachers among the senders and learn from the mean of their soft decisions."""
         del round_
         soft: dict[str, SoftPredictions] = {}
         rejected: dict[str, str] = {}
         for item in received:
             if isinstance(item.payload, ReferenceSet):
-                self._learn_references(knowledge.catalogue, item.payload.sequences)
+                self._pool.learn(knowledge.catalogue, item.payload.sequences)
             elif isinstance(item.payload, SoftPredictions):
                 soft[item.sender] = item.payload
             else:
@@ -101,172 +113,147 @@ class MAC:
             return MergeReport(weights={}, rejected=rejected)
         kept = _performing(knowledge.timeline.own, soft)
         rejected |= dict.fromkeys(soft.keys() - kept, "low_performance")
-        weights = self._similarity_weights(knowledge, {s: soft[s] for s in kept})
-        self._teachers = self._average({s: soft[s] for s in kept}, weights)
+        teachers = {sender: soft[sender] for sender in kept}
+        self._look_at(knowledge, teachers)
+        weights = self._similarity_weights(teachers)
+        self._taught = self._mean_decisions(teachers, weights)
+        self._learn_biases(knowledge)
+        self._own = {}  # the model is about to change
         return MergeReport(weights=weights, rejected=rejected)
 
     def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
-        """One batch: reference sequences with the teachers' soft decisions as targets."""
-        if not self._teachers:
+        """Batches of reference sequences with the teachers' soft decisions as targets."""
+        if self._options["distillation"] <= 0:
             return ()
-        known = [(self._pool[h][1], *t) for h, t in self._teachers.items() if h in self._pool]
-        if not known:
-            return ()
+        names = [name for name in sorted(self._taught) if name in self._pool]
+        size = max(1, int(self._options["lessons"]))
+        order = [names[i] for i in rng.permutation(len(names))]
+        return [
+            self._lesson(knowledge, order[start : start + size], rng)
+            for start in range(0, len(order), size)
+        ]
+
+    def _lesson(
+        self, knowledge: Knowledge, names: Sequence[bytes], rng: np.random.Generator
+    ) -> Explored:
         n_negatives = int(self._options["negatives"])
-        width = max(len(items) for _, items, _ in known)
-        n_items = len(knowledge.catalogue)
-        candidates = rng.integers(0, n_items, (len(known), width + n_negatives), dtype=np.int32)
-        target = np.zeros(candidates.shape, np.float32)
-        allowed = np.ones(candidates.shape, bool)
-        for row, (moment, items, probabilities) in enumerate(known):
+        width = max(len(self._taught[name][0]) for name in names)
+        shape = (len(names), width + n_negatives)
+        candidates = rng.integers(0, len(knowledge.catalogue), shape, dtype=np.int32)
+        target, allowed = np.zeros(shape, np.float32), np.ones(shape, bool)
+        for row, name in enumerate(names):
+            items, shares = self._taught[name]
             candidates[row, : len(items)] = items
-            target[row, : len(items)] = probabilities / probabilities.sum()
+            target[row, : len(items)] = shares / shares.sum()
             later = candidates[row, len(items) :]
-            allowed[row, len(items) :] = ~np.isin(later, items) & ~np.isin(later, moment.own)
-        weight = np.full(len(known), self._options["distillation"], np.float32)
-        return (
-            Explored(
-                moments=[moment for moment, _, _ in known],
-                candidates=candidates,
-                target=target,
-                allowed=allowed,
-                weight=weight,
-            ),
+            own = self._pool.moment(name).own
+            allowed[row, len(items) :] = ~np.isin(later, items) & ~np.isin(later, own)
+        return Explored(
+            moments=[self._pool.moment(name) for name in names],
+            candidates=candidates,
+            target=target,
+            allowed=allowed,
+            weight=np.full(len(names), self._options["distillation"], np.float32),
         )
 
-    def _soft(self, knowledge: Knowledge, hashes: Sequence[bytes], round_: int) -> SoftPredictions:
-        top = min(int(self._options["top"]), len(knowledge.catalogue) - 1)
-        items, logs = [], []
-        for log in self._log_probabilities(knowledge, hashes).values():
-            best = np.sort(np.argpartition(-log, top)[:top])
-            items.append(best)
-            logs.append(log[best])
-        return SoftPredictions(
-            round=round_,
-            references=tuple(hashes),
-            items=np.stack(items).astype(np.uint32),
-            log_probabilities=np.maximum(np.stack(logs), np.log(_FLOOR)).astype(np.float32),
-            quality=0.0,
-        )
-
-    def _log_probabilities(
-        self, knowledge: Knowledge, names: Iterable[bytes]
-    ) -> dict[bytes, NDArray[np.float32]]:
-        """The own explore softmax after each of these sequences, as logarithms."""
+    def _decisions(
+        self, knowledge: Knowledge, names: Sequence[bytes]
+    ) -> dict[bytes, NDArray[np.float64]]:
+        """The own explore softmax after each of these sequences."""
         if self._observe is None:
             self._observe = knowledge.model.observer()
         parameters, result = knowledge.parameters(), {}
         for name in names:
-            outlook = self._observe(parameters, self._pool[name][1])
-            result[name] = outlook.explore_log_probabilities()
+            outlook = self._observe(parameters, self._pool.moment(name))
+            result[name] = np.exp(outlook.explore_log_probabilities()).astype(np.float64)
         return result
 
-    def _similarity_weights(
-        self, knowledge: Knowledge, soft: Mapping[str, SoftPredictions]
-    ) -> dict[str, float]:
-        heard = {
-            sender: [
-                (row, name)
-                for row, name in enumerate(said.references[:_COMPARED])
-                if name in self._pool
-            ]
-            for sender, said in soft.items()
-        }
-        names = {name for pairs in heard.values() for _, name in pairs}
-        own = self._log_probabilities(knowledge, sorted(names))
+    def _look_at(self, knowledge: Knowledge, teachers: Mapping[str, SoftPredictions]) -> None:
+        """Own decisions on what teachers speak of, at most a message more than were spoken."""
+        heard = {name for said in teachers.values() for name in said.references}
+        fresh = [name for name in sorted(heard - self._own.keys()) if name in self._pool]
+        self._own |= self._decisions(knowledge, fresh[: int(self._options["references"])])
+
+    def _spoken(
+        self, knowledge: Knowledge, shown: NDArray[np.int64], round_: int
+    ) -> SoftPredictions:
+        top = min(int(self._options["top"]), len(knowledge.catalogue) - 1)
+        favour = np.ones(len(knowledge.catalogue))
+        favour[shown] = np.exp(self._options["known_favour"])
+        items, logs = [], []
+        for own in self._own.values():
+            said = own * favour
+            said /= said.sum()
+            best = np.sort(np.argpartition(-said, top)[:top])
+            items.append(best)
+            logs.append(np.log(np.maximum(said[best], _FLOOR)))
+        return SoftPredictions(
+            round=round_,
+            references=tuple(self._own),
+            items=np.stack(items).astype(np.uint32),
+            log_probabilities=np.stack(logs).astype(np.float32),
+            quality=0.0,
+        )
+
+    def _similarity_weights(self, teachers: Mapping[str, SoftPredictions]) -> dict[str, float]:
         distance: dict[str, float] = {}
-        for sender, said in soft.items():
+        for sender, said in teachers.items():
             parts = [
-                _divergence(np.exp(own[name][said.items[row]]), np.exp(said.log_probabilities[row]))
-                for row, name in heard[sender]
+                _divergence(self._own[name][said.items[row]], np.exp(said.log_probabilities[row]))
+                for row, name in enumerate(said.references)
+                if name in self._own
             ]
             distance[sender] = float(np.mean(parts)) if parts else 1.0
         raw = {s: float(np.exp(-d / self._options["temperature"])) for s, d in distance.items()}
         total = sum(raw.values())
         return {s: w / total for s, w in raw.items()}
 
-    def _average(
-        self, soft: Mapping[str, SoftPredictions], weights: Mapping[str, float]
-    ) -> dict[bytes, tuple[NDArray[np.int32], NDArray[np.float32]]]:
-        sums: dict[bytes, dict[int, float]] = {}
-        for sender, said in soft.items():
+    def _mean_decisions(
+        self, teachers: Mapping[str, SoftPredictions], weights: Mapping[str, float]
+    ) -> dict[bytes, _Soft]:
+        """What the teachers together say, of every place that one of them names.
+
+        A teacher that does not name a place has left it to the rest, which is split as the own
+        model would.
+        """
+        heard: dict[bytes, list[tuple[str, int]]] = {}
+        for sender, said in teachers.items():
             for row, name in enumerate(said.references):
-                if name in self._pool:
-                    place = sums.setdefault(name, {})
-                    shares = np.exp(said.log_probabilities[row])
-                    for item, share in zip(said.items[row], shares, strict=True):
-                        place[int(item)] = place.get(int(item), 0.0) + weights[sender] * float(
-                            share
-                        )
+                if name in self._own:
+                    heard.setdefault(name, []).append((sender, row))
         result = {}
-        for name, place in sums.items():
-            own = self._pool[name][1].own
-            items = np.array([i for i in place if i not in own], np.int32)
+        for name, speakers in heard.items():
+            own = self._own[name]
+            items = np.unique(np.concatenate([teachers[s].items[row] for s, row in speakers]))
+            items = items[own[items] > 0].astype(np.int64)
+            mean, total = np.zeros(len(items)), 0.0
+            for sender, row in speakers:
+                named = teachers[sender].items[row].astype(np.int64)
+                shares = np.exp(teachers[sender].log_probabilities[row].astype(np.float64))
+                rest = max(1.0 - float(shares.sum()), _FLOOR)
+                said = own[items] * rest / max(1.0 - float(own[named].sum()), _FLOOR)
+                at = np.searchsorted(items, named)
+                inside = (at < len(items)) & (items[np.minimum(at, len(items) - 1)] == named)
+                said[at[inside]] = shares[inside]
+                mean += weights[sender] * said
+                total += weights[sender]
             if len(items):
-                shares = np.array([place[int(i)] for i in items], np.float32)
-                result[name] = (items, np.maximum(shares, _FLOOR).astype(np.float32))
+                result[name] = (items, np.maximum(mean / total, _FLOOR))
         return result
 
-    def _learn_references(
-        self, catalogue: Catalogue, sequences: Sequence[ReferenceSequence]
-    ) -> None:
-        for sequence in sequences:
-            name = reference_hash(sequence)
-            if name not in self._pool:
-                self._pool[name] = (sequence, _moment_of(catalogue, sequence))
-        while len(self._pool) > _POOL:
-            self._pool.popitem(last=False)
-
-    def _make_references(
-        self, knowledge: Knowledge, rng: np.random.Generator
-    ) -> tuple[ReferenceSequence, ...]:
-        history, length = knowledge.history, int(self._options["reference_length"])
-        made = []
-        if len(history) >= 2:
-            for _ in range(int(self._options["own_references"])):
-                start = int(rng.integers(0, max(1, len(history) - length + 1)))
-                part = slice(start, start + length)
-                sequence = _transformed(
-                    knowledge.catalogue, history.item[part], history.timestamp_s[part], rng
-                )
-                if sequence is not None:
-                    made.append(sequence)
-        return tuple(made)
-
-
-def _transformed(
-    catalogue: Catalogue,
-    items: NDArray[np.int32],
-    timestamp_s: NDArray[np.int64],
-    rng: np.random.Generator,
-) -> ReferenceSequence | None:
-    """A sequence without any place of the original, or None where nothing is left."""
-    replaced, kept = [], []
-    for index, place in enumerate(items):
-        near = nearest_alike(catalogue, int(place), _ALIKE)
-        # The only one of its kind would stand for itself: it is left out.
-        if len(near):
-            replaced.append(int(rng.choice(near)))
-            kept.append(index)
-    if not replaced:
-        return None
-    # Whole hours, gaps of at most a day, in a week without a date.
-    hour = timestamp_s[kept] // 3_600
-    gaps = np.minimum(np.diff(hour, prepend=hour[0]), 24)
-    times = (_WEEK_S // 3_600 + hour[0] % 168 + np.cumsum(gaps)) * 3_600
-    return ReferenceSequence(
-        items=np.array(replaced, np.uint32), timestamp_s=times.astype(np.int64)
-    )
-
-
-def _moment_of(catalogue: Catalogue, sequence: ReferenceSequence) -> Moment:
-    history = History(
-        item=sequence.items.astype(np.int32),
-        timestamp_s=sequence.timestamp_s,
-        rating=np.ones(len(sequence.items), np.float32),
-    )
-    now_s = float(sequence.timestamp_s[-1] + 3_600)
-    return Timeline(catalogue, history).moment(len(history), now_s)
+    def _learn_biases(self, knowledge: Knowledge) -> None:
+        """The natural-gradient step of the module's text."""
+        table = knowledge.table
+        table.values[:, BIAS] *= 1.0 - self._options["fading"]
+        step = np.zeros(len(knowledge.catalogue))
+        spoken_of = np.zeros(len(knowledge.catalogue))
+        for name, (items, shares) in self._taught.items():
+            step[items] += np.log(shares / np.maximum(self._own[name][items], _FLOOR))
+            spoken_of[items] += 1
+        rows = np.flatnonzero(spoken_of)
+        mean = np.clip(step[rows] / spoken_of[rows], -_LONGEST_STEP, _LONGEST_STEP)
+        slots = table.touch(rows)
+        table.values[slots, BIAS] += (self._options["bias_step"] * mean).astype(np.float32)
 
 
 def _performing(own: NDArray[np.int32], soft: Mapping[str, SoftPredictions]) -> set[str]:
@@ -280,7 +267,7 @@ def _performing(own: NDArray[np.int32], soft: Mapping[str, SoftPredictions]) -> 
     return {sender for sender, m in mass.items() if m >= middle}
 
 
-def _divergence(p: NDArray[np.float32], q: NDArray[np.float32]) -> float:
+def _divergence(p: NDArray[np.floating], q: NDArray[np.floating]) -> float:
     """Jensen-Shannon divergence of two partial distributions, their rests as one more outcome."""
     a = np.append(p, max(1.0 - float(p.sum()), 0.0)) + _FLOOR
     b = np.append(q, max(1.0 - float(q.sum()), 0.0)) + _FLOOR

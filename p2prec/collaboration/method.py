@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2prec.collaboration.payload import Payload
 from p2prec.errors import ConfigError
@@ -14,6 +15,8 @@ from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received
 
 Options = Mapping[str, float | int | str | bool]
+# Places that may be shown as known to the owner: its own, and made-up ones among which they hide.
+Shown = Callable[[], NDArray[np.int64]]
 Value = TypeVar("Value", float, int, str, bool)
 
 
@@ -21,9 +24,18 @@ class Collaboration(Protocol):
     """One method; built by ``METHODS[name](options)``, one object a peer."""
 
     def publish(
-        self, knowledge: Knowledge, *, round_: int, degree: int, rng: np.random.Generator
+        self,
+        knowledge: Knowledge,
+        *,
+        round_: int,
+        degree: int,
+        shown: Shown,
+        rng: np.random.Generator,
     ) -> Sequence[Payload]:
-        """What every neighbour gets after this round; may be empty."""
+        """What every neighbour gets after this round; may be empty.
+
+        A payload that points at known places must point at ``shown()``, never at the own ones.
+        """
         ...
 
     def merge(

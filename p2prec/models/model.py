@@ -189,6 +189,7 @@ class Model(Protocol):
         n_dense: Shared dense parameters.
         n_private: Parameters that never leave the device.
         statistics: Which of the dense parameters are not trained, but averaged by gossip.
+        personal: Which of them differ between owners: a merge moves them only half way.
         first: How many interactions a history needs before the first that can be learned from.
     """
 
@@ -199,6 +200,7 @@ class Model(Protocol):
     n_dense: int
     n_private: int
     statistics: slice
+    personal: slice
     first: int
 
     def initial_dense(self) -> NDArray[np.float32]:

@@ -126,6 +126,8 @@ class NextPlace:
         self.n_dense = self.layout.size
         tried = self.layout.blocks["tried"]
         self.statistics = slice(tried.start, tried.stop)
+        # How keen an owner is on new places differs more than what it looks for in them.
+        self.personal = slice(self.layout.blocks["gate"].start, self.layout.blocks["gate"].stop)
         self._column = category_columns(catalogue)
         self._kinds = Kinds(catalogue)
 

@@ -46,6 +46,14 @@ class Protection:
             return payload
         return self._noised(self._clipped(self._hidden(payload)), rng)
 
+    def shown_places(self) -> NDArray[np.int64]:
+        """Places that a payload may show as known, shape ``(n,)``, ascending."""
+        own = self._knowledge.timeline.own.astype(np.int64)
+        if self._config.method == "none":
+            return own
+        made_up = [fake for fakes in self.pseudo_items().values() for fake in fakes]
+        return np.unique(np.concatenate([own, np.array(made_up, np.int64)]))
+
     def pseudo_items(self) -> dict[int, list[int]]:
         """Fixed made-up places for each place that the owner knows; none of them is known."""
         catalogue, own = self._knowledge.catalogue, self._knowledge.timeline.own

@@ -23,7 +23,7 @@ class ModelConfig:
     family: str = "next_place"
     embedding_size: int = 16
     task: Task = Task.RANKING
-    discovery: float = 3.0
+    discovery: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class TrainingConfig:
     negatives: int = 64
     learning_rate: float = 0.01
     dense_learning_rate: float = 0.3
-    explore_rate: float = 1.0
+    explore_rate: float = 0.3
     reg: float = 1e-2
     max_examples: int = 512
 

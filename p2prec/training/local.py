@@ -69,7 +69,11 @@ class LocalLearner:
         """What every neighbour gets after this round, protection applied."""
         rng = self.rng(_PUBLISH, round_)
         published = self.collaboration.publish(
-            self.knowledge, round_=round_, degree=degree, rng=rng
+            self.knowledge,
+            round_=round_,
+            degree=degree,
+            shown=self._protection.shown_places,
+            rng=rng,
         )
         return [self._protection.protect(payload, rng=rng) for payload in published]
 

@@ -1,11 +1,16 @@
-"""Whole learners in one process, without a network: for choosing hyper-parameters.
+"""Whole learners in one process, without a network: many more questions than a swarm can ask.
 
-    python -m tests.benchmarks.learners DATA.csv.gz --method dclr --sample 0 --set training.reg=0.1
+    python -m tests.benchmarks.learners scenarios/foursquare_nyc.toml --data DATA.csv.gz
 
-Each learner trains on all but its owner's last ``--hold`` interactions and is asked for every one
-of those but the last two, which belong to validation and test: what is chosen here has seen
-neither.
-Samples are the disjoint sets of users that the seeds of a swarm take. Prints one JSON object.
+A swarm asks each of its peers for one interaction, the test one; a third of them are new places,
+too few to tell two methods apart. Here each learner of the same scenario trains on all but its
+owner's last ``--hold`` interactions and is asked for every one of those but the last two, which
+belong to validation and test: what is chosen here has seen neither. Samples are the disjoint sets
+of users that the seeds of a swarm take. Neighbours are chosen as by a peer that has met three
+times as many others, rounds are in step, and nothing is encoded.
+
+Prints one JSON object: quality by method, and differences to the first method with a standard
+error from a bootstrap over users.
 """
 
 from __future__ import annotations
@@ -16,50 +21,129 @@ import sys
 import time
 import tomllib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from p2prec.data.catalogue import Catalogue
-from p2prec.data.interactions import History
-from p2prec.evaluation.metrics import hit_rate_at_k, ndcg_at_k
-from p2prec.models.next_place_features import Timeline
+from p2prec.evaluation.metrics import rank_of
+from p2prec.models.recommender import Context
 from p2prec.training.config import LearnerConfig
 from p2prec.training.learner import Received
 from p2prec.training.local import LocalLearner, train_together
 from peers.config import NeighbourConfig
-from peers.scenario import DataConfig, PeersConfig, Scenario
-from peers.swarm.data import load_realm
+from peers.scenario import MethodConfig, Scenario, load_scenario, peer_config
+from peers.swarm.data import Realm, load_realm
 from topology.cells import blurred_area
 from topology.profile import sketch
 from topology.selection import Candidate, choose_neighbours
 from topology.similarity import geographic_similarity, semantic_similarity
 
-_DISCOVERY = (1.0, 3.0, 6.0)  # see ``ModelConfig.discovery``
+_RESAMPLES = 2_000
+
+
+@dataclass(slots=True)
+class Answers:
+    """Ranks by question."""
+
+    user: list[int] = field(default_factory=list)
+    is_new: list[bool] = field(default_factory=list)
+    rank: list[int] = field(default_factory=list)
+    among_new: list[int] = field(default_factory=list)  # 0 for a returning target
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """Hits and gains by question, NaN where a question is no part of it."""
+        rank, new = np.array(self.rank), np.array(self.is_new)
+        hit = (rank <= 10).astype(float)
+        gain = np.where(rank <= 10, 1.0 / np.log2(rank + 1.0), 0.0)
+        only = np.where(new, np.array(self.among_new) <= 10, np.nan)
+        parts = {"all": np.ones(len(new), bool), "returning": ~new, "new": new}
+        values = {
+            f"{part} {name}": np.where(mask, value, np.nan)
+            for part, mask in parts.items()
+            for name, value in (("hr@10", hit), ("ndcg@10", gain))
+        }
+        return {**values, "new among new hr@10": only}
 
 
 def main() -> None:
-    """Train, exchange, measure."""
+    """Train, exchange, ask."""
     torch.set_num_threads(1)
     args = _arguments()
-    config = _configured(args.method, args.settings)
-    catalogue, histories = _sample(Path(args.data), args.sample, args.peers)
-    rng = np.random.default_rng(args.sample)
-    learners = [
-        LocalLearner(catalogue, config, history=h.head(len(h) - args.hold), seed=i, device_seed=i)
-        for i, h in enumerate(histories)
-    ]
+    scenario = load_scenario(Path(args.scenario))
+    wanted = args.methods.split(",") if args.methods else []
+    methods = [m for m in scenario.methods if not wanted or (m.label or m.name) in wanted]
+    answers = {m.label or m.name: Answers() for m in methods}
+    for sample in map(int, args.samples.split(",")):
+        count = args.peers or scenario.peers.count
+        seeded = replace(scenario, seed=sample, peers=replace(scenario.peers, count=count))
+        realm = load_realm(seeded, data=args.data)
+        for method in methods:
+            name = method.label or method.name
+            began = time.process_time()
+            learners = _lived(seeded, method, realm, args)
+            trained = time.process_time()
+            _ask(learners, realm, answers[name], first_user=sample * count)
+            spent = f"{trained - began:.0f} + {time.process_time() - trained:.0f} s CPU"
+            seen = _means(answers[name])
+            print(f"sample {sample} {name}: {spent}, so far {seen}", file=sys.stderr, flush=True)
+    first = next(iter(answers))
+    result = {
+        "scenario": scenario.name,
+        "samples": args.samples,
+        "settings": args.settings,
+        "questions": len(answers[first].rank),
+        "new": int(np.sum(answers[first].is_new)),
+        "methods": {name: _means(a) for name, a in answers.items()},
+        f"minus {first}": {
+            name: _differences(a, answers[first]) for name, a in answers.items() if name != first
+        },
+    }
+    print(json.dumps(result, indent=1))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scenario")
+    parser.add_argument("--data", default="")
+    parser.add_argument("--methods", default="", help="labels with commas; all where empty")
+    parser.add_argument("--samples", default="0,1,2,3,4")
+    parser.add_argument("--peers", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--hold", type=int, default=12)
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="SECTION.KEY=VALUE"
+    )
+    return parser.parse_args()
+
+
+def _lived(
+    scenario: Scenario, method: MethodConfig, realm: Realm, args: argparse.Namespace
+) -> list[LocalLearner]:
+    """Learners after all rounds."""
+    learners = []
+    for i, history in enumerate(realm.histories):
+        peer = peer_config(scenario, method, i, broker="", responders=[])
+        learners.append(
+            LocalLearner(
+                realm.catalogue,
+                _configured(peer.learner, args.settings),
+                history=history.head(len(history) - args.hold),
+                seed=peer.seed,
+                device_seed=i,
+            )
+        )
+    rng = np.random.default_rng(scenario.seed)
     geographic, semantic = _similarities(learners, rng)
-    neighbours = _neighbours(geographic, semantic, args.k, rng)
-    done: list[dict[str, object]] = []
-    for round_ in range(args.rounds):
-        began = time.process_time()
-        loss = float(np.mean([report.loss for report in train_together(learners, round_)]))
-        trained = time.process_time()
-        said = [learner.payloads(round_, degree=args.k) for learner in learners]
+    neighbours = _neighbours(geographic, semantic, scenario.neighbours, rng)
+    rounds = args.rounds or method.rounds or scenario.schedule.max_rounds
+    for round_ in range(rounds):
+        train_together(learners, round_)
+        said = [x.payloads(round_, degree=scenario.neighbours.k) for x in learners]
         for i, learner in enumerate(learners):
             inbox = [
                 Received(
@@ -73,33 +157,10 @@ def main() -> None:
                 for payload in said[j]
             ]
             learner.merge(round_, inbox)
-        merged = time.process_time()
-        if args.verbose or round_ == args.rounds - 1:
-            done.append({"round": round_, "loss": round(loss, 4), **_measure(learners, histories)})
-            done[-1]["cpu_s"] = [round(trained - began, 1), round(merged - trained, 1)]
-            print(json.dumps(done[-1]), file=sys.stderr, flush=True)
-    print(json.dumps({**vars(args), "result": done[-1]}))
+    return learners
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data")
-    parser.add_argument("--method", default="dclr")
-    parser.add_argument("--sample", type=int, default=0)
-    parser.add_argument("--peers", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--k", type=int, default=8)
-    parser.add_argument("--hold", type=int, default=12)
-    parser.add_argument("--verbose", action="store_true", help="measure after every round")
-    parser.add_argument(
-        "--set", dest="settings", action="append", default=[], metavar="SECTION.KEY=VALUE"
-    )
-    return parser.parse_args()
-
-
-def _configured(method: str, settings: Sequence[str]) -> LearnerConfig:
-    config = LearnerConfig()
-    config = replace(config, collaboration=replace(config.collaboration, method=method))
+def _configured(config: LearnerConfig, settings: Sequence[str]) -> LearnerConfig:
     for setting in settings:
         path, text = setting.split("=", 1)
         section, key = path.split(".", 1)
@@ -114,17 +175,6 @@ def _configured(method: str, settings: Sequence[str]) -> LearnerConfig:
             part = replace(part, **{key: value})
         config = replace(config, **{section: part})
     return config
-
-
-def _sample(path: Path, sample: int, peers: int) -> tuple[Catalogue, tuple[History, ...]]:
-    scenario = Scenario(
-        name="learners",
-        seed=sample,
-        data=DataConfig(kind="check_ins", path=str(path)),
-        peers=PeersConfig(count=peers),
-    )
-    realm = load_realm(scenario, data="")
-    return realm.catalogue, realm.histories
 
 
 def _similarities(
@@ -143,14 +193,13 @@ def _similarities(
 def _neighbours(
     geographic: NDArray[np.float64],
     semantic: NDArray[np.float64],
-    k: int,
+    settings: NeighbourConfig,
     rng: np.random.Generator,
 ) -> list[list[int]]:
     """What a peer that has met three times ``k`` others would choose."""
-    n, settings = len(geographic), NeighbourConfig()
     chosen = []
-    for i in range(n):
-        met = [int(j) for j in rng.permutation(n) if j != i][: 3 * k]
+    for i in range(len(geographic)):
+        met = [int(j) for j in rng.permutation(len(geographic)) if j != i][: 3 * settings.k]
         candidates = [
             Candidate(peer_id=str(j), geographic=geographic[i, j], semantic=semantic[i, j])
             for j in met
@@ -158,7 +207,7 @@ def _neighbours(
         ids = choose_neighbours(
             candidates,
             selection=settings.selection,
-            k=k,
+            k=settings.k,
             geographic_threshold=settings.geographic_threshold,
             semantic_threshold=settings.semantic_threshold,
             random_share=settings.random_share,
@@ -168,48 +217,44 @@ def _neighbours(
     return chosen
 
 
-def _measure(learners: Sequence[LocalLearner], histories: Sequence[History]) -> dict[str, object]:
-    explore: list[int] = []
-    new: list[bool] = []
-    ranks: dict[str, list[int]] = {}
-    for learner, history in zip(learners, histories, strict=True):
-        knowledge = learner.knowledge
-        parameters, observe = knowledge.parameters(), knowledge.model.observer()
-        timeline = Timeline(knowledge.catalogue, history)
-        for at in range(len(knowledge.history), len(history) - 2):
-            moment = timeline.moment(at, float(history.timestamp_s[at]))
-            target = int(history.item[at])
-            new.append(bool(timeline.is_new[at]))
-            scores = observe(parameters, moment).scores()
-            unknown = np.ones(len(scores), bool)
-            unknown[moment.own] = False
-            if new[-1]:
-                explore.append(int((scores[unknown] >= scores[target]).sum()))
-            for discovery in _DISCOVERY:
-                final = scores + np.log(discovery) * unknown
-                rank = int((final >= final[target]).sum())
-                ranks.setdefault(f"discovery {discovery}", []).append(rank)
-    is_new, only = np.array(new), np.array(explore)
-    lists = {}
-    for name, values in ranks.items():
-        rank = np.array(values)
-        lists[name] = [
-            round(float(x), 4)
-            for x in (
-                hit_rate_at_k(rank),
-                hit_rate_at_k(rank[~is_new]),
-                hit_rate_at_k(rank[is_new]),
-                ndcg_at_k(rank),
-            )
-        ]
-    return {
-        "n": len(new),
-        "n_new": len(only),
-        "new_only_hr@10": round(hit_rate_at_k(only), 4),
-        "new_only_hr@2": round(hit_rate_at_k(only, 2), 4),
-        "new_only_mrr": round(float((1.0 / only).mean()), 4),
-        "hr all, returning, new, ndcg all": lists,
-    }
+def _ask(
+    learners: Sequence[LocalLearner], realm: Realm, answers: Answers, *, first_user: int
+) -> None:
+    for user, (learner, history) in enumerate(zip(learners, realm.histories, strict=True)):
+        for at in range(len(learner.knowledge.history), len(history) - 2):
+            learner.add(history.head(at))
+            item = int(history.item[at])
+            scores = learner.scores(Context(timestamp_s=int(history.timestamp_s[at])))
+            own = learner.knowledge.timeline.own
+            is_new = item not in own
+            answers.user.append(first_user + user)
+            answers.is_new.append(is_new)
+            answers.rank.append(rank_of(scores, item))
+            scores[own] = -np.inf
+            answers.among_new.append(rank_of(scores, item) if is_new else 0)
+
+
+def _means(answers: Answers) -> dict[str, float]:
+    return {name: round(float(np.nanmean(v)), 4) for name, v in answers.arrays().items()}
+
+
+def _differences(answers: Answers, first: Answers) -> dict[str, dict[str, float]]:
+    """Mean difference of the same questions, and its standard error over users."""
+    names, user = np.unique(np.array(answers.user), return_inverse=True)
+    n = len(names)
+    draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), _RESAMPLES)
+    ours, theirs, result = answers.arrays(), first.arrays(), {}
+    for name, values in ours.items():
+        difference = values - theirs[name]
+        held = np.isfinite(difference)
+        total = np.bincount(user[held], weights=difference[held], minlength=n)
+        count = np.bincount(user[held], minlength=n)
+        resampled = (draws @ total) / np.maximum(draws @ count, 1)
+        result[name] = {
+            "mean": round(float(difference[held].mean()), 4),
+            "se": round(float(resampled.std()), 4),
+        }
+    return result
 
 
 if __name__ == "__main__":

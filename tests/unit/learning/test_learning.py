@@ -8,9 +8,9 @@ import itertools
 import numpy as np
 import pytest
 
-from p2prec.collaboration.mac import _transformed
 from p2prec.collaboration.methods import METHODS
 from p2prec.collaboration.payload import ModelUpdate, Payload
+from p2prec.collaboration.references import transformed
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.city import generate_city
 from p2prec.errors import ConfigError, StoreError
@@ -98,11 +98,11 @@ def test_reference_sequences_hold_no_place_that_stands_for_itself() -> None:
     items = np.array([1, 2, 1, 2], np.int32)
     times = np.arange(4, dtype=np.int64) * 7_200
     for seed in range(20):
-        made = _transformed(catalogue, items, times, np.random.default_rng(seed))
+        made = transformed(catalogue, items, times, np.random.default_rng(seed))
         assert made is not None
         assert made.items.tolist() == [0, 0]
         assert len(made.timestamp_s) == 2
-    alone = _transformed(catalogue, items[1:2], times[1:2], np.random.default_rng(0))
+    alone = transformed(catalogue, items[1:2], times[1:2], np.random.default_rng(0))
     assert alone is None
 
 

@@ -1,0 +1,121 @@
+"""Reference sequences: made without a place of the owner's, spread until all peers hold the same.
+
+The papers let a server deploy one reference dataset. Here every peer publishes a few desensitised
+sequences, and every peer keeps those whose content hash is smallest: a min-wise sample (Broder,
+1997) of all that were ever published, which is the same for everybody once gossip has carried it
+around, and which nobody can choose.
+
+They are made by *transformation* (as DARD names it, arXiv 2401.13448): every place of a short own
+sequence is replaced by another one of the same category nearby, times are moved into one made-up
+week.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.collaboration.payload import ReferenceSequence, reference_hash
+from p2prec.data.catalogue import Catalogue
+from p2prec.data.interactions import History
+from p2prec.models.geo import nearest_alike
+from p2prec.models.next_place_features import Moment, Timeline
+
+_WEEK_S = 7 * 86_400
+_ALIKE = 20  # a place is replaced by one of so many nearest of its category
+
+
+class ReferencePool:
+    """What a peer holds of the common reference data.
+
+    Args:
+        capacity: Sequences kept.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._held: dict[bytes, tuple[ReferenceSequence, Moment]] = {}
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._held
+
+    def learn(self, catalogue: Catalogue, sequences: Iterable[ReferenceSequence]) -> None:
+        """Take in sequences; those with the smallest hashes stay."""
+        for sequence in sequences:
+            name = reference_hash(sequence)
+            if name not in self._held:
+                self._held[name] = (sequence, _moment_of(catalogue, sequence))
+        for name in sorted(self._held)[self._capacity :]:
+            del self._held[name]
+
+    def moment(self, name: bytes) -> Moment:
+        """The situation after a sequence."""
+        return self._held[name][1]
+
+    def of_round(self, round_: int, n: int) -> list[bytes]:
+        """The ``n`` sequences of a round: the same for all who hold the same."""
+        key = round_.to_bytes(8, "big")
+
+        def order(name: bytes) -> bytes:
+            return hashlib.blake2b(name, key=key, digest_size=8).digest()
+
+        return sorted(self._held, key=order)[:n]
+
+    def sample(self, n: int, rng: np.random.Generator) -> tuple[ReferenceSequence, ...]:
+        """Some to pass on."""
+        names = sorted(self._held)
+        return tuple(self._held[names[i]][0] for i in rng.permutation(len(names))[:n])
+
+
+def make_references(
+    catalogue: Catalogue, history: History, *, n: int, length: int, rng: np.random.Generator
+) -> tuple[ReferenceSequence, ...]:
+    """At most ``n`` desensitised sequences from an owner's history."""
+    made = []
+    if len(history) >= 2:
+        for _ in range(n):
+            start = int(rng.integers(0, max(1, len(history) - length + 1)))
+            part = slice(start, start + length)
+            sequence = transformed(catalogue, history.item[part], history.timestamp_s[part], rng)
+            if sequence is not None:
+                made.append(sequence)
+    return tuple(made)
+
+
+def transformed(
+    catalogue: Catalogue,
+    items: NDArray[np.int32],
+    timestamp_s: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> ReferenceSequence | None:
+    """A sequence without any place of the original, or None where nothing is left."""
+    replaced, kept = [], []
+    for index, place in enumerate(items):
+        near = nearest_alike(catalogue, int(place), _ALIKE)
+        near = near[~np.isin(near, items)]
+        # The only one of its kind would stand for itself: it is left out.
+        if len(near):
+            replaced.append(int(rng.choice(near)))
+            kept.append(index)
+    if not replaced:
+        return None
+    # Whole hours, gaps of at most a day, in a week without a date.
+    hour = timestamp_s[kept] // 3_600
+    gaps = np.minimum(np.diff(hour, prepend=hour[0]), 24)
+    times = (_WEEK_S // 3_600 + hour[0] % 168 + np.cumsum(gaps)) * 3_600
+    return ReferenceSequence(
+        items=np.array(replaced, np.uint32), timestamp_s=times.astype(np.int64)
+    )
+
+
+def _moment_of(catalogue: Catalogue, sequence: ReferenceSequence) -> Moment:
+    history = History(
+        item=sequence.items.astype(np.int32),
+        timestamp_s=sequence.timestamp_s,
+        rating=np.ones(len(sequence.items), np.float32),
+    )
+    now_s = float(sequence.timestamp_s[-1] + 3_600)
+    return Timeline(catalogue, history).moment(len(history), now_s)
