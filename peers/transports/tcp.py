@@ -45,6 +45,7 @@ class TcpTransport:
         self._on_envelope, self._bundle = on_envelope, bundle
         self._server: asyncio.Server | None = None
         self._inbound: dict[asyncio.StreamWriter, str] = {}
+        self._serving: set[asyncio.Task[None]] = set()
         self._outbound: dict[tuple[str, int], asyncio.StreamWriter] = {}
         self.counters: Counter[str] = Counter()
 
@@ -72,7 +73,10 @@ class TcpTransport:
         for writer in [*self._inbound, *self._outbound.values()]:
             writer.close()
         self._outbound.clear()
-        await asyncio.sleep(0)
+        # What is still in their buffers must not reach a peer that has closed its store.
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def send(self, addresses: Sequence[tuple[str, int]], envelopes: Sequence[bytes]) -> None:
         """Send to the first address that answers.
@@ -144,11 +148,16 @@ class TcpTransport:
             writer.close()
             return
         self._inbound[writer] = peer
+        task = asyncio.create_task(self._frames(reader, writer), name="p2prec.tcp")
+        self._serving.add(task)
         try:
-            await self._frames(reader, writer)
+            await task
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             self.counters["broken_connection"] += 1
+        except asyncio.CancelledError:
+            pass  # the transport closes
         finally:
+            self._serving.discard(task)
             self._inbound.pop(writer, None)
             writer.close()
             with suppress(OSError):
