@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -58,6 +59,7 @@ from topology.profile import sketch
 
 _SENDERS = 4  # messages on their way at once
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to listen on, not to name
+_SWITCH_S = 0.0005  # what the loop waits for the interpreter while the learner has it; not 5 ms
 _GOODBYE_S = 3.0  # what a leaving peer gives its last messages
 
 
@@ -160,6 +162,7 @@ class Daemon:
         Raises:
             TransportError: The port is taken, or another daemon runs from this folder.
         """
+        sys.setswitchinterval(_SWITCH_S)
         control = ControlServer(home=self.home, handler=self._command)
         await control.start()
         background: list[asyncio.Task[None]] = []
