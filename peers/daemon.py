@@ -47,13 +47,14 @@ from peers.discovery.mdns import LocalService, MdnsDiscovery
 from peers.discovery.responder import ResponderClient
 from peers.keys import Keyring
 from peers.life import Identity, Peer
+from peers.memory import give_back
 from peers.messages import Advert, Endpoints, Hello, Message, Pseudonym, Share, Shuffle
 from peers.meter import CpuMeter, MeteredReplay
 from peers.owner import recommendations, stored_learner
 from peers.sealing import Opener, seal
 from peers.store import STORE_NAME, Release, Store
 from peers.transports.mqtt import MqttTransport
-from peers.transports.tcp import TcpTransport
+from peers.transports.tcp import TcpTransport, fetch_bundle
 from topology.cells import NOWHERE, activity_centre, blurred_area, coarse_cell
 from topology.profile import sketch
 
@@ -301,6 +302,7 @@ class Daemon:
         except StoreError as error:
             # The peer goes on from memory; the next round tries again.
             self._store_failed(error)
+        give_back()
 
     def _store_failed(self, error: StoreError) -> None:
         self.counters["store_failed"] += 1
@@ -470,9 +472,8 @@ class Daemon:
 
     async def _fetch(self, service: LocalService) -> None:
         try:
-            if self._tcp is not None:
-                data = await self._tcp.fetch_bundle(service.host, service.port)
-                self._see(data, ev.Source.MDNS)
+            data = await fetch_bundle(service.host, service.port)
+            self._see(data, ev.Source.MDNS)
         except TransportError:
             self.counters["advert_not_fetched"] += 1
         finally:
@@ -527,6 +528,7 @@ class Daemon:
         if not way:
             raise TransportError("no way to this peer works")
         self.counters[f"sent.{way}"] += 1
+        self.counters[f"said.{type(message).__name__.lower()}"] += 1
         self.counters[f"sent_bytes.{way}"] += n_bytes
         if isinstance(message, Share):
             kind = type(message.payload).__name__

@@ -43,6 +43,7 @@ _FIRST_DISCOVERY_S: Final = 1.0
 _LOOK_AGAIN_S: Final = 1.0  # between two looks around while neighbours are missing
 _PATIENCE_S: Final = 6.0  # what a newcomer waits for more acquaintances before it chooses
 _ANSWER_S: Final = 30.0  # after this, an unanswered greeting is not waited for
+_SETTLED_SHUFFLES: Final = 6  # intervals between two shuffles of a peer that knows enough others
 _FURTHEST_RING: Final = 2  # cells around the own one that a lonely peer looks into
 _RETRY_START_S: Final = 1.0  # how often a peer without neighbours looks whether there are some
 
@@ -206,8 +207,8 @@ class Peer:
                 again = ev.SetTimer(timer=timer, delay_s=self._discover_delay_s())
                 return [*self._choose(now), *self._greet(now), *self._look_further(now), again]
             case ev.Timer.SHUFFLE:
-                delay_s = self._config.neighbours.shuffle_interval_s
-                return [*self._shuffle(), ev.SetTimer(timer=timer, delay_s=delay_s)]
+                again = ev.SetTimer(timer=timer, delay_s=self._shuffle_delay_s())
+                return [*self._shuffle(), again]
             case ev.Timer.RENEW:
                 return self._renew(now)
 
@@ -216,6 +217,12 @@ class Peer:
         interval_s = self._config.neighbours.discover_interval_s
         missing = len(self.neighbours) < self._config.neighbours.k
         return min(interval_s, _LOOK_AGAIN_S) if missing else interval_s
+
+    def _shuffle_delay_s(self) -> float:
+        """Who knows enough others only keeps up with who comes and goes."""
+        neighbours = self._config.neighbours
+        enough = len(self.known) >= KNOWN_PER_NEIGHBOUR * neighbours.k
+        return neighbours.shuffle_interval_s * (_SETTLED_SHUFFLES if enough else 1)
 
     def _begin_round(self, now: float) -> list[ev.Effect]:
         if self.phase is not Phase.IDLE:

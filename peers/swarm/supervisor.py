@@ -241,8 +241,12 @@ class Supervisor:
         uss = np.array([r["uss_kib"] / 1024 for r in results]) if results else np.zeros(1)
         messages: Counter[str] = Counter()
         discovered: Counter[str] = Counter()
+        kinds: Counter[str] = Counter()
         for result in results:
             discovered.update(result["discovered"])
+            for name, n in result["counters"].items():
+                if name.startswith("said."):
+                    kinds[name.removeprefix("said.")] += n
             for way in ("tcp", "mqtt"):
                 messages[way] += result["counters"].get(f"sent.{way}", 0)
         cpu = sum(r["cpu_s"] for r in together)
@@ -267,6 +271,7 @@ class Supervisor:
                 "max": round(float(uss.max()), 2),
             },
             "messages": {"tcp": messages["tcp"], "mqtt": messages["mqtt"]},
+            "messages_by_kind": dict(sorted(kinds.items())),
             "discovered_by": {
                 source: discovered[source] for source in ("mdns", "mqtt", "gossip", "hello")
             },

@@ -74,6 +74,7 @@ def _learn(realm: Realm, config: LearnerConfig) -> list[Payload]:
 
 def _speak(catalogue: Catalogue, payloads: list[Payload], schema: PayloadSchema) -> None:
     """Messages from a throw-away peer to itself, through all layers but the sockets."""
+    "broker".encode("idna")  # what looking up a host name loads
     keyring = Keyring.create(catalogue.digest)
     advert = keyring.advert(
         endpoints=Endpoints(tcp=(("127.0.0.1", 1),)), cell_label="", now_s=0.0, lifetime_s=60.0

@@ -331,7 +331,9 @@ class _Reporter:
             cpu_s=time.process_time(),
             crypto_s=dict(daemon.crypto.seconds),
             counters={
-                n: c for n, c in daemon.counters.items() if n.startswith(("sent", "payload"))
+                n: c
+                for n, c in daemon.counters.items()
+                if n.startswith(("sent", "said", "payload"))
             },
             dropped={n: c for n, c in daemon.counters.items() if n.startswith("dropped")},
             sizes=_sampled(daemon.message_sizes),

@@ -100,26 +100,6 @@ class TcpTransport:
                     return
         raise TransportError(f"no TCP address answered: {reason}")
 
-    async def fetch_bundle(self, host: str, port: int) -> bytes:
-        """The advert of the peer that listens there.
-
-        Raises:
-            TransportError: It does not answer, or not with an advert.
-        """
-        try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                reader, writer = await asyncio.open_connection(host, port)
-                try:
-                    writer.write(_FRAME.pack(0, BUNDLE_REQUEST))
-                    length, kind = _FRAME.unpack(await reader.readexactly(_FRAME.size))
-                    if kind != BUNDLE or not 0 < length <= limits.MAX_ADVERT_BYTES:
-                        raise TransportError(f"{host}:{port} sent no advert")
-                    return await reader.readexactly(length)
-                finally:
-                    writer.close()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            raise TransportError(f"{host}:{port} does not answer: {error}") from None
-
     async def _connection(self, address: tuple[str, int], *, fresh: bool) -> asyncio.StreamWriter:
         if fresh:
             self._forget(address)
@@ -185,3 +165,24 @@ class TcpTransport:
             bad = 0 if await self._on_envelope(envelope) else bad + 1
             timeout_s = limits.IDLE_CONNECTION_S
         self.counters["closed_for_bad_envelopes"] += 1
+
+
+async def fetch_bundle(host: str, port: int) -> bytes:
+    """The advert of the peer that listens there.
+
+    Raises:
+        TransportError: It does not answer, or not with an advert.
+    """
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(_FRAME.pack(0, BUNDLE_REQUEST))
+                length, kind = _FRAME.unpack(await reader.readexactly(_FRAME.size))
+                if kind != BUNDLE or not 0 < length <= limits.MAX_ADVERT_BYTES:
+                    raise TransportError(f"{host}:{port} sent no advert")
+                return await reader.readexactly(length)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+        raise TransportError(f"{host}:{port} does not answer: {error}") from None
