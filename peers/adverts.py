@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+from collections import OrderedDict
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -19,7 +21,12 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from p2prec.errors import RemoteProtocolError
-from p2prec.limits import MAX_ADVERT_BYTES, MAX_ADVERT_LIFETIME_S, MAX_CLOCK_SKEW_S
+from p2prec.limits import (
+    MAX_ADVERT_BYTES,
+    MAX_ADVERT_LIFETIME_S,
+    MAX_CLOCK_SKEW_S,
+    MAX_KNOWN_ADVERTS,
+)
 from peers.messages import Advert
 from peers.wire import AdvertWire, advert_fields
 
@@ -27,6 +34,31 @@ _ADVERT_LABEL: Final = b"p2prec/advert/1"
 _BIND_LABEL: Final = b"p2prec/bind/1"
 _MLKEM_BYTES: Final = 1_184
 _NO_SIGNATURE: Final = b"\0" * 64
+_PREKEYS_AT_HAND: Final = 32  # of those written to; some 10 KiB each once it is unpacked
+
+
+class VerifiedAdverts:
+    """Adverts whose signature was found right, so that each is verified once.
+
+    The same advert arrives from brokers, responders, gossip and hellos. The whole record is the
+    key: what differs in a single bit is verified. Bounded; the one that came longest ago goes.
+    """
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[Advert, None] = OrderedDict()
+
+    def holds(self, advert: Advert) -> bool:
+        """Whether exactly this advert was verified."""
+        if advert not in self._held:
+            return False
+        self._held.move_to_end(advert)
+        return True
+
+    def add(self, advert: Advert) -> None:
+        """Remember a verified advert."""
+        self._held[advert] = None
+        while len(self._held) > MAX_KNOWN_ADVERTS:
+            self._held.popitem(last=False)
 
 
 def encode_advert(advert: Advert) -> bytes:
@@ -34,7 +66,9 @@ def encode_advert(advert: Advert) -> bytes:
     return msgspec.msgpack.encode(advert_fields(advert))
 
 
-def decode_advert(data: bytes, *, realm: bytes, now_s: float) -> Advert:
+def decode_advert(
+    data: bytes, *, realm: bytes, now_s: float, verified: VerifiedAdverts | None = None
+) -> Advert:
     """Read and check an advert.
 
     Raises:
@@ -49,12 +83,20 @@ def decode_advert(data: bytes, *, realm: bytes, now_s: float) -> Advert:
     if msgspec.msgpack.encode(record) != data:
         raise RemoteProtocolError("advert_malformed", "not in the shortest form")
     advert = record.to_advert()
-    check_advert(advert, realm=realm, now_s=now_s)
+    check_advert(advert, realm=realm, now_s=now_s, verified=verified)
     return advert
 
 
-def check_advert(advert: Advert, *, realm: bytes, now_s: float) -> None:
+def check_advert(
+    advert: Advert, *, realm: bytes, now_s: float, verified: VerifiedAdverts | None = None
+) -> None:
     """The checks of ``decode_advert`` on an advert that is already decoded.
+
+    Args:
+        advert: The advert.
+        realm: The own realm.
+        now_s: UTC epoch seconds.
+        verified: Signatures of what it holds are not verified again; None verifies always.
 
     Raises:
         RemoteProtocolError: ``advert_other_realm``, ``advert_expired``,
@@ -69,12 +111,16 @@ def check_advert(advert: Advert, *, realm: bytes, now_s: float) -> None:
         raise RemoteProtocolError("advert_from_the_future")
     if advert.expires_s - advert.not_before_s > MAX_ADVERT_LIFETIME_S:
         raise RemoteProtocolError("advert_lives_too_long")
+    if verified is not None and verified.holds(advert):
+        return
     for host, _ in advert.endpoints.tcp:
         if not is_address(host):
             raise RemoteProtocolError("advert_bad_address", repr(host))
     verify(
         advert.pseudonym_key, advert.signature, advert_signed(advert), reason="advert_bad_signature"
     )
+    if verified is not None:
+        verified.add(advert)
 
 
 def is_address(host: str) -> bool:
@@ -110,6 +156,7 @@ def verify_binding(advert: Advert, binding: bytes, identity_key: bytes) -> None:
     verify(advert.pseudonym_key, binding, signed, reason="bad_binding")
 
 
+@lru_cache(maxsize=_PREKEYS_AT_HAND)
 def public_prekey(data: bytes) -> hpke.MLKEM768X25519PublicKey:
     """The HPKE key of an advert.
 

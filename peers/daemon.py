@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import hashlib
 import random
+import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec import limits
-from p2prec.collaboration.payload import ModelUpdate
+from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.errors import (
@@ -30,26 +31,36 @@ from p2prec.errors import (
 )
 from p2prec.models.families import exchanged_models
 from peers import events as ev
-from peers.adverts import check_advert, decode_advert, encode_advert, is_address, verify_binding
+from peers.adverts import (
+    VerifiedAdverts,
+    check_advert,
+    decode_advert,
+    encode_advert,
+    is_address,
+    verify_binding,
+)
 from peers.codec import PayloadSchema, decode_message, encode_message
 from peers.config import PeerConfig
 from peers.control import ControlServer
-from peers.discovery.labels import cell_label
+from peers.discovery.labels import cell_label, cells_around
 from peers.discovery.mdns import LocalService, MdnsDiscovery
 from peers.discovery.responder import ResponderClient
 from peers.keys import Keyring
 from peers.life import Identity, Peer
+from peers.memory import give_back
 from peers.messages import Advert, Endpoints, Hello, Message, Pseudonym, Share, Shuffle
+from peers.meter import CpuMeter, MeteredReplay
 from peers.owner import recommendations, stored_learner
 from peers.sealing import Opener, seal
 from peers.store import STORE_NAME, Release, Store
 from peers.transports.mqtt import MqttTransport
-from peers.transports.tcp import TcpTransport
+from peers.transports.tcp import TcpTransport, fetch_bundle
 from topology.cells import NOWHERE, activity_centre, blurred_area, coarse_cell
 from topology.profile import sketch
 
 _SENDERS = 4  # messages on their way at once
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to listen on, not to name
+_SWITCH_S = 0.0005  # what the loop waits for the interpreter while the learner has it; not 5 ms
 _GOODBYE_S = 3.0  # what a leaving peer gives its last messages
 
 
@@ -105,7 +116,10 @@ class Daemon:
         self.learner = stored_learner(self.store, catalogue, config, device_seed=self._device_seed)
         self._portrait = self._draw_portrait(self.store.learner_state().get("portrait"))
         self._schema = payload_schema(catalogue)
-        self._opener = Opener(self.keyring, self.store, on_drop=self._count_drop)
+        self.crypto = CpuMeter()
+        self._opener = Opener(
+            self.keyring, MeteredReplay(self.store, self.crypto), on_drop=self._count_drop
+        )
         self._rng = random.Random(self._device_seed)
         self._inbox_name = f"{self._rng.getrandbits(128):032x}"
         self._host_seen = host_seen
@@ -126,7 +140,8 @@ class Daemon:
         )
         self.counters: Counter[str] = Counter()
         self.message_sizes: list[tuple[str, int]] = []
-        self.crypto_s = 0.0
+        self._verified = VerifiedAdverts()
+        self._bodies: list[tuple[Payload, bytes]] = []  # of this round, encoded once
         self._timers: dict[ev.Timer, asyncio.TimerHandle] = {}
         self._outbox: asyncio.Queue[tuple[Advert, Message]] = asyncio.Queue(
             limits.SEND_QUEUE_MESSAGES * 4
@@ -148,6 +163,7 @@ class Daemon:
         Raises:
             TransportError: The port is taken, or another daemon runs from this folder.
         """
+        sys.setswitchinterval(_SWITCH_S)
         control = ControlServer(home=self.home, handler=self._command)
         await control.start()
         background: list[asyncio.Task[None]] = []
@@ -205,6 +221,8 @@ class Daemon:
                 self._persist(effect)
             case ev.Advertise():
                 self._begin("advertise", self._advertise(rotate=effect.rotate))
+            case ev.LookFurther():
+                self._begin("look_further", self._look_further(effect.ring))
             case ev.Withdraw():
                 self._begin("withdraw", self._withdraw())
             case ev.Halt():
@@ -236,7 +254,9 @@ class Daemon:
         )
         protection = self.config.learner.protection
         try:
-            n_bytes = sum(len(encode_message(Share(payload=p))) for p in payloads)
+            with self.crypto.part("encode"):
+                self._bodies = [(p, encode_message(Share(payload=p))) for p in payloads]
+            n_bytes = sum(len(body) for _, body in self._bodies)
         except LocalProtocolError as error:  # a training that diverged; the next one may not
             self.counters["not_sendable"] += 1
             self._on_tell(ev.Tell(what="not_sendable", fields={"reason": str(error)}))
@@ -282,6 +302,7 @@ class Daemon:
         except StoreError as error:
             # The peer goes on from memory; the next round tries again.
             self._store_failed(error)
+        give_back()
 
     def _store_failed(self, error: StoreError) -> None:
         self.counters["store_failed"] += 1
@@ -346,7 +367,7 @@ class Daemon:
     async def _advertise(self, *, rotate: bool) -> None:
         now_s = time.time()
         self._renew_keys(now_s, rotate=rotate)
-        label = self._label(now_s)
+        label = cell_label(self.catalogue.digest, self._cell(), now_s=now_s)
         host = self._host_seen or self.config.network.host
         if host in _WILDCARDS:
             host = _own_address()
@@ -391,14 +412,19 @@ class Daemon:
         except StoreError as error:
             self._store_failed(error)
 
-    def _label(self, now_s: float) -> str:
+    def _cell(self) -> str:
         centre = activity_centre(self.catalogue, self.learner.knowledge.history)
-        cell = (
-            NOWHERE
-            if centre is None
-            else coarse_cell(latitude_deg=centre[0], longitude_deg=centre[1])
-        )
-        return cell_label(self.catalogue.digest, cell, now_s=now_s)
+        if centre is None:
+            return NOWHERE
+        return coarse_cell(latitude_deg=centre[0], longitude_deg=centre[1])
+
+    async def _look_further(self, ring: int) -> None:
+        for cell in cells_around(self._cell(), ring):
+            label = cell_label(self.catalogue.digest, cell, now_s=time.time())
+            for transport in self._mqtt:
+                await transport.browse(label)
+            if self._local is not None:
+                await self._local.browse(label)
 
     async def _withdraw(self) -> None:
         with contextlib.suppress(TransportError, OSError, TimeoutError):
@@ -446,9 +472,8 @@ class Daemon:
 
     async def _fetch(self, service: LocalService) -> None:
         try:
-            if self._tcp is not None:
-                data = await self._tcp.fetch_bundle(service.host, service.port)
-                self._see(data, ev.Source.MDNS)
+            data = await fetch_bundle(service.host, service.port)
+            self._see(data, ev.Source.MDNS)
         except TransportError:
             self.counters["advert_not_fetched"] += 1
         finally:
@@ -456,8 +481,10 @@ class Daemon:
 
     def _see(self, data: bytes, source: ev.Source) -> None:
         try:
-            with self._timed():
-                advert = decode_advert(data, realm=self.catalogue.digest, now_s=time.time())
+            with self.crypto.part("adverts"):
+                advert = decode_advert(
+                    data, realm=self.catalogue.digest, now_s=time.time(), verified=self._verified
+                )
         except RemoteProtocolError as error:
             self.counters[f"dropped.{error.reason}"] += 1
             return
@@ -482,8 +509,9 @@ class Daemon:
                 self._outbox.task_done()
 
     async def _deliver(self, to: Advert, message: Message) -> None:
-        with self._timed():
-            body = encode_message(message)
+        with self.crypto.part("encode"):
+            body = self._body(message)
+        with self.crypto.part("seal"):
             envelopes = seal(body, keyring=self.keyring, to=to, now_s=time.time())
         n_bytes = sum(map(len, envelopes))
         way = ""
@@ -500,6 +528,7 @@ class Daemon:
         if not way:
             raise TransportError("no way to this peer works")
         self.counters[f"sent.{way}"] += 1
+        self.counters[f"said.{type(message).__name__.lower()}"] += 1
         self.counters[f"sent_bytes.{way}"] += n_bytes
         if isinstance(message, Share):
             kind = type(message.payload).__name__
@@ -507,13 +536,22 @@ class Daemon:
             if len(self.message_sizes) < 1_000:
                 self.message_sizes.append((kind, n_bytes))
 
+    def _body(self, message: Message) -> bytes:
+        if isinstance(message, Share):
+            for payload, body in self._bodies:
+                if payload is message.payload:
+                    return body
+        return encode_message(message)
+
     async def _envelope(self, envelope: bytes, way: str) -> bool:
         try:
-            with self._timed():
+            with self.crypto.part("open"):
                 opened = self._opener.open(envelope, now_s=time.time())
-                if opened is None:
-                    return True
+            if opened is None:
+                return True
+            with self.crypto.part("decode"):
                 message = decode_message(opened.body, schema=self._schema)
+            with self.crypto.part("adverts"):
                 self._verify(message, opened.sender_key)
         except RemoteProtocolError as error:
             self.counters[f"dropped.{error.reason}"] += 1
@@ -532,20 +570,11 @@ class Daemon:
         now_s, realm = time.time(), self.catalogue.digest
         match message:
             case Hello():
-                check_advert(message.advert, realm=realm, now_s=now_s)
+                check_advert(message.advert, realm=realm, now_s=now_s, verified=self._verified)
                 verify_binding(message.advert, message.binding, sender_key)
             case Shuffle():
                 for advert in message.adverts:
-                    check_advert(advert, realm=realm, now_s=now_s)
-
-    @contextlib.contextmanager
-    def _timed(self) -> Iterator[None]:
-        """Count CPU time that goes to cryptography and encoding."""
-        begun = time.thread_time()
-        try:
-            yield
-        finally:
-            self.crypto_s += time.thread_time() - begun
+                    check_advert(advert, realm=realm, now_s=now_s, verified=self._verified)
 
     # --- the owner --------------------------------------------------------------------------
 
@@ -569,7 +598,7 @@ class Daemon:
             "adverts": len(self.life.adverts),
             "discovered_by": dict(self.life.discovered),
             "counters": dict(self.counters),
-            "crypto_cpu_s": round(self.crypto_s, 4),
+            "crypto_cpu_s": round(self.crypto.total_s, 4),
             "cpu_s": round(time.process_time(), 4),
             "privacy": {
                 "releases": ledger.releases,

@@ -152,6 +152,13 @@ class Advertise:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookFurther:
+    """Look for peers also in the cells that are ``ring`` steps from the own one."""
+
+    ring: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Withdraw:
     """Take the own advert back everywhere."""
 
@@ -217,5 +224,15 @@ class Halt:
 
 
 Effect = (
-    Advertise | Withdraw | Send | SetTimer | Train | MakePayloads | Merge | Persist | Tell | Halt
+    Advertise
+    | LookFurther
+    | Withdraw
+    | Send
+    | SetTimer
+    | Train
+    | MakePayloads
+    | Merge
+    | Persist
+    | Tell
+    | Halt
 )

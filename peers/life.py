@@ -40,6 +40,11 @@ KNOWN_PER_NEIGHBOUR: Final = 2  # acquaintances to choose from; each greeting co
 FOLLOWERS_PER_NEIGHBOUR: Final = 4  # a liked peer sends to at most four times its own k
 MAX_FAILURES: Final = 3  # deliveries that may fail in a row
 _FIRST_DISCOVERY_S: Final = 1.0
+_LOOK_AGAIN_S: Final = 1.0  # between two looks around while neighbours are missing
+_PATIENCE_S: Final = 6.0  # what a newcomer waits for more acquaintances before it chooses
+_ANSWER_S: Final = 30.0  # after this, an unanswered greeting is not waited for
+_SETTLED_SHUFFLES: Final = 6  # intervals between two shuffles of a peer that knows enough others
+_FURTHEST_RING: Final = 2  # cells around the own one that a lonely peer looks into
 _RETRY_START_S: Final = 1.0  # how often a peer without neighbours looks whether there are some
 
 
@@ -126,7 +131,8 @@ class Peer:
         self.discovered: Counter[str] = Counter()
         self.followers: OrderedDict[PeerId, None] = OrderedDict()
         self._spoken: tuple[Payload, ...] = ()
-        self._greeted: OrderedDict[Pseudonym, None] = OrderedDict()
+        self._greeted: OrderedDict[Pseudonym, float] = OrderedDict()  # and when
+        self._ring = 0
         self._answered: list[float] = []
         self._inbox: OrderedDict[tuple[PeerId, str], tuple[PeerId, Payload]] = OrderedDict()
         self._speakers: set[PeerId] = set()
@@ -199,10 +205,10 @@ class Peer:
                 return self._merge() if self.phase is Phase.WAITING else []
             case ev.Timer.DISCOVER:
                 again = ev.SetTimer(timer=timer, delay_s=self._discover_delay_s())
-                return [*self._choose(now), *self._greet(now), again]
+                return [*self._choose(now), *self._greet(now), *self._look_further(now), again]
             case ev.Timer.SHUFFLE:
-                delay_s = self._config.neighbours.shuffle_interval_s
-                return [*self._shuffle(), ev.SetTimer(timer=timer, delay_s=delay_s)]
+                again = ev.SetTimer(timer=timer, delay_s=self._shuffle_delay_s())
+                return [*self._shuffle(), again]
             case ev.Timer.RENEW:
                 return self._renew(now)
 
@@ -210,7 +216,13 @@ class Peer:
         """Look around quickly until there are neighbours, then at leisure."""
         interval_s = self._config.neighbours.discover_interval_s
         missing = len(self.neighbours) < self._config.neighbours.k
-        return min(interval_s, 2.0) if missing else interval_s
+        return min(interval_s, _LOOK_AGAIN_S) if missing else interval_s
+
+    def _shuffle_delay_s(self) -> float:
+        """Who knows enough others only keeps up with who comes and goes."""
+        neighbours = self._config.neighbours
+        enough = len(self.known) >= KNOWN_PER_NEIGHBOUR * neighbours.k
+        return neighbours.shuffle_interval_s * (_SETTLED_SHUFFLES if enough else 1)
 
     def _begin_round(self, now: float) -> list[ev.Effect]:
         if self.phase is not Phase.IDLE:
@@ -334,23 +346,47 @@ class Peer:
             self.adverts.popitem(last=False)
         return []
 
-    def _greet(self, now: float) -> list[ev.Effect]:
-        """Introduce ourselves to a random few of those that we only know by their advert."""
+    def _strangers(self, now: float) -> list[Advert]:
+        """Those that we only know by their advert and have not greeted yet."""
         met = {a.advert.pseudonym for a in self.known.values()}
-        strangers = [
+        return [
             advert
             for name, advert in self.adverts.items()
             if name not in met and name not in self._greeted and advert.expires_s > now
         ]
-        missing = KNOWN_PER_NEIGHBOUR * self._config.neighbours.k - len(self.known)
-        # With enough to choose from, shuffles and the greetings of others keep the view fresh.
-        n = max(0, min(missing, self._config.neighbours.greetings_per_interval))
+
+    def _unanswered(self, now: float) -> int:
+        """Greetings that may still be answered."""
+        met = {a.advert.pseudonym for a in self.known.values()}
+        return sum(name not in met for name, at in self._greeted.items() if now - at < _ANSWER_S)
+
+    def _missing(self, now: float) -> int:
+        """Acquaintances to look for: with enough to choose from, shuffles keep the view fresh."""
+        wanted = KNOWN_PER_NEIGHBOUR * self._config.neighbours.k
+        return max(0, wanted - len(self.known) - self._unanswered(now))
+
+    def _greet(self, now: float) -> list[ev.Effect]:
+        """Introduce ourselves to a random few strangers."""
+        strangers = self._strangers(now)
+        n = min(self._missing(now), self._config.neighbours.greetings_per_interval)
         chosen = [strangers[i] for i in self._rng.permutation(len(strangers))[:n]]
         for advert in chosen:
-            self._greeted[advert.pseudonym] = None
+            self._greeted[advert.pseudonym] = now
         while len(self._greeted) > limits.MAX_KNOWN_ADVERTS:
             self._greeted.popitem(last=False)
         return self._hellos(chosen, wants_reply=True)
+
+    def _look_further(self, now: float) -> list[ev.Effect]:
+        """Look into the cells around where the own one holds too few."""
+        due = now - self._started_s >= _PATIENCE_S * (self._ring + 1)
+        if (
+            not due
+            or self._ring >= _FURTHEST_RING
+            or self._missing(now) <= len(self._strangers(now))
+        ):
+            return []
+        self._ring += 1
+        return [ev.LookFurther(ring=self._ring)]
 
     def _hellos(self, to: list[Advert], *, wants_reply: bool) -> list[ev.Effect]:
         own = self._own_advert()
@@ -386,9 +422,10 @@ class Peer:
             for peer, a in usable.items()
         ]
         kept = [p for p in self.neighbours if p in usable]
-        settled = len(kept) >= config.k and self.round > 0
-        if settled:  # neighbours change only where one is lost: learning needs lasting links
+        if len(kept) >= config.k:  # they change only where one is lost: links must last
             chosen = kept
+        elif not self.neighbours and self._worth_waiting(len(usable), now):
+            return []
         else:
             chosen = [
                 PeerId(p)
@@ -409,6 +446,13 @@ class Peer:
         self.neighbours = tuple(chosen)
         told = ev.Tell(what="neighbours_chosen", fields={"n": len(chosen)})
         return [told, *self._hellos([self.known[p].advert for p in changed], wants_reply=False)]
+
+    def _worth_waiting(self, usable: int, now: float) -> bool:
+        """Whether a newcomer will soon have more to choose from; every change costs hellos."""
+        if usable >= KNOWN_PER_NEIGHBOUR * self._config.neighbours.k:
+            return False
+        expected = bool(self._unanswered(now) or self._strangers(now))
+        return expected and now - self._started_s < _PATIENCE_S
 
     def _shuffle(self) -> list[ev.Effect]:
         """Exchange adverts with a random known peer, so that those out of sight are found too."""
@@ -441,6 +485,8 @@ class Peer:
 
     def _failed(self, event: ev.SendFailed, now: float) -> list[ev.Effect]:
         self.adverts.pop(event.to, None)
+        if event.to in self._greeted:
+            self._greeted[event.to] = 0.0
         for acquaintance in self.known.values():
             if acquaintance.advert.pseudonym == event.to:
                 acquaintance.failures += 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NewType
 
 from p2prec.collaboration.payload import Payload
@@ -23,6 +24,7 @@ def peer_id_of(identity_key: bytes) -> PeerId:
     return PeerId(hashlib.sha256(b"p2prec/id/1" + identity_key).hexdigest())
 
 
+@lru_cache(maxsize=1_024)  # every look at an advert asks for it
 def pseudonym_of(pseudonym_key: bytes) -> Pseudonym:
     """The short name of an Ed25519 pseudonym key of 32 bytes."""
     return Pseudonym(hashlib.sha256(b"p2prec/pseudonym/1" + pseudonym_key).hexdigest()[:32])

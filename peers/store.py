@@ -75,7 +75,10 @@ class Store:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
         self.path = path
-        [self._n_seen] = connection.execute("SELECT count(*) FROM seen").fetchone()
+        self._n_seen = 0
+        self._seen_of: dict[PeerId, int] = {}  # how many ids of a sender, counted when it speaks
+        self._floors: dict[str, float] = {}
+        self._read_replay()
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -197,10 +200,7 @@ class Store:
 
     def seen(self, sender: PeerId, message_id: bytes, *, created_s: float) -> bool:
         """Whether ``accept`` would refuse; changes nothing."""
-        [floor_s] = self._db.execute(
-            "SELECT max(created_s) FROM floor WHERE sender IN (?, ?)", (sender, _EVERYBODY)
-        ).fetchone()
-        if floor_s is not None and created_s <= floor_s:
+        if created_s <= self._floor(sender):
             return True
         known = self._db.execute(
             "SELECT 1 FROM seen WHERE sender = ? AND id = ?", (sender, message_id)
@@ -212,48 +212,73 @@ class Store:
     ) -> bool:
         """Whether a message is new; durable, bounded, see ``peers.replay.ReplayMemory``."""
         del expires_s
-        with self._transaction():
-            if self.seen(sender, message_id, created_s=created_s):
-                return False
-            self._db.execute("INSERT INTO seen VALUES (?, ?, ?)", (sender, message_id, created_s))
+        if created_s <= self._floor(sender):
+            return False
+        if sender not in self._seen_of:
+            if len(self._seen_of) >= limits.MAX_REMEMBERED_SENDERS:
+                self._seen_of.clear()
+            self._seen_of[sender] = self._count_seen(sender)
+        with self._written():
+            # One statement, which is its own transaction: this is done for every message.
+            added = self._db.execute(
+                "INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (sender, message_id, created_s)
+            ).rowcount
+        if added < 1:
+            return False
+        self._n_seen += 1
+        self._seen_of[sender] += 1
+        if self._seen_of[sender] > limits.REPLAY_IDS_PER_SENDER:
             self._bound_replay(sender)
+        if self._n_seen > limits.MAX_REMEMBERED_IDS:
             self._bound_all_replay(created_s)
-            return True
+        return True
+
+    def _floor(self, sender: PeerId) -> float:
+        return max(self._floors.get(sender, -1.0), self._floors.get(_EVERYBODY, -1.0))
+
+    def _count_seen(self, sender: PeerId) -> int:
+        [n] = self._db.execute("SELECT count(*) FROM seen WHERE sender = ?", (sender,)).fetchone()
+        return int(n)
+
+    def _read_replay(self) -> None:
+        [self._n_seen] = self._db.execute("SELECT count(*) FROM seen").fetchone()
+        self._floors = dict(self._db.execute("SELECT sender, created_s FROM floor"))
+        self._seen_of.clear()
 
     def _bound_replay(self, sender: PeerId) -> None:
-        [n] = self._db.execute("SELECT count(*) FROM seen WHERE sender = ?", (sender,)).fetchone()
-        if n <= limits.REPLAY_IDS_PER_SENDER:
-            return
+        n = self._seen_of[sender]
         # The older half goes at once, so that this happens rarely; the floor keeps it refused.
         [floor] = self._db.execute(
             "SELECT created_s FROM seen WHERE sender = ? ORDER BY created_s LIMIT 1 OFFSET ?",
             (sender, n // 2),
         ).fetchone()
-        self._db.execute("INSERT OR REPLACE INTO floor VALUES (?, ?)", (sender, floor))
-        self._db.execute("DELETE FROM seen WHERE sender = ? AND created_s <= ?", (sender, floor))
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO floor VALUES (?, ?)", (sender, floor))
+            self._db.execute(
+                "DELETE FROM seen WHERE sender = ? AND created_s <= ?", (sender, floor)
+            )
+        self._read_replay()
 
     def _bound_all_replay(self, newest_s: float) -> None:
         """Identities cost nothing, so that all senders together are bounded too."""
-        self._n_seen += 1
-        if self._n_seen <= limits.MAX_REMEMBERED_IDS:
-            return
         # Nothing that was created so long before an acceptable message can be accepted any more.
         expired_s = newest_s - limits.MAX_MESSAGE_LIFETIME_S - limits.MAX_CLOCK_SKEW_S
-        self._db.execute("DELETE FROM seen WHERE created_s < ?", (expired_s,))
-        self._db.execute(
-            "DELETE FROM floor WHERE created_s < ? AND sender != ?", (expired_s, _EVERYBODY)
-        )
-        [n] = self._db.execute("SELECT count(*) FROM seen").fetchone()
-        if n > limits.MAX_REMEMBERED_IDS // 2:
-            [floor] = self._db.execute(
-                "SELECT created_s FROM seen ORDER BY created_s LIMIT 1 OFFSET ?", (n // 2,)
-            ).fetchone()
-            self._db.execute("INSERT OR REPLACE INTO floor VALUES (?, ?)", (_EVERYBODY, floor))
-            self._db.execute("DELETE FROM seen WHERE created_s <= ?", (floor,))
+        with self._transaction():
+            self._db.execute("DELETE FROM seen WHERE created_s < ?", (expired_s,))
             self._db.execute(
-                "DELETE FROM floor WHERE created_s <= ? AND sender != ?", (floor, _EVERYBODY)
+                "DELETE FROM floor WHERE created_s < ? AND sender != ?", (expired_s, _EVERYBODY)
             )
-        [self._n_seen] = self._db.execute("SELECT count(*) FROM seen").fetchone()
+            [n] = self._db.execute("SELECT count(*) FROM seen").fetchone()
+            if n > limits.MAX_REMEMBERED_IDS // 2:
+                [floor] = self._db.execute(
+                    "SELECT created_s FROM seen ORDER BY created_s LIMIT 1 OFFSET ?", (n // 2,)
+                ).fetchone()
+                self._db.execute("INSERT OR REPLACE INTO floor VALUES (?, ?)", (_EVERYBODY, floor))
+                self._db.execute("DELETE FROM seen WHERE created_s <= ?", (floor,))
+                self._db.execute(
+                    "DELETE FROM floor WHERE created_s <= ? AND sender != ?", (floor, _EVERYBODY)
+                )
+        self._read_replay()
 
     def record_release(self, release: Release) -> None:
         """Write a release down, on the disk before this returns; a round is released once.
@@ -314,7 +339,7 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        try:
+        with self._written():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -323,6 +348,11 @@ class Store:
                     self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
         except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")

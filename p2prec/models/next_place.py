@@ -264,11 +264,20 @@ class NextPlace:
         """
         held = moment.sequence >= 0
         scale, by_gap, by_distance = self.layout.view(dense, "attention")
-        likeness = table[moment.sequence[held], :OTHERS] @ table[:, :OTHERS].T
-        attention = likeness + by_gap * moment.gaps[held][:, None] + by_distance * view.closeness
+        # A place that stands in the sequence several times is looked at once: its visits add up.
+        places, first, which = np.unique(
+            moment.sequence[held], return_index=True, return_inverse=True
+        )
+        visits = np.bincount(which, weights=np.exp(by_gap * moment.gaps[held]))
+        likeness = table[places, :OTHERS] @ table[:, :OTHERS].T
+        attention = by_distance * view.closeness[first]
+        attention += likeness
+        attention += np.log(visits).astype(np.float32)[:, None]
         attention -= attention.max(axis=0)
         np.exp(attention, out=attention)
-        matched = (attention * likeness).sum(0) / attention.sum(0)
+        shares = attention.sum(0)
+        attention *= likeness
+        matched = attention.sum(0) / shares
         near = view.closeness[-1]
         weights = self.layout.view(dense, "explore")
         heard = self.layout.view(dense, "tried")

@@ -108,11 +108,16 @@ class NextPlaceModel(NextPlace):
     def observer(self) -> Observer:
         """Keeps how all places lie to those that the owner goes to."""
         surroundings = Surroundings(self.catalogue)
+        latest: tuple[bytes, View] | None = None  # the same until the owner goes somewhere
 
         def observe(parameters: Parameters, moment: Moment | None) -> Outlook:
+            nonlocal latest
             if moment is None:
                 return _Newcomer(parameters)
-            return _Visitor(self, parameters, moment, surroundings.of(moment))
+            sequence = moment.sequence.tobytes()
+            if latest is None or latest[0] != sequence:
+                latest = sequence, surroundings.of(moment)
+            return _Visitor(self, parameters, moment, latest[1])
 
         return observe
 

@@ -6,6 +6,8 @@ import base64
 import hashlib
 import hmac
 
+import h3
+
 WEEK_S = 7 * 86_400
 
 
@@ -19,3 +21,11 @@ def cell_label(realm: bytes, cell: str, *, now_s: float) -> str:
     week = int(now_s // WEEK_S)
     digest = hmac.digest(key, b"cell" + cell.encode() + week.to_bytes(8, "big"), "sha256")
     return base64.b32encode(digest[:16]).decode().rstrip("=").lower()
+
+
+def cells_around(cell: str, ring: int) -> list[str]:
+    """Cells that are exactly ``ring`` steps away; none where the text is no cell."""
+    if not h3.is_valid_cell(cell):
+        return []
+    # Disks, since rings are not defined around the twelve pentagons.
+    return sorted(set(h3.grid_disk(cell, ring)) - set(h3.grid_disk(cell, ring - 1)))

@@ -8,7 +8,7 @@ of those it found. Peers talk to it over a Unix socket, JSON lines:
                         {"op": "browse", "label"}     {"op": "withdraw", "instance"}
     responder to peer   {"found": [{"instance", "host", "port", "advert"}]}   {"lost": [instance]}
 
-``advert`` (base64) is there for peers of the same host and saves them a connection each. What a
+``advert`` (base64) saves them a connection each; it is empty where the responder has none. What a
 connection has announced vanishes with it.
 """
 
@@ -19,17 +19,21 @@ import base64
 import contextlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from p2prec.errors import TransportError
-from p2prec.limits import MAX_ADVERT_BYTES
+from p2prec.limits import MAX_ADVERT_BYTES, MAX_KNOWN_ADVERTS
 from peers.discovery.mdns import LocalService, MdnsDiscovery
+from peers.transports.tcp import fetch_bundle
 
 _MAX_LINE_BYTES: Final = 16_384
 _MAX_SERVICES_PER_CLIENT: Final = 4
+_FETCH: Final = "responder.fetch"
+_FETCHES_AT_ONCE: Final = 8
+_FETCHED_S: Final = 300.0  # how long an advert of another host is handed out
 _BATCH_S: Final = 0.2  # events of this long go out together
 FOUND_PER_CLIENT: Final = 24  # peers that one client hears of; gossip spreads the rest
 
@@ -55,6 +59,8 @@ class Responder:
         self._server: asyncio.Server | None = None
         self._gone: set[str] = set()
         self._jobs: set[asyncio.Task[None]] = set()
+        self._fetching: set[str] = set()
+        self._fetches = asyncio.Semaphore(_FETCHES_AT_ONCE)
 
     async def start(self) -> None:
         """Open multicast and listen for peers of this host."""
@@ -80,6 +86,9 @@ class Responder:
             client.writer.close()
         while self._clients:  # noqa: ASYNC110 - ends with the last connection
             await asyncio.sleep(0.01)
+        for job in self._jobs:
+            if job.get_name() == _FETCH:
+                job.cancel()
         if self._jobs:
             await asyncio.gather(*self._jobs, return_exceptions=True)
         await self._mdns.close()
@@ -87,9 +96,38 @@ class Responder:
 
     def _found(self, service: LocalService) -> None:
         self._known[service.instance] = service
+        unknown = service.instance not in self._adverts and service.instance not in self._fetching
+        if unknown and len(self._fetching) < MAX_KNOWN_ADVERTS:
+            self._fetching.add(service.instance)
+            self._do(self._fetch(service), _FETCH)
+
+    async def _fetch(self, service: LocalService) -> None:
+        """Ask a peer of another host once for all clients, instead of once for each."""
+        try:
+            async with self._fetches:
+                advert = await fetch_bundle(service.host, service.port)
+            if service.instance in self._known:
+                self._adverts[service.instance] = base64.b64encode(advert).decode()
+                # An advert ages: those who are told of it later ask for it themselves.
+                loop = asyncio.get_running_loop()
+                loop.call_later(_FETCHED_S, self._age, service.instance)
+        except TransportError:
+            pass  # clients will try themselves
+        finally:
+            self._fetching.discard(service.instance)
+
+    def _age(self, instance: str) -> None:
+        if not any(instance in client.services for client in self._clients):
+            self._adverts.pop(instance, None)
+
+    def _do(self, job: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(job, name=name)
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
 
     def _lost(self, instance: str) -> None:
         self._known.pop(instance, None)
+        self._adverts.pop(instance, None)
         self._gone.add(instance)
 
     def _tell(self, client: _Client, gone: set[str]) -> None:
@@ -106,6 +144,7 @@ class Responder:
                 if s.label in client.labels
                 and s.instance not in client.told
                 and s.instance not in client.services
+                and s.instance not in self._fetching
             ]
             chosen = self._rng.sample(fresh, min(room, len(fresh)))
             client.told |= {s.instance for s in chosen}
@@ -164,10 +203,7 @@ class Responder:
     def _withdraw(self, client: _Client, instance: str) -> None:
         if client.services.pop(instance, None) is not None:
             self._lost(instance)
-            self._adverts.pop(instance, None)
-            job = asyncio.create_task(self._mdns.withdraw(instance), name="responder.withdraw")
-            self._jobs.add(job)
-            job.add_done_callback(self._jobs.discard)
+            self._do(self._mdns.withdraw(instance), "responder.withdraw")
 
 
 class ResponderClient:

@@ -32,7 +32,7 @@ from peers.swarm.zygote import die_with_parent
 
 _PEERS_PER_RESPONDER = 150
 _PEERS_PER_BROKER = 400
-_PEERS_PER_BUCKET = 60
+_PEERS_PER_BUCKET = 40
 _RECEIVE_BYTES = 65_536
 _ZYGOTE_EXIT_S = 25.0
 
@@ -45,7 +45,8 @@ class MethodRun:
     rounds: int
     began_s: float = 0.0
     ready: set[int] = field(default_factory=set)
-    seconds_to_ready: float = 0.0
+    advertised: set[int] = field(default_factory=set)
+    seconds_to: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     died: set[int] = field(default_factory=set)
     rounds_seen: dict[int, dict[int, tuple[int, bool]]] = field(default_factory=dict)
@@ -54,11 +55,13 @@ class MethodRun:
 
     def take(self, report: dict[str, Any], now_s: float) -> None:
         """One report of one peer."""
-        index = int(report["i"])
-        match report["k"]:
-            case "ready":
-                self.ready.add(index)
-                self.seconds_to_ready = now_s - self.began_s
+        index, kind = int(report["i"]), str(report["k"])
+        match kind:
+            case "warm" | "forked":
+                self.seconds_to[kind] = now_s - self.began_s
+            case "advertised" | "ready":
+                (self.ready if kind == "ready" else self.advertised).add(index)
+                self.seconds_to[kind] = now_s - self.began_s
             case "round":
                 seen = self.rounds_seen.setdefault(int(report["round"]), {})
                 if report["rank"]:
@@ -238,27 +241,43 @@ class Supervisor:
         uss = np.array([r["uss_kib"] / 1024 for r in results]) if results else np.zeros(1)
         messages: Counter[str] = Counter()
         discovered: Counter[str] = Counter()
+        kinds: Counter[str] = Counter()
         for result in results:
             discovered.update(result["discovered"])
+            for name, n in result["counters"].items():
+                if name.startswith("said."):
+                    kinds[name.removeprefix("said.")] += n
             for way in ("tcp", "mqtt"):
                 messages[way] += result["counters"].get(f"sent.{way}", 0)
         cpu = sum(r["cpu_s"] for r in together)
+        crypto: Counter[str] = Counter()
+        for result in together:
+            crypto.update(result["crypto_s"])
         return {
             "scenario": self._scenario.name,
             "seed": self._scenario.seed,
             "peers": self._scenario.peers.count,
             "lost": sum(self._scenario.peers.count - len(run.results) for run in runs),
             "seconds": round(seconds, 2),
-            "seconds_to_ready": round(max((r.seconds_to_ready for r in runs), default=0.0), 2),
+            **{
+                f"seconds_to_{step}": round(
+                    max((r.seconds_to.get(step, 0.0) for r in runs), default=0.0), 2
+                )
+                for step in ("warm", "forked", "advertised", "ready")
+            },
+            "ready": min((len(r.ready) for r in runs if r.ready), default=0),
             "uss_mib": {
                 "p50": round(float(np.percentile(uss, 50)), 2),
                 "max": round(float(uss.max()), 2),
             },
             "messages": {"tcp": messages["tcp"], "mqtt": messages["mqtt"]},
+            "messages_by_kind": dict(sorted(kinds.items())),
             "discovered_by": {
                 source: discovered[source] for source in ("mdns", "mqtt", "gossip", "hello")
             },
-            "crypto_cpu_share": round(sum(r["crypto_s"] for r in together) / cpu, 4) if cpu else 0,
+            "crypto_cpu_share": round(sum(crypto.values()) / cpu, 4) if cpu else 0,
+            "crypto_cpu_s": {part: round(s, 3) for part, s in sorted(crypto.items())},
+            "cpu_s": round(cpu, 2),
             "methods": {run.label: _method(run) for run in runs} | self._baselines(),
         }
 
@@ -294,7 +313,7 @@ def _method(run: MethodRun) -> dict[str, Any]:
         "bytes_per_peer": round(float(np.mean(n_bytes))) if n_bytes else 0,
         "rounds": run.rounds,
         "seconds": round(run.seconds, 2),
-        "seconds_to_ready": round(run.seconds_to_ready, 2),
+        "seconds_to_ready": round(run.seconds_to.get("ready", 0.0), 2),
         "died": len(run.died),
         "message_bytes": {
             kind: {"p50": int(np.median(s)), "max": int(max(s))} for kind, s in sizes.items()

@@ -33,17 +33,19 @@ from p2prec.data.interactions import History
 from p2prec.data.split import Split, leave_one_out
 from p2prec.evaluation.metrics import rank_of
 from p2prec.models.recommender import Context
-from p2prec.training.local import LocalLearner
 from peers import events as ev
 from peers.broker import EmbeddedBroker
 from peers.daemon import Daemon
 from peers.discovery.responder import Responder
 from peers.scenario import MethodConfig, Scenario, load_scenario, peer_config
 from peers.swarm.data import Realm, load_realm
+from peers.swarm.warm import warm_up
 
 _PR_SET_PDEATHSIG = 1
 _KILL_AFTER_S = 10.0
-_START_PAUSE_S = 0.004  # between two forks, so that the machine is not hit by all at once
+_START_PAUSE_S = (
+    0.004  # between the starts of two peers, so that a broker is not hit by all at once
+)
 
 
 def main() -> None:
@@ -55,7 +57,7 @@ def main() -> None:
     scenario = _overridden(scenario, job)
     realm = load_realm(scenario, data=job["data"])
     method = next(m for m in scenario.methods if (m.label or m.name) == job["method"])
-    _warm_up(scenario, method, realm)
+    warm_up(scenario, method, realm)
     children: dict[int, str] = {}
     leaving: list[int] = []
 
@@ -68,18 +70,22 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     reports = job["reports"]
+    report(reports, {"k": "warm", "i": -1})
     for port in job["brokers"]:
         children[_fork(lambda port=port: _broker(port))] = "broker"
     for path in job["responders"]:
         children[_fork(lambda path=path: _responder(Path(path)))] = "responder"
     if children:
         _wait_for(job["responders"], job["brokers"])
+    gate = os.pipe()
     for index in range(scenario.peers.count):
         if leaving:
             break
-        pid = _fork(lambda index=index: _peer(index, job, scenario, method, realm))
+        pid = _fork(lambda index=index: _peer(index, gate, job, scenario, method, realm))
         children[pid] = f"peer {index}"
-        time.sleep(_START_PAUSE_S)
+    for end in gate:  # forking is quick as long as nobody else runs: now all may begin
+        os.close(end)
+    report(reports, {"k": "forked", "i": -1})
     _reap(children, leaving, reports)
 
 
@@ -90,20 +96,6 @@ def _overridden(scenario: Scenario, job: dict[str, Any]) -> Scenario:
         peers=replace(scenario.peers, count=job["count"]),
         schedule=replace(scenario.schedule, max_rounds=job["rounds"]),
     )
-
-
-def _warm_up(scenario: Scenario, method: MethodConfig, realm: Realm) -> None:
-    """Touch all code and all shared tables before the fork."""
-    import torch
-
-    torch.set_num_threads(1)
-    for size in method.embedding_sizes:
-        config = peer_config(scenario, method, 0, broker="", responders=[]).learner
-        config = replace(config, model=replace(config.model, embedding_size=size))
-        history = realm.histories[0].head(12)
-        learner = LocalLearner(realm.catalogue, config, history=history, seed=0)
-        learner.train(0)
-        learner.scores(Context(timestamp_s=int(history.timestamp_s[-1]) + 60))
 
 
 def _fork(child: Any) -> int:
@@ -218,13 +210,23 @@ def _stop_on_sigterm() -> asyncio.Event:
     return stop
 
 
-def _peer(
-    index: int, job: dict[str, Any], scenario: Scenario, method: MethodConfig, realm: Realm
+def _peer(  # noqa: PLR0917
+    index: int,
+    gate: tuple[int, int],
+    job: dict[str, Any],
+    scenario: Scenario,
+    method: MethodConfig,
+    realm: Realm,
 ) -> None:
     import torch
 
     torch.set_num_threads(1)
-    os.nice(10)  # broker and responders serve everybody: they must not wait behind training
+    os.nice(19)  # broker and responders serve everybody: they must not wait behind training
+    opened, held = gate
+    os.close(held)
+    os.read(opened, 1)  # ends when the warm parent and all peers have closed the other end
+    os.close(opened)
+    time.sleep(index * _START_PAUSE_S)
     home = Path(job["folder"]) / f"peer-{index:04d}"
     home.mkdir(parents=True, exist_ok=True)
     split = leave_one_out(realm.histories[index])
@@ -269,7 +271,7 @@ class _Reporter:
     def __init__(self, index: int, path: str, split: Split) -> None:
         self._index, self._path, self._split = index, path, split
         self.daemon: Daemon | None = None
-        self._ready = False
+        self._advertised = self._ready = False
 
     def told(self, tell: ev.Tell) -> None:
         daemon = self.daemon
@@ -292,6 +294,9 @@ class _Reporter:
                 messages=sent,
                 bytes=daemon.counters["payload_bytes"],
             )
+        elif tell.what == "advertised" and not self._advertised:
+            self._advertised = True
+            self._send(k="advertised")
         elif tell.what == "resting":
             asyncio.get_running_loop().call_soon(self._finish, daemon)
 
@@ -324,9 +329,11 @@ class _Reporter:
             new=new,
             uss_kib=uss_kib(),
             cpu_s=time.process_time(),
-            crypto_s=daemon.crypto_s,
+            crypto_s=dict(daemon.crypto.seconds),
             counters={
-                n: c for n, c in daemon.counters.items() if n.startswith(("sent", "payload"))
+                n: c
+                for n, c in daemon.counters.items()
+                if n.startswith(("sent", "said", "payload"))
             },
             dropped={n: c for n, c in daemon.counters.items() if n.startswith("dropped")},
             sizes=_sampled(daemon.message_sizes),

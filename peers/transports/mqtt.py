@@ -88,9 +88,18 @@ class MqttTransport:
             try:
                 async with self._new_client() as client:
                     self._client = client
-                    await client.subscribe(f"{self._root}/in/{self.inbox}", qos=1)
-                    for label in self._labels:
-                        await self._subscribe(client, label)
+                    await client.subscribe(
+                        [
+                            # Delivery needs no acknowledgement of its own: the connection keeps
+                            # order and loses nothing, and a clean session ends with it.
+                            (f"{self._root}/in/{self.inbox}", 0),
+                            *(
+                                topic
+                                for label in self._labels
+                                for topic in self._cell_topics(label)
+                            ),
+                        ]
+                    )
                     if self._presence is not None:
                         await self._publish_presence(client)
                     self.connected.set()
@@ -138,7 +147,7 @@ class MqttTransport:
         self._labels.append(label)
         if self._client is not None:
             with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
-                await self._subscribe(self._client, label)
+                await self._client.subscribe(self._cell_topics(label))
 
     async def withdraw(self, *, keep: str = "") -> None:
         """Say goodbye: an empty retained message in place of the presence."""
@@ -154,12 +163,11 @@ class MqttTransport:
             label, pseudonym, advert = self._presence
             await client.publish(self._topic(label, pseudonym), advert, qos=1, retain=True)
 
-    async def _subscribe(self, client: aiomqtt.Client, label: str) -> None:
+    def _cell_topics(self, label: str) -> list[tuple[str, int]]:
         # One bucket of many keeps the number of adverts that one peer sees bounded; the second,
         # drawn at random, keeps buckets connected to each other.
         mine = {int(self.inbox[:8], 16) % self._buckets, self._rng.randrange(self._buckets)}
-        for bucket in sorted(mine):
-            await client.subscribe(f"{self._root}/c/{label}/{bucket}/+", qos=0)
+        return [(f"{self._root}/c/{label}/{bucket}/+", 0) for bucket in sorted(mine)]
 
     def _topic(self, label: str, pseudonym: str) -> str:
         return f"{self._root}/c/{label}/{int(self.inbox[:8], 16) % self._buckets}/{pseudonym}"

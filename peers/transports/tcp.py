@@ -45,6 +45,7 @@ class TcpTransport:
         self._on_envelope, self._bundle = on_envelope, bundle
         self._server: asyncio.Server | None = None
         self._inbound: dict[asyncio.StreamWriter, str] = {}
+        self._serving: set[asyncio.Task[None]] = set()
         self._outbound: dict[tuple[str, int], asyncio.StreamWriter] = {}
         self.counters: Counter[str] = Counter()
 
@@ -72,7 +73,10 @@ class TcpTransport:
         for writer in [*self._inbound, *self._outbound.values()]:
             writer.close()
         self._outbound.clear()
-        await asyncio.sleep(0)
+        # What is still in their buffers must not reach a peer that has closed its store.
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def send(self, addresses: Sequence[tuple[str, int]], envelopes: Sequence[bytes]) -> None:
         """Send to the first address that answers.
@@ -95,26 +99,6 @@ class TcpTransport:
                 else:
                     return
         raise TransportError(f"no TCP address answered: {reason}")
-
-    async def fetch_bundle(self, host: str, port: int) -> bytes:
-        """The advert of the peer that listens there.
-
-        Raises:
-            TransportError: It does not answer, or not with an advert.
-        """
-        try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                reader, writer = await asyncio.open_connection(host, port)
-                try:
-                    writer.write(_FRAME.pack(0, BUNDLE_REQUEST))
-                    length, kind = _FRAME.unpack(await reader.readexactly(_FRAME.size))
-                    if kind != BUNDLE or not 0 < length <= limits.MAX_ADVERT_BYTES:
-                        raise TransportError(f"{host}:{port} sent no advert")
-                    return await reader.readexactly(length)
-                finally:
-                    writer.close()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            raise TransportError(f"{host}:{port} does not answer: {error}") from None
 
     async def _connection(self, address: tuple[str, int], *, fresh: bool) -> asyncio.StreamWriter:
         if fresh:
@@ -144,11 +128,16 @@ class TcpTransport:
             writer.close()
             return
         self._inbound[writer] = peer
+        task = asyncio.create_task(self._frames(reader, writer), name="p2prec.tcp")
+        self._serving.add(task)
         try:
-            await self._frames(reader, writer)
+            await task
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             self.counters["broken_connection"] += 1
+        except asyncio.CancelledError:
+            pass  # the transport closes
         finally:
+            self._serving.discard(task)
             self._inbound.pop(writer, None)
             writer.close()
             with suppress(OSError):
@@ -176,3 +165,24 @@ class TcpTransport:
             bad = 0 if await self._on_envelope(envelope) else bad + 1
             timeout_s = limits.IDLE_CONNECTION_S
         self.counters["closed_for_bad_envelopes"] += 1
+
+
+async def fetch_bundle(host: str, port: int) -> bytes:
+    """The advert of the peer that listens there.
+
+    Raises:
+        TransportError: It does not answer, or not with an advert.
+    """
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(_FRAME.pack(0, BUNDLE_REQUEST))
+                length, kind = _FRAME.unpack(await reader.readexactly(_FRAME.size))
+                if kind != BUNDLE or not 0 < length <= limits.MAX_ADVERT_BYTES:
+                    raise TransportError(f"{host}:{port} sent no advert")
+                return await reader.readexactly(length)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+        raise TransportError(f"{host}:{port} does not answer: {error}") from None

@@ -15,6 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import peers  # noqa: F401 - before NumPy, as in a peer: it says how many threads NumPy takes
+
+# isort: split
 import numpy as np
 import torch
 

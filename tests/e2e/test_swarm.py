@@ -87,7 +87,7 @@ def until(condition: object, seconds: float = 60) -> None:
 def test_twenty_peers_learn_and_one_that_is_killed_is_counted(tmp_path: Path) -> None:
     swarm = begin(tmp_path, "--keep", str(tmp_path / "kept"))
     parent = zygote(swarm.pid)
-    until(lambda: len(peers_of(parent)) >= 20)
+    until(lambda: len(list(tmp_path.glob("p2prec-*/peer-*/peer.db"))) == 20)  # all have begun
     victim = peers_of(parent)[-1]
     os.kill(victim, signal.SIGKILL)
     out, errors = swarm.communicate(timeout=110)

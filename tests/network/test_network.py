@@ -17,7 +17,7 @@ from peers.broker import EmbeddedBroker, free_port
 from peers.discovery.mdns import LocalService, MdnsDiscovery
 from peers.discovery.responder import Responder, ResponderClient
 from peers.transports.mqtt import MqttTransport, parse_broker
-from peers.transports.tcp import TcpTransport
+from peers.transports.tcp import TcpTransport, fetch_bundle
 
 pytestmark = pytest.mark.network
 LABEL = "abcdefghijklmnopqrstuvwxyz"
@@ -57,7 +57,7 @@ async def test_tcp_carries_envelopes_and_adverts() -> None:
         await client.send([address], [b"x" * limits.MAX_ENVELOPE_BYTES])
         await until(lambda: len(ear.heard) == 3)
         assert ear.heard[:2] == [b"one", b"two"]
-        assert await client.fetch_bundle(*address) == b"advert"
+        assert await fetch_bundle(*address) == b"advert"
         with pytest.raises(TransportError):
             await client.send([("127.0.0.1", free_port())], [b"x"])
 
