@@ -55,6 +55,8 @@ class MqttTransport:
         on_envelope: Takes an envelope; the answer is ignored, since anybody may have sent it.
         on_presence: Takes ``(pseudonym, advert bytes)``; empty bytes say goodbye.
         rng: For jitter.
+        buckets: Parts of a cell's presence.
+        on_state: Hears "" when the broker is there, and the reason when it no longer is; each once.
     """
 
     def __init__(
@@ -67,9 +69,12 @@ class MqttTransport:
         on_presence: Callable[[str, bytes], None],
         rng: random.Random,
         buckets: int = 1,
+        on_state: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.broker = broker
         self._host, self._port, self._tls = parse_broker(broker)
+        self.broker = f"{self._host}:{self._port}"
+        self._on_state = on_state
+        self._complained = False
         self._root = f"p2prec/1/{realm[:8].hex()}"
         self.inbox = inbox
         self._on_envelope, self._on_presence = on_envelope, on_presence
@@ -95,11 +100,16 @@ class MqttTransport:
                         await self._publish_presence(client)
                     self.connected.set()
                     self.counters["connected"] += 1
+                    self._complained = False
+                    self._on_state("")
                     backoff_s = _FIRST_BACKOFF_S
                     async for message in client.messages:
                         await self._take(message)
-            except (aiomqtt.MqttError, OSError, TimeoutError, ValueError):
+            except (aiomqtt.MqttError, OSError, TimeoutError, ValueError) as error:
                 self.counters["connection_lost"] += 1
+                if not self._complained:
+                    self._complained = True
+                    self._on_state(str(error) or type(error).__name__)
             finally:
                 self._client = None
                 self.connected.clear()
