@@ -14,7 +14,7 @@ import random
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiomqtt
@@ -187,7 +187,7 @@ class MqttTransport:
             self.counters["unknown_topic"] += 1
 
     def _new_client(self) -> aiomqtt.Client:
-        return aiomqtt.Client(
+        client = aiomqtt.Client(
             self._host,
             self._port,
             identifier=f"p{self._rng.getrandbits(64):016x}",
@@ -197,3 +197,23 @@ class MqttTransport:
             max_queued_incoming_messages=_QUEUED_MESSAGES,
             tls_context=ssl.create_default_context() if self._tls else None,
         )
+        _notice_early_end(client)
+        return client
+
+
+def _notice_early_end(client: aiomqtt.Client) -> None:
+    """Else the client waits for the broker's answer when the connection was closed before it."""
+    paho, then = client._client, client._client.on_disconnect  # noqa: SLF001 - no public way
+    loop = asyncio.get_running_loop()
+
+    def fail() -> None:
+        connected = client._connected  # noqa: SLF001
+        if not connected.done():
+            connected.set_exception(aiomqtt.MqttError("it closed the connection at once"))
+
+    def ended(*details: Any) -> None:
+        loop.call_soon_threadsafe(fail)  # this may be the thread that connects
+        if then is not None:
+            then(*details)
+
+    paho.on_disconnect = ended
