@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import random
 import sys
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,18 +44,28 @@ from peers.adverts import (
 from peers.codec import PayloadSchema, decode_message, encode_message
 from peers.config import PeerConfig
 from peers.control import ControlServer
+from peers.discovery.addresses import own_addresses
 from peers.discovery.labels import cell_label, cells_around
 from peers.discovery.mdns import LocalService, MdnsDiscovery
 from peers.discovery.responder import ResponderClient
 from peers.keys import Keyring
 from peers.life import Identity, Peer
 from peers.memory import give_back
-from peers.messages import Advert, Endpoints, Hello, Message, Pseudonym, Share, Shuffle
+from peers.messages import (
+    Advert,
+    Endpoints,
+    Hello,
+    Message,
+    PeerId,
+    Pseudonym,
+    Share,
+    Shuffle,
+)
 from peers.meter import CpuMeter, MeteredReplay
 from peers.owner import recommendations, stored_learner
 from peers.sealing import Opener, seal
 from peers.store import STORE_NAME, Release, Store
-from peers.transports.mqtt import MqttTransport
+from peers.transports.mqtt import MqttTransport, parse_broker
 from peers.transports.tcp import TcpTransport, fetch_bundle
 from topology.cells import NOWHERE, activity_centre, blurred_area, coarse_cell
 from topology.profile import sketch
@@ -61,6 +73,7 @@ from topology.profile import sketch
 _SENDERS = 4  # messages on their way at once
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to listen on, not to name
 _SWITCH_S = 0.0005  # what the loop waits for the interpreter while the learner has it; not 5 ms
+_LOOPBACK = "127.0.0.1"
 _GOODBYE_S = 3.0  # what a leaving peer gives its last messages
 
 
@@ -139,6 +152,8 @@ class Daemon:
             own_advert=lambda: self._advert,
         )
         self.counters: Counter[str] = Counter()
+        self._counted: Counter[str] = Counter()  # what the store has of them
+        self._store_is_full = False
         self.message_sizes: list[tuple[str, int]] = []
         self._verified = VerifiedAdverts()
         self._bodies: list[tuple[Payload, bytes]] = []  # of this round, encoded once
@@ -184,7 +199,7 @@ class Daemon:
                         progress.round if progress else 0,
                         releases[-1].round + 1 if releases else 0,
                     )
-                    self.dispatch(ev.Started(round=round_))
+                    self.dispatch(ev.Started(round=round_, merged_rounds=self._merged_rounds()))
                     await stop.wait()
                     self.dispatch(ev.StopRequested())
                     await self._halted.wait()
@@ -262,27 +277,35 @@ class Daemon:
             self._on_tell(ev.Tell(what="not_sendable", fields={"reason": str(error)}))
             payloads, n_bytes = (), 0
         if payloads:  # also without followers: one who comes later in the round gets them too
-            since = time.time() - protection.window_s
-            recent = sum(r.time_s > since for r in self.store.releases())
-            if protection.method != "none" and recent >= protection.max_releases:
-                self.counters["withheld"] += 1
-                self._on_tell(ev.Tell(what="withheld", fields={"releases": recent}))
+            release = Release(
+                round=effect.round,
+                time_s=time.time(),
+                kind=self.config.learner.collaboration.method,
+                recipients=len(effect.recipients),
+                n_bytes=n_bytes,
+                noise_multiplier=protection.noise_multiplier
+                if any(isinstance(p, ModelUpdate) for p in payloads)
+                else 0.0,
+            )
+            if not self._may_leave(release):
                 payloads = ()
-            else:
-                # Written down before anything leaves: a crash must not hide a release.
-                self.store.record_release(
-                    Release(
-                        round=effect.round,
-                        time_s=time.time(),
-                        kind=self.config.learner.collaboration.method,
-                        recipients=len(effect.recipients),
-                        n_bytes=n_bytes,
-                        noise_multiplier=protection.noise_multiplier
-                        if any(isinstance(p, ModelUpdate) for p in payloads)
-                        else 0.0,
-                    )
-                )
         self.dispatch(ev.PayloadsReady(round=effect.round, payloads=payloads))
+
+    def _may_leave(self, release: Release) -> bool:
+        """Written down before anything leaves: neither a crash nor a full disk hides a release."""
+        protection = self.config.learner.protection
+        try:
+            since = release.time_s - protection.window_s
+            recent = sum(r.time_s > since for r in self.store.releases())
+            if protection.method == "none" or recent < protection.max_releases:
+                self.store.record_release(release)
+                return True
+        except StoreError as error:
+            self._store_failed(error)
+            return False
+        self.counters["withheld"] += 1
+        self._on_tell(ev.Tell(what="withheld", fields={"releases": recent}))
+        return False
 
     async def _merge(self, effect: ev.Merge) -> None:
         report = await asyncio.get_running_loop().run_in_executor(
@@ -295,18 +318,43 @@ class Daemon:
         state["portrait"] = np.frombuffer(
             self._portrait[0].encode() + b"|" + self._portrait[1], np.uint8
         )
+        merged = [[sender, kind, r] for (sender, kind), r in effect.merged_rounds.items()]
+        state["merged_rounds"] = np.frombuffer(msgspec.json.encode(merged), np.uint8)
         try:
             self.store.save_progress(
                 round_=effect.round, neighbours=effect.neighbours, learner=state
             )
+            self._keep_counters()
         except StoreError as error:
             # The peer goes on from memory; the next round tries again.
             self._store_failed(error)
+        else:
+            if self._store_is_full:
+                self._store_is_full = False
+                self._on_tell(ev.Tell(what="store_recovered", fields={"round": effect.round}))
         give_back()
+
+    def _merged_rounds(self) -> dict[tuple[PeerId, str], int]:
+        """Of whom which round was merged before the restart, so that none is merged again."""
+        kept = self.store.learner_state().get("merged_rounds")
+        if kept is None:
+            return {}
+        try:
+            rows = msgspec.json.decode(kept.tobytes(), type=list[tuple[PeerId, str, int]])
+        except msgspec.MsgspecError as error:
+            raise StoreError(f"{self.store.path}: the rounds merged are damaged: {error}") from None
+        return {(sender, kind): round_ for sender, kind, round_ in rows}
+
+    def _keep_counters(self) -> None:
+        current = self.counted()
+        self.store.count(current - self._counted)
+        self._counted = current
 
     def _store_failed(self, error: StoreError) -> None:
         self.counters["store_failed"] += 1
-        self._on_tell(ev.Tell(what="store_failed", fields={"reason": str(error)}))
+        if not self._store_is_full:  # said once; said again when the store works again
+            self._store_is_full = True
+            self._on_tell(ev.Tell(what="store_failed", fields={"reason": str(error)}))
 
     def _count_drop(self, reason: str) -> None:
         self.counters[f"dropped.{reason}"] += 1
@@ -333,6 +381,7 @@ class Daemon:
                 on_presence=self._presence,
                 rng=self._rng,
                 buckets=self._mqtt_buckets,
+                on_state=functools.partial(self._broker_state, parse_broker(broker)[:2]),
             )
             self._mqtt.append(transport)
             tasks.append(group.create_task(transport.run(), name="p2prec.mqtt"))
@@ -340,9 +389,17 @@ class Daemon:
             try:
                 tasks += await self._open_local(group)
             except TransportError as error:
-                self.counters["no_multicast"] += 1
-                self._on_tell(ev.Tell(what="no_multicast", fields={"reason": str(error)}))
+                self._no_multicast(str(error))
         return tasks
+
+    def _no_multicast(self, reason: str) -> None:
+        self.counters["no_multicast"] += 1
+        self._on_tell(ev.Tell(what="no_multicast", fields={"reason": reason}))
+
+    def _broker_state(self, address: tuple[str, int], reason: str) -> None:
+        what = "broker_lost" if reason else "broker_connected"
+        fields = {"broker": f"{address[0]}:{address[1]}"} | ({"reason": reason} if reason else {})
+        self._on_tell(ev.Tell(what=what, fields=fields))
 
     async def _open_local(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         network = self.config.network
@@ -354,7 +411,7 @@ class Daemon:
             )
             await client.start()
             self._local = client
-            return [group.create_task(client.run(), name="p2prec.responder")]
+            return [group.create_task(self._listen_to(client), name="p2prec.responder")]
         mdns = MdnsDiscovery(
             interfaces=network.mdns_interfaces,
             on_found=lambda s: self._found(s, b""),
@@ -362,7 +419,16 @@ class Daemon:
         )
         await mdns.start()
         self._local = mdns
+        if not network.mdns_interfaces and not own_addresses():
+            self._no_multicast(
+                "this device has no network but itself: peers elsewhere are not seen until the "
+                "peer is started again with one"
+            )
         return []
+
+    async def _listen_to(self, client: ResponderClient) -> None:
+        await client.run()
+        self._no_multicast("the responder of this host has gone; peers known by now are kept")
 
     async def _advertise(self, *, rotate: bool) -> None:
         now_s = time.time()
@@ -370,8 +436,11 @@ class Daemon:
         label = cell_label(self.catalogue.digest, self._cell(), now_s=now_s)
         host = self._host_seen or self.config.network.host
         if host in _WILDCARDS:
-            host = _own_address()
-        tcp = ((host, self._tcp.port),) if self._tcp else ()
+            host = next(iter(own_addresses()), "")
+        # Whom only a broker joins to this device must not be sent to their own loopback.
+        tcp = (
+            ((host or _LOOPBACK, self._tcp.port),) if self._tcp and (host or not self._mqtt) else ()
+        )
         advert = self.keyring.advert(
             endpoints=Endpoints(tcp=tcp, mqtt_inbox=self._inbox_name if self._mqtt else ""),
             cell_label=label,
@@ -387,7 +456,10 @@ class Daemon:
             await transport.browse(label)
         if self._local is not None and self._tcp is not None:
             service = LocalService(
-                instance=advert.pseudonym, host=host, port=self._tcp.port, label=label
+                instance=advert.pseudonym,
+                host=host or _LOOPBACK,
+                port=self._tcp.port,
+                label=label,
             )
             await self._local.browse(label)
             if isinstance(self._local, ResponderClient):
@@ -448,7 +520,7 @@ class Daemon:
             await self._local.close()
         self._worker.shutdown(wait=True, cancel_futures=True)
         with contextlib.suppress(StoreError):
-            self.store.count(dict(self.counters))
+            self._keep_counters()
         self.store.close()
 
     def _presence(self, pseudonym: str, data: bytes) -> None:
@@ -578,6 +650,15 @@ class Daemon:
 
     # --- the owner --------------------------------------------------------------------------
 
+    def counted(self) -> Counter[str]:
+        """All counters since the start, those of the transports by their own names."""
+        total = Counter(self.counters)
+        if self._tcp is not None:
+            total.update({f"tcp.{name}": n for name, n in self._tcp.counters.items()})
+        for transport in self._mqtt:
+            total.update({f"mqtt.{name}": n for name, n in transport.counters.items()})
+        return total
+
     def status(self) -> dict[str, Any]:
         """What ``p2prec status --json`` prints; see ``docs/cli.md``."""
         protection = self.config.learner.protection
@@ -597,7 +678,7 @@ class Daemon:
             "known_peers": len(self.life.known),
             "adverts": len(self.life.adverts),
             "discovered_by": dict(self.life.discovered),
-            "counters": dict(self.counters),
+            "counters": dict(self.counted() - self._counted + Counter(self.store.counters())),
             "crypto_cpu_s": round(self.crypto.total_s, 4),
             "cpu_s": round(time.process_time(), 4),
             "privacy": {
@@ -694,15 +775,3 @@ class Daemon:
 
 async def _awaited(job: Awaitable[None]) -> None:
     await job
-
-
-def _own_address() -> str:
-    """The address by which this device is reached on its network; no packet is sent."""
-    import socket
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return "127.0.0.1"

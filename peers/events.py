@@ -7,7 +7,7 @@ else. Drivers (the daemon, a test, a simulator) carry the effects out and feed t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from p2prec.collaboration.payload import Payload
@@ -39,9 +39,10 @@ class Timer(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The driver is ready; after a restart ``round`` comes from the store."""
+    """The driver is ready; after a restart everything comes from the store."""
 
     round: int = 0
+    merged_rounds: Mapping[tuple[PeerId, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +209,7 @@ class Persist:
 
     round: int
     neighbours: tuple[PeerId, ...]
+    merged_rounds: Mapping[tuple[PeerId, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,14 @@ import csv
 import gzip
 import io
 import os
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from p2prec.data.catalogue import Catalogue
-from p2prec.data.check_ins import CheckIns, read_check_ins
+from p2prec.data.check_ins import CheckIns, csv_fields, read_check_ins
 from p2prec.data.dataset import Dataset
 from p2prec.data.movielens import read_movielens
 from p2prec.errors import DataError
@@ -18,35 +21,88 @@ from p2prec.errors import DataError
 _CATALOGUE_COLUMNS = ["poi", "category", "lat", "lon"]
 
 
-def open_text(path: Path) -> TextIO:
+def open_text(
+    path: Path, *, errors: str = "strict", on_read: Callable[[int], None] | None = None
+) -> TextIO:
     """Open a text file for reading.
+
+    Args:
+        path: Of the file.
+        errors: What happens to bytes that are no UTF-8, as for ``open``.
+        on_read: Hears how many bytes of the file were read, again and again.
 
     Raises:
         DataError: There is no such file, or it may not be read.
     """
     try:
+        raw: io.RawIOBase = _Watched(path, on_read) if on_read else io.FileIO(path)
+        binary: Any
         if path.suffix == ".gz":
-            return io.TextIOWrapper(gzip.open(path), encoding="utf-8", newline="")
-        return path.open(encoding="utf-8", newline="")
+            binary = gzip.GzipFile(fileobj=raw)
+            binary.myfileobj = raw  # closed together
+        else:
+            binary = io.BufferedReader(raw)
+        return io.TextIOWrapper(binary, encoding="utf-8", errors=errors, newline="")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
+class _Watched(io.FileIO):
+    """A file that tells how far it was read."""
+
+    def __init__(self, path: Path, on_read: Callable[[int], None]) -> None:
+        super().__init__(path)
+        self._on_read = on_read
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        n = super().readinto(buffer)
+        self._on_read(self.tell())
+        return n
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(-1 if size is None else size)
+        self._on_read(self.tell())
+        return data
+
+
 def read_check_in_file(
-    path: Path, *, keep_good_lines: bool = False, catalogue: Catalogue | None = None
+    path: Path,
+    *,
+    keep_good_lines: bool = False,
+    catalogue: Catalogue | None = None,
+    on_read: Callable[[int], None] | None = None,
 ) -> CheckIns:
     """Read check-ins from a CSV file.
 
     Raises:
-        DataError: See ``p2prec.data.check_ins.read_check_ins``; also for a broken archive.
+        DataError: See ``p2prec.data.check_ins.read_check_ins``; also for a broken archive, unless
+            the good lines before the damage are to be kept.
     """
-    with open_text(path) as lines:
-        try:
-            return read_check_ins(
-                lines, source=str(path), keep_good_lines=keep_good_lines, catalogue=catalogue
-            )
-        except (EOFError, gzip.BadGzipFile, UnicodeDecodeError) as error:
-            raise DataError(f"{path} is damaged: {error}") from None
+    damage: list[str] = []
+    with open_text(path, errors="surrogateescape", on_read=on_read) as lines:
+        read = read_check_ins(
+            _until_damage(lines, path, damage if keep_good_lines else None),
+            source=str(path),
+            keep_good_lines=keep_good_lines,
+            catalogue=catalogue,
+        )
+    return replace(read, rejected=(*read.rejected, *damage))
+
+
+def _until_damage(lines: TextIO, path: Path, damage: list[str] | None) -> Iterator[str]:
+    """Lines up to where the file cannot be read further; then a sentence, or an error."""
+    number = 0
+    try:
+        for line in lines:
+            number += 1
+            yield line
+    except (EOFError, zlib.error, OSError) as error:
+        sentence = f"{path}, line {number + 1}: the file is damaged from here on: {error}"
+        if damage is None:
+            raise DataError(
+                f"{sentence}. Get it again, or keep the good lines only (--keep-good-lines)."
+            ) from None
+        damage.append(sentence)
 
 
 def read_movielens_folder(path: Path, name: str = "ml-100k") -> Dataset:
@@ -83,16 +139,19 @@ def read_catalogue(path: Path) -> Catalogue:
         DataError: Names the file, the line and the reason.
     """
     items: list[tuple[str, str, float, float]] = []
-    with open_text(path) as lines:
-        reader = csv.reader(lines)
-        if next(reader, None) != _CATALOGUE_COLUMNS:
-            raise DataError(f"{path}, line 1: the header must be {','.join(_CATALOGUE_COLUMNS)}")
-        for fields in reader:
+    with open_text(path, errors="surrogateescape") as lines:
+        for number, line in enumerate(_until_damage(lines, path, None), 1):
             try:
-                item, category, lat, lon = fields
-                items.append((item, category, float(lat), float(lon)))
+                fields = csv_fields(line)
+                if number == 1:
+                    if fields != _CATALOGUE_COLUMNS:
+                        raise DataError(
+                            f"{path}, line 1: the header must be {','.join(_CATALOGUE_COLUMNS)}"
+                        )
+                elif fields:
+                    items.append(_item(fields))
             except ValueError as error:
-                raise DataError(f"{path}, line {reader.line_num}: {error}") from None
+                raise DataError(f"{path}, line {number}: {error}") from None
     if not items:
         raise DataError(f"{path} holds no item")
     return Catalogue.build(
@@ -101,3 +160,13 @@ def read_catalogue(path: Path) -> Catalogue:
         latitude_deg=[i[2] for i in items],
         longitude_deg=[i[3] for i in items],
     )
+
+
+def _item(fields: list[str]) -> tuple[str, str, float, float]:
+    if len(fields) != len(_CATALOGUE_COLUMNS):
+        raise ValueError(f"{len(fields)} fields instead of {len(_CATALOGUE_COLUMNS)}")
+    item, category, lat, lon = fields
+    try:
+        return item, category, float(lat), float(lon)
+    except ValueError:
+        raise ValueError(f"lat {lat[:40]!r} or lon {lon[:40]!r} is no number") from None

@@ -135,6 +135,7 @@ class Peer:
         self._ring = 0
         self._answered: list[float] = []
         self._inbox: OrderedDict[tuple[PeerId, str], tuple[PeerId, Payload]] = OrderedDict()
+        self._merged_rounds: dict[tuple[PeerId, str], int] = {}
         self._speakers: set[PeerId] = set()
         self._first_round = 0
         self._started_s = 0.0
@@ -183,6 +184,7 @@ class Peer:
 
     def _start(self, event: ev.Started, now: float) -> list[ev.Effect]:
         self.round = self._first_round = event.round
+        self._merged_rounds = dict(event.merged_rounds)
         self._started_s = self._rotated_s = now
         if not self.collaborates:
             return [ev.SetTimer(timer=ev.Timer.ROUND, delay_s=0.0)]
@@ -297,9 +299,19 @@ class Peer:
         )
         # What is ahead of this round waits for its own: a fast neighbour loses nothing.
         self._inbox = OrderedDict(
-            (key, value) for key, value in self._inbox.items() if value[1].round > self.round
+            ((sender, type(payload).__name__), (sender, payload))
+            for sender, payload in self._inbox.values()
+            if payload.round > self.round
         )
         now_due = tuple(r for r in received if r.staleness_rounds >= 0)
+        self._merged_rounds = {
+            key: round_
+            for key, round_ in self._merged_rounds.items()
+            if self.round - round_ <= MAX_STALENESS_ROUNDS  # older ones are too stale anyway
+        }
+        for r in now_due:
+            key = (PeerId(r.sender), type(r.payload).__name__)
+            self._merged_rounds[key] = max(r.payload.round, self._merged_rounds.get(key, 0))
         return [ev.Merge(round=self.round, received=now_due)]
 
     def _merged(self, event: ev.Merged) -> list[ev.Effect]:
@@ -318,7 +330,7 @@ class Peer:
         delay_s = self._config.schedule.round_interval_s
         return [
             told,
-            ev.Persist(round=self.round, neighbours=self.neighbours),
+            self._persist(),
             ev.SetTimer(timer=ev.Timer.ROUND, delay_s=delay_s),
         ]
 
@@ -328,7 +340,14 @@ class Peer:
         if self.collaborates:
             effects += [ev.Send(to=to, message=Goodbye()) for to in self._companions()]
             effects.append(ev.Withdraw())
-        return [*effects, ev.Persist(round=self.round, neighbours=self.neighbours), ev.Halt()]
+        return [*effects, self._persist(), ev.Halt()]
+
+    def _persist(self) -> ev.Persist:
+        return ev.Persist(
+            round=self.round,
+            neighbours=self.neighbours,
+            merged_rounds=dict(self._merged_rounds),
+        )
 
     # --- discovery ---------------------------------------------------------------------------
 
@@ -504,13 +523,13 @@ class Peer:
         if event.sender == self._identity.peer_id:
             return [_dropped("from_myself")]
         message: Message = event.message
+        acquaintance = self.known.get(event.sender)
+        if acquaintance is not None and acquaintance.too_many(now):
+            return [_dropped("too_many_messages")]
         if isinstance(message, Hello):
             return self._hello(event.sender, message, now)
-        acquaintance = self.known.get(event.sender)
         if acquaintance is None:
             return [_dropped("from_a_stranger")]
-        if acquaintance.too_many(now):
-            return [_dropped("too_many_messages")]
         acquaintance.last_seen_s, acquaintance.failures = now, 0
         match message:
             case Share():
@@ -535,7 +554,7 @@ class Peer:
 
     def _hello(self, sender: PeerId, hello: Hello, now: float) -> list[ev.Effect]:
         effects: list[ev.Effect] = self._remember(hello.advert, ev.Source.HELLO)
-        self.known.pop(sender, None)  # to the end: who was heard last is forgotten last
+        before = self.known.pop(sender, None)  # to the end: who was heard last is forgotten last
         same_model = hello.model == self._identity.model or self._identity.method == "mac"
         self.known[sender] = Acquaintance(
             advert=hello.advert,
@@ -543,6 +562,8 @@ class Peer:
             semantic=semantic_similarity(self._identity.sketch, hello.sketch),
             compatible=hello.method == self._identity.method and same_model,
             last_seen_s=now,
+            minute=before.minute if before else 0,
+            messages_this_minute=before.messages_this_minute if before else 0,
         )
         while len(self.known) > limits.MAX_KNOWN_ADVERTS:
             self._forget(next(p for p in self.known if p not in self.neighbours))
@@ -577,6 +598,8 @@ class Peer:
             return [_dropped("too_stale")]
         self._speakers.add(sender)
         key = (sender, type(payload).__name__)
+        if payload.round <= self._merged_rounds.get(key, -1):
+            return [_dropped("older_than_known")]  # a second delivery, as after a new acquaintance
         previous = self._inbox.get(key)
         if previous is not None and previous[1].round >= payload.round:
             return [_dropped("older_than_known")]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from p2prec.collaboration.methods import build_method
 from p2prec.errors import ConfigError
 from p2prec.training.config import (
     CollaborationConfig,
@@ -98,6 +99,10 @@ def load_scenario(path: Path) -> Scenario:
     """
     scenario = convert(read_toml(path), Scenario, source=str(path))
     for method in scenario.methods:
+        try:
+            build_method(method.name, method.options)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
         if len(set(method.embedding_sizes)) > 1 and method.name not in {"mac", "alone"}:
             raise ConfigError(
                 f"{path}: {method.name} averages parameters, so that all models must have the "

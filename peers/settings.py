@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import msgspec
 
 from p2prec.errors import ConfigError
+from p2prec.text import printable
 from peers.config import PeerConfig
 
 T = TypeVar("T")
@@ -62,14 +63,26 @@ def load_config(path: Path, environment: Mapping[str, str]) -> PeerConfig:
         ConfigError: A name or a value does not fit; names the file and the key.
     """
     tables = read_toml(path)
-    for name, text in environment.items():
+    convert(tables, PeerConfig, source=str(path))
+    for name, text in sorted(environment.items()):
         if name.startswith(_ENVIRONMENT_PREFIX) and name not in _NOT_SETTINGS:
             keys = name.removeprefix(_ENVIRONMENT_PREFIX).lower().split("__")
-            table = tables
-            for key in keys[:-1]:
-                table = table.setdefault(key, {})
-            table[keys[-1]] = _value(text)
+            override: dict[str, Any] = {keys[-1]: _value(text)}
+            for key in reversed(keys[:-1]):
+                override = {key: override}
+            # Alone first, so that a wrong one is named as what it is and not as part of the file.
+            convert(override, PeerConfig, source=f"${name}")
+            tables = _merged(tables, override)
     return convert(tables, PeerConfig, source=str(path))
+
+
+def _merged(tables: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(tables)
+    for key, value in override.items():
+        before = result.get(key)
+        both = isinstance(before, dict) and isinstance(value, dict)
+        result[key] = _merged(before, value) if both and before is not None else value
+    return result
 
 
 def owner_config() -> PeerConfig:
@@ -98,7 +111,7 @@ def convert(tables: Mapping[str, Any], kind: type[T], *, source: str) -> T:
     try:
         return msgspec.convert(tables, kind, strict=True)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {error}") from None
+        raise ConfigError(f"{source}: {str(error).replace('`$.', '`')}") from None
 
 
 def _check_names(tables: Mapping[str, Any], kind: type[Any], source: str, where: str) -> None:
@@ -109,9 +122,11 @@ def _check_names(tables: Mapping[str, Any], kind: type[Any], source: str, where:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = (
-                f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
+                f"; did you mean {where}{near[0]}?"
+                if near
+                else f"; known: {', '.join(sorted(known))}"
             )
-            raise ConfigError(f"{source}: unknown setting {path!r}{hint}")
+            raise ConfigError(f"{source}: unknown setting {printable(path)[:80]!r}{hint}")
         inner = [t for t in (hints[key], *get_args(hints[key])) if dataclasses.is_dataclass(t)]
         if inner:
             for item in value if isinstance(value, list) else [value]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,9 +130,9 @@ class Store:
 
     def history(self) -> History:
         """All interactions, oldest first."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT item, timestamp_s, rating FROM interaction ORDER BY timestamp_s, item"
-        ).fetchall()
+        )
         return History(
             item=np.array([r[0] for r in rows], np.int32),
             timestamp_s=np.array([r[1] for r in rows], np.int64),
@@ -163,9 +163,10 @@ class Store:
 
     def progress(self) -> Progress | None:
         """What ``save_progress`` kept last."""
-        row = self._db.execute("SELECT round, neighbours FROM progress").fetchone()
-        if row is None:
+        rows = self._rows("SELECT round, neighbours FROM progress")
+        if not rows:
             return None
+        [row] = rows
         return Progress(round=row[0], neighbours=tuple(PeerId(p) for p in row[1].split()))
 
     def learner_state(self) -> dict[str, NDArray[np.generic]]:
@@ -175,7 +176,7 @@ class Store:
             StoreError: An array is damaged.
         """
         state: dict[str, NDArray[np.generic]] = {}
-        for name, dtype, shape, data in self._db.execute("SELECT * FROM learner"):
+        for name, dtype, shape, data in self._rows("SELECT * FROM learner"):
             try:
                 size = tuple(map(int, shape.split()))
                 state[name] = np.frombuffer(data, np.dtype(dtype)).reshape(size).copy()
@@ -195,17 +196,15 @@ class Store:
 
     def keyring(self) -> bytes | None:
         """The keys, or None for a newcomer."""
-        row = self._db.execute("SELECT data FROM keyring").fetchone()
-        return None if row is None else bytes(row[0])
+        rows = self._rows("SELECT data FROM keyring")
+        return bytes(rows[0][0]) if rows else None
 
     def seen(self, sender: PeerId, message_id: bytes, *, created_s: float) -> bool:
         """Whether ``accept`` would refuse; changes nothing."""
         if created_s <= self._floor(sender):
             return True
-        known = self._db.execute(
-            "SELECT 1 FROM seen WHERE sender = ? AND id = ?", (sender, message_id)
-        ).fetchone()
-        return known is not None
+        known = self._rows("SELECT 1 FROM seen WHERE sender = ? AND id = ?", (sender, message_id))
+        return bool(known)
 
     def accept(
         self, sender: PeerId, message_id: bytes, *, created_s: float, expires_s: float
@@ -314,7 +313,7 @@ class Store:
                 n_bytes=r[4],
                 noise_multiplier=r[5],
             )
-            for r in self._db.execute("SELECT * FROM release ORDER BY round")
+            for r in self._rows("SELECT * FROM release ORDER BY round")
         ]
 
     def spent(self, delta: float) -> PrivacySpent:
@@ -331,11 +330,20 @@ class Store:
 
     def counters(self) -> dict[str, int]:
         """All durable counters."""
-        return dict(self._db.execute("SELECT name, n FROM counter ORDER BY name").fetchall())
+        return dict(self._rows("SELECT name, n FROM counter ORDER BY name"))
 
     def check(self) -> str:
         """``"ok"``, or what is wrong with the file."""
-        return str(self._db.execute("PRAGMA integrity_check").fetchone()[0])
+        try:
+            return str(self._rows("PRAGMA integrity_check")[0][0])
+        except StoreError as error:  # too damaged even to be checked
+            return str(error)
+
+    def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path} cannot be read: {error}") from None
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 
 from p2prec.collaboration.alone import Alone
@@ -9,6 +10,8 @@ from p2prec.collaboration.dclr import DCLR
 from p2prec.collaboration.gossip import Epidemic, MetropolisHastings
 from p2prec.collaboration.mac import MAC
 from p2prec.collaboration.method import Collaboration, Options
+from p2prec.errors import ConfigError
+from p2prec.text import printable
 
 METHODS: dict[str, Callable[[Options], Collaboration]] = {
     "alone": Alone,
@@ -17,3 +20,16 @@ METHODS: dict[str, Callable[[Options], Collaboration]] = {
     "dclr": DCLR,
     "mac": MAC,
 }
+
+
+def build_method(name: str, options: Options) -> Collaboration:
+    """A method by its name.
+
+    Raises:
+        ConfigError: There is no such method, or it has no such option.
+    """
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(METHODS))}"
+        raise ConfigError(f"unknown method {printable(name)[:80]!r}; {hint}")
+    return METHODS[name](options)

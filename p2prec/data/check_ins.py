@@ -14,9 +14,11 @@ from p2prec.data.dataset import Dataset
 from p2prec.data.interactions import Interactions
 from p2prec.errors import DataError
 from p2prec.limits import MAX_CSV_FIELD_CHARS
+from p2prec.text import UNREADABLE, printable
 
 COLUMNS = ("user", "poi", "category", "lat", "lon", "timestamp")
 _MAX_TIMESTAMP_S = 1 << 40  # far beyond any check-in; milliseconds since the epoch are caught
+_LINE_ENDS = "\r\n"
 _MAX_REJECTED_SHOWN = 1_000  # lines that are named; beyond that a file is no CSV of check-ins
 
 
@@ -58,9 +60,13 @@ def parse_lines(
     good: list[CheckIn] = []
     rejected: list[str] = []
     places: dict[str, tuple[float, float, str]] = {}
-    for number, fields in _rows(lines, source):
+    ended = False  # whether the lines come with their ends
+    for number, line in _lines(lines, source):
         try:
-            check_in = _parse(number, fields)
+            check_in = _parse(number, csv_fields(line))
+            if ended and _is_cut(line, check_in, good):
+                reason = "the file ends in the middle of this line"
+                raise ValueError(reason)  # noqa: TRY301 - one way to reject a line
             place = (check_in.latitude_deg, check_in.longitude_deg, check_in.category)
             if places.setdefault(check_in.poi, place) != place:
                 reason = f"place {check_in.poi!r} has another position or category above"
@@ -68,12 +74,15 @@ def parse_lines(
         except ValueError as error:
             sentence = f"{source}, line {number}: {error}"
             if not keep_good_lines:
-                raise DataError(f"{sentence}. Mend it, or keep the good lines only.") from None
+                raise DataError(
+                    f"{sentence}. Mend it, or keep the good lines only (--keep-good-lines)."
+                ) from None
             if len(rejected) >= _MAX_REJECTED_SHOWN:
                 raise DataError(f"{source}: more than {len(rejected)} bad lines") from None
             rejected.append(sentence)
         else:
             good.append(check_in)
+            ended = line.endswith(("\n", "\r"))
     return good, rejected
 
 
@@ -119,27 +128,46 @@ def read_check_ins(
     return CheckIns(dataset=_dataset(catalogue, good), rejected=tuple(rejected))
 
 
-def _rows(lines: Iterable[str], source: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(lines, strict=True)
-    header_seen = False
-    while True:
-        try:
-            fields = next(reader)
-        except StopIteration:
-            break
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{source}, line {reader.line_num + 1}: {error}") from None
-        if not header_seen:
-            if tuple(f.strip().lower() for f in fields) != COLUMNS:
+def _lines(lines: Iterable[str], source: str) -> Iterator[tuple[int, str]]:
+    """Number and text of each line after the header that is not empty."""
+    number = 0
+    for number, line in enumerate(lines, 1):
+        if number > 1 and line.strip():
+            yield number, line
+        elif number == 1:
+            text = printable(line.removeprefix("\ufeff").rstrip(_LINE_ENDS))
+            if tuple(f.strip().lower() for f in text.replace('"', "").split(",")) != COLUMNS:
                 raise DataError(
-                    f"{source}, line 1: the header must be {','.join(COLUMNS)}, "
-                    f"not {','.join(fields)[:80]!r}"
+                    f"{source}, line 1: the header must be {','.join(COLUMNS)}, not {text[:80]!r}"
                 )
-            header_seen = True
-        elif fields:
-            yield reader.line_num, fields
-    if not header_seen:
+    if not number:
         raise DataError(f"{source} is empty")
+
+
+def csv_fields(line: str) -> list[str]:
+    """The fields of one line; a record never goes beyond one, so that its number is exact.
+
+    Raises:
+        ValueError: It is no text, or no CSV.
+    """
+    text = line.rstrip(_LINE_ENDS)
+    if UNREADABLE.search(text):
+        raise ValueError("it is no UTF-8 text, or has control characters in it")
+    try:
+        return next(csv.reader([text], strict=True), [])
+    except csv.Error as error:
+        raise ValueError(f"it is no CSV: {error}") from None
+
+
+def _is_cut(line: str, check_in: CheckIn, before: list[CheckIn]) -> bool:
+    """Whether a line without an end looks half-written: a shorter timestamp than its fellow.
+
+    A file may well end without a line break, but seconds since 1970 have had as many digits for
+    decades.
+    """
+    if line.endswith(("\n", "\r")) or not before:
+        return False
+    return len(str(check_in.timestamp_s)) < len(str(before[-1].timestamp_s))
 
 
 def _parse(line: int, fields: list[str]) -> CheckIn:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration.methods import METHODS
+from p2prec.collaboration.methods import build_method
 from p2prec.collaboration.payload import Payload
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
@@ -42,11 +42,6 @@ class LocalLearner:
     ) -> None:
         if not config.model.discovery > 0:
             raise ConfigError(f"discovery = {config.model.discovery} must be above 0; 1 is neutral")
-        if config.collaboration.method not in METHODS:
-            known = ", ".join(sorted(METHODS))
-            raise ConfigError(
-                f"unknown collaboration {config.collaboration.method!r}; there are: {known}"
-            )
         self.config = config
         self._seed = seed
         model = build_model(
@@ -56,7 +51,7 @@ class LocalLearner:
             task=config.model.task,
         )
         self.knowledge = Knowledge(catalogue, model, config.training, history)
-        self.collaboration = METHODS[config.collaboration.method](config.collaboration.options)
+        self.collaboration = build_method(config.collaboration.method, config.collaboration.options)
         self._protection = Protection(config.protection, self.knowledge, device_seed=device_seed)
         self._observe = model.observer()
         self.publish_snapshot()

@@ -67,9 +67,10 @@ class MdnsDiscovery:
                 )
             else:
                 self._zeroconf = AsyncZeroconf(ip_version=IPVersion.V4Only)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # the latter without a single interface
+            reason = getattr(error, "strerror", None) or str(error).split(",", maxsplit=1)[0]
             raise TransportError(
-                f"no multicast here ({error.strerror or error}): peers of the local network are "
+                f"no multicast here ({reason}): peers of the local network are "
                 "not seen; a broker in [network] still reaches others"
             ) from None
 

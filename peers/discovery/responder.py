@@ -22,7 +22,7 @@ import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from p2prec.errors import TransportError
 from p2prec.limits import MAX_ADVERT_BYTES, MAX_KNOWN_ADVERTS
@@ -235,21 +235,24 @@ class ResponderClient:
             raise TransportError(f"no responder at {self._path}: {error.strerror}") from None
 
     async def run(self) -> None:
-        """Hand on what the responder tells; ends with the connection."""
+        """Hand on what the responder tells; ends with the connection, however it ends."""
         if self._reader is None:
             raise TransportError("the responder was not connected")
-        while line := await self._reader.readline():
-            news = json.loads(line)
-            for record in news.get("found", ()):
-                service = LocalService(
-                    instance=record["instance"],
-                    host=record["host"],
-                    port=record["port"],
-                    label=record["label"],
-                )
-                self._on_found(service, base64.b64decode(record["advert"]))
-            for instance in news.get("lost", ()):
-                self._on_lost(instance)
+        with contextlib.suppress(OSError):  # a responder that was killed resets its connections
+            while line := await self._reader.readline():
+                self._hand_on(json.loads(line))
+
+    def _hand_on(self, news: dict[str, list[Any]]) -> None:
+        for record in news.get("found", ()):
+            service = LocalService(
+                instance=record["instance"],
+                host=record["host"],
+                port=record["port"],
+                label=record["label"],
+            )
+            self._on_found(service, base64.b64decode(record["advert"]))
+        for instance in news.get("lost", ()):
+            self._on_lost(instance)
 
     async def close(self) -> None:
         """Disconnect; the responder withdraws what was announced."""

@@ -14,7 +14,7 @@ import random
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiomqtt
@@ -55,6 +55,8 @@ class MqttTransport:
         on_envelope: Takes an envelope; the answer is ignored, since anybody may have sent it.
         on_presence: Takes ``(pseudonym, advert bytes)``; empty bytes say goodbye.
         rng: For jitter.
+        buckets: Parts of a cell's presence.
+        on_state: Hears "" when the broker is there, and the reason when it no longer is; each once.
     """
 
     def __init__(
@@ -67,9 +69,12 @@ class MqttTransport:
         on_presence: Callable[[str, bytes], None],
         rng: random.Random,
         buckets: int = 1,
+        on_state: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.broker = broker
         self._host, self._port, self._tls = parse_broker(broker)
+        self.broker = f"{self._host}:{self._port}"
+        self._on_state = on_state
+        self._complained = False
         self._root = f"p2prec/1/{realm[:8].hex()}"
         self.inbox = inbox
         self._on_envelope, self._on_presence = on_envelope, on_presence
@@ -104,11 +109,16 @@ class MqttTransport:
                         await self._publish_presence(client)
                     self.connected.set()
                     self.counters["connected"] += 1
+                    self._complained = False
+                    self._on_state("")
                     backoff_s = _FIRST_BACKOFF_S
                     async for message in client.messages:
                         await self._take(message)
-            except (aiomqtt.MqttError, OSError, TimeoutError, ValueError):
+            except (aiomqtt.MqttError, OSError, TimeoutError, ValueError) as error:
                 self.counters["connection_lost"] += 1
+                if not self._complained:
+                    self._complained = True
+                    self._on_state(str(error) or type(error).__name__)
             finally:
                 self._client = None
                 self.connected.clear()
@@ -185,7 +195,7 @@ class MqttTransport:
             self.counters["unknown_topic"] += 1
 
     def _new_client(self) -> aiomqtt.Client:
-        return aiomqtt.Client(
+        client = aiomqtt.Client(
             self._host,
             self._port,
             identifier=f"p{self._rng.getrandbits(64):016x}",
@@ -195,3 +205,23 @@ class MqttTransport:
             max_queued_incoming_messages=_QUEUED_MESSAGES,
             tls_context=ssl.create_default_context() if self._tls else None,
         )
+        _notice_early_end(client)
+        return client
+
+
+def _notice_early_end(client: aiomqtt.Client) -> None:
+    """Else the client waits for the broker's answer when the connection was closed before it."""
+    paho, then = client._client, client._client.on_disconnect  # noqa: SLF001 - no public way
+    loop = asyncio.get_running_loop()
+
+    def fail() -> None:
+        connected = client._connected  # noqa: SLF001
+        if not connected.done():
+            connected.set_exception(aiomqtt.MqttError("it closed the connection at once"))
+
+    def ended(*details: Any) -> None:
+        loop.call_soon_threadsafe(fail)  # this may be the thread that connects
+        if then is not None:
+            then(*details)
+
+    paho.on_disconnect = ended

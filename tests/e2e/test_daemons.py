@@ -7,70 +7,23 @@ import contextlib
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import numpy as np
 import pytest
+from running import CITY, config, start, until
 
-from p2prec.data.city import generate_city
 from p2prec.errors import ConfigError
-from p2prec.training.config import CollaborationConfig, LearnerConfig, ModelConfig, TrainingConfig
+from p2prec.training.config import LearnerConfig, ModelConfig
 from peers import events as ev
 from peers.broker import EmbeddedBroker
-from peers.config import NeighbourConfig, NetworkConfig, PeerConfig, ScheduleConfig
+from peers.config import PeerConfig, ScheduleConfig
 from peers.control import ControlClient
 from peers.daemon import Daemon
 from peers.discovery.responder import Responder
 
 # One after the other with all that multicast: hundreds of packets of one test drown another's.
 pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.xdist_group("multicast")]
-CITY = generate_city(rng=np.random.default_rng(1), n_users=6, n_places=80, days=120)
-
-
-def config(method: str, **network: object) -> PeerConfig:
-    return PeerConfig(
-        share=True,
-        learner=LearnerConfig(
-            collaboration=CollaborationConfig(method=method),
-            training=TrainingConfig(epochs=1, max_examples=40, negatives=8),
-        ),
-        neighbours=NeighbourConfig(k=3, discover_interval_s=1.0, shuffle_interval_s=2.0),
-        network=NetworkConfig(host="127.0.0.1", **network),  # type: ignore[arg-type]
-        schedule=ScheduleConfig(
-            round_interval_s=0.0, inbox_timeout_s=10.0, max_rounds=3, min_neighbours=2
-        ),
-    )
-
-
-class Running:
-    def __init__(self, daemon: Daemon) -> None:
-        self.daemon = daemon
-        self.stop = asyncio.Event()
-        self.task = asyncio.create_task(daemon.run(self.stop))
-
-    async def end(self) -> None:
-        self.stop.set()
-        async with asyncio.timeout(20):
-            await self.task
-
-
-def start(user: int, settings: PeerConfig, home: Path, told: Counter[str]) -> Running:
-    return Running(
-        Daemon(
-            config=settings,
-            home=home,
-            catalogue=CITY.catalogue,
-            history=CITY.interactions.history(user),
-            on_tell=lambda t: told.update([t.what]),
-        )
-    )
-
-
-async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - states have no event
-            await asyncio.sleep(0.05)
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +64,94 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     for name in ("x.csv", "x.csv.gz", "missing.csv"):
         with pytest.raises(DataError, match=name):
             read_check_in_file(tmp_path / name)
+
+
+LINES = [HEADER, *(f"a,{i % 9},Bar,40,-70,{1_700_000_000 + 60 * i}" for i in range(2_000))]
+
+
+def half_written(tmp_path: Path, name: str) -> Path:
+    """The first half of what a writer wanted to write."""
+    text = "\n".join(LINES).encode()
+    data = gzip.compress(text, mtime=0) if name.endswith("gz") else text
+    path = tmp_path / name
+    path.write_bytes(data[: len(data) // 2])
+    return path
+
+
+@pytest.mark.parametrize("name", ["half.csv", "half.csv.gz"])
+def test_a_half_written_file_is_refused_by_line_and_reason(name: str, tmp_path: Path) -> None:
+    path = half_written(tmp_path, name)
+    with pytest.raises(DataError, match=rf"{name}, line \d+: .*--keep-good-lines") as caught:
+        read_check_in_file(path)
+    kept = read_check_in_file(path, keep_good_lines=True)
+    [sentence] = kept.rejected
+    line = int(re.findall(r"line (\d+):", sentence)[0])
+    assert f"line {line}:" in str(caught.value)
+    assert len(kept.dataset.interactions) == line - 2  # the header, and all good lines before it
+
+
+def test_every_cut_of_a_file_is_noticed_or_ends_a_line(tmp_path: Path) -> None:
+    text = "\n".join(LINES[:4]).encode()
+    path = tmp_path / "cut.csv"
+    for length in range(len(text)):
+        path.write_bytes(text[:length])
+        at_an_end = text[length - 1 : length + 1].count(b"\n")
+        if length > len(HEADER) + len(LINES[1]) + 1 and not at_an_end:
+            with pytest.raises(DataError, match=r"cut.csv, line \d"):
+                read_check_in_file(path)
+
+
+def test_an_archive_with_a_flipped_byte_is_refused(tmp_path: Path) -> None:
+    data = bytearray(gzip.compress("\n".join(LINES).encode(), mtime=0))
+    path = tmp_path / "bad.csv.gz"
+    for place in range(20, len(data), len(data) // 25):
+        flipped = bytes(data[:place]) + bytes([data[place] ^ 0x55]) + bytes(data[place + 1 :])
+        path.write_bytes(flipped)
+        with pytest.raises(DataError, match=r"bad.csv.gz"):
+            read_check_in_file(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"a,1,\xff\xfe,40,-70,1700000000", "no UTF-8 text"),
+        (b"a,1,\x1b[31mred,40,-70,1700000000", "control characters"),
+        (b"a,1,\x00,40,-70,1700000000", "control characters"),
+        (b'a,1,"Bar,40,-70,1700000000', "no CSV"),
+        (b'a,1,"B"ar,40,-70,1700000000', "no CSV"),
+    ],
+)
+def test_the_number_of_a_line_that_is_no_text_is_exact(
+    line: bytes, reason: str, tmp_path: Path
+) -> None:
+    """Also far into a file, where decoding by blocks would name another line."""
+    lines = [text.encode() for text in LINES]
+    lines[1_500] = line
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"\r\n".join(lines) + b"\r\n")
+    with pytest.raises(DataError, match=rf"x.csv, line 1501: .*{reason}") as caught:
+        read_check_in_file(path)
+    assert str(caught.value).isprintable()
+    kept = read_check_in_file(path, keep_good_lines=True)
+    assert len(kept.dataset.interactions) == len(LINES) - 2
+    assert len(kept.rejected) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"a,b\n", "line 1: the header"),
+        (b"", "holds no item"),
+        (b"poi,category,lat,lon\n1,Bar,40,-70\n2,Bar,x,1\n", "line 3: lat 'x' or lon '1'"),
+        (b"poi,category,lat,lon\n1,Bar,40\n", "line 2: 3 fields instead of 4"),
+        (b"poi,category,lat,lon\n\xff,Bar,40,1\n", "line 2: it is no UTF-8"),
+        (b"poi,category,lat,lon\n1,Bar,4,1\n1,Bar,4,1\n", "occurs twice"),
+    ],
+)
+def test_a_catalogue_that_is_none(text: bytes, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_bytes(text)
+    with pytest.raises(DataError, match=reason):
+        read_catalogue(tmp_path / "c.csv")
 
 
 @given(st.permutations(range(5)))

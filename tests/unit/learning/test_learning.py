@@ -113,7 +113,7 @@ def test_models_that_do_not_fit_are_refused_by_name() -> None:
     assert report.rejected == {"b": "other_model"}
     with pytest.raises(StoreError, match="another size"):
         a.restore(b.state())
-    with pytest.raises(ConfigError, match="unknown collaboration"):
+    with pytest.raises(ConfigError, match="unknown method"):
         learner(0, "nonsense")
 
 

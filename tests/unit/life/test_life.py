@@ -182,6 +182,7 @@ def test_one_sender_is_heard_at_a_bounded_rate() -> None:
     for _ in range(limits.MAX_MESSAGES_PER_MINUTE_PER_SENDER):
         assert arrives(Shuffle(adverts=(), wants_reply=False), minute + 1) == []
     assert arrives(Shuffle(adverts=(), wants_reply=False), minute + 2) == ["too_many_messages"]
+    assert arrives(hello(5), minute + 2) == ["too_many_messages"]  # no way to start afresh
     assert arrives(Shuffle(adverts=(), wants_reply=False), minute + 61) == []
 
 

@@ -54,7 +54,7 @@ def test_a_line_break_is_no_part_of_a_name() -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example.org", "localhost", "0.0.0.0", "::", "224.0.0.251", "ff02::fb", "fe80::1%lo",  # noqa: S104
+    ["evil.example.org", "localhost", "0.0.0.0", "::", "224.0.0.251", "ff02::fb", "fe80::1%lo",
      "1.2.3", "0x7f.1", "127.0.0.1\n", "127.0.0.01"],
 )  # fmt: skip
 def test_only_numeric_addresses_of_one_host_are_accepted(host: str) -> None:

@@ -1,0 +1,134 @@
+"""Settings of owners and scenarios: a wrong one is named, with its source and the nearest right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from p2prec.errors import ConfigError
+from peers.scenario import load_scenario
+from peers.settings import config_text, load_config, read_toml
+
+SCENARIO = """
+name = "x"
+[data]
+kind = "city"
+[neighbours]
+k = 3
+[[methods]]
+name = "mac"
+"""
+
+
+def config(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("shared = true", "unknown setting 'shared'; did you mean share?"),
+        ("[network]\nprot = 1", "unknown setting 'network.prot'; did you mean network.port?"),
+        (
+            "[learner.protection]\nnoise_multiplyer = 1.0",
+            "'learner.protection.noise_multiplyer'; did you mean learner.protection.noise_mult",
+        ),
+        ("[learner.modle]\nx = 1", "unknown setting 'learner.modle'; did you mean learner.model?"),
+        ("zzzz = 1", "unknown setting 'zzzz'; known: catalogue, learner, neighbours, network"),
+        ('"sh\\u001b[31mare" = 1', "unknown setting 'sh\N{REPLACEMENT CHARACTER}[31mare'"),
+        ("[network]\nport = 'four'", "`network.port`"),
+        ("[neighbours]\nselection = 'geografy'", "`neighbours.selection`"),
+        ("network = 3", "`network`"),
+        ("share = ", "Invalid value (at end"),
+        ("share = true\nshare = true\n", "line 2"),
+    ],
+)
+def test_a_wrong_setting_is_named(text: str, sentence: str, tmp_path: Path) -> None:
+    path = config(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {})
+    assert str(caught.value).startswith(str(path))
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("P2PREC_NETWORK__PROT", "1", "unknown setting 'network.prot'; did you mean network.port?"),
+        ("P2PREC_SHARE__X", "1", "`share`"),
+        ("P2PREC_NETWORK__PORT", "four", "`network.port`"),
+        ("P2PREC_SHRE", "true", "unknown setting 'shre'; did you mean share?"),
+        ("P2PREC_NETWORK__", "1", "unknown setting 'network.'"),
+        (
+            "P2PREC_LEARNER__TRAINING__EPOCH",
+            "1",
+            "'learner.training.epoch'; did you mean learner.training.epochs?",
+        ),
+    ],
+)
+def test_a_wrong_override_is_named_as_one(
+    name: str, value: str, sentence: str, tmp_path: Path
+) -> None:
+    path = config(tmp_path, "share = false\n[network]\nport = 1\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {name: value})
+    assert str(caught.value).startswith(f"${name}: ")
+    assert sentence in str(caught.value)
+
+
+def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
+    path = config(tmp_path, "share = false\n[network]\nport = 1\nmdns = false\n")
+    found = load_config(
+        path,
+        {
+            "P2PREC_NETWORK__PORT": "7",
+            "P2PREC_SHARE": "true",
+            "P2PREC_HOME": "/x",
+            "P2PREC_NETWORK__MQTT": '["a:1"]',
+            "OTHER": "x",
+        },
+    )
+    assert (found.network.port, found.network.mdns, found.share) == (7, False, True)
+    assert found.network.mqtt == ("a:1",)
+
+
+def test_what_init_writes_can_be_read(tmp_path: Path) -> None:
+    text = config_text(catalogue=Path("catalogue.csv"), share=True)
+    assert load_config(config(tmp_path, text), {}).share
+    assert "#" in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("k = 3", "kk = 3", "unknown setting 'neighbours.kk'; did you mean neighbours.k?"),
+        ("[data]", "[date]", "unknown setting 'date'; did you mean data?"),
+        ('name = "mac"', 'nmae = "mac"', "unknown setting 'methods.nmae'; did you mean methods.na"),
+        ('name = "mac"', 'name = "mca"', "unknown method 'mca'; did you mean 'mac'?"),
+        ("k = 3", 'k = "three"', "`neighbours.k`"),
+        (
+            'name = "mac"',
+            'name = "mac"\noptions = {tmperature = 1.0}',
+            "did you mean 'temperature'",
+        ),
+    ],
+)
+def test_a_wrong_scenario_is_named(old: str, new: str, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(SCENARIO)
+    load_scenario(path)
+    path.write_text(SCENARIO.replace(old, new))
+    with pytest.raises(ConfigError) as caught:
+        load_scenario(path)
+    assert str(caught.value).startswith(str(path))
+    assert sentence in str(caught.value)
+
+
+def test_files_that_are_no_settings(tmp_path: Path) -> None:
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    for name, sentence in (("none.toml", "there is no"), ("bytes.toml", "utf-8"), ("", "irector")):
+        with pytest.raises(ConfigError, match=sentence):
+            read_toml(tmp_path / name)
