@@ -17,6 +17,8 @@ class NeighbourConfig:
         k: Neighbours wanted.
         geographic_threshold: Least geographic similarity, 0 to 1.
         semantic_threshold: Least similarity of category preferences, 0 to 1.
+        friends: Peer ids of friends, as their ``p2prec status`` shows them; with the selection
+            ``"social"`` they come first, and no threshold holds for them.
         random_share: Share of the ``k`` places that goes to random peers.
         shuffle_interval_s: Between two exchanges of adverts with a random known peer.
         discover_interval_s: Between two choices of neighbours.
@@ -27,6 +29,7 @@ class NeighbourConfig:
     k: int = 8
     geographic_threshold: float = 0.0
     semantic_threshold: float = 0.0
+    friends: tuple[str, ...] = ()
     random_share: float = 0.25
     shuffle_interval_s: float = 60.0
     discover_interval_s: float = 30.0

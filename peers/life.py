@@ -437,7 +437,12 @@ class Peer:
             peer: a for peer, a in self.known.items() if a.compatible and a.failures < MAX_FAILURES
         }
         candidates = [
-            Candidate(peer_id=peer, geographic=a.geographic, semantic=a.semantic)
+            Candidate(
+                peer_id=peer,
+                geographic=a.geographic,
+                semantic=a.semantic,
+                is_friend=peer in config.friends,
+            )
             for peer, a in usable.items()
         ]
         kept = [p for p in self.neighbours if p in usable]

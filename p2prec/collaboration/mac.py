@@ -4,15 +4,16 @@ In the manner of Long et al., *Model-Agnostic Decentralized Collaborative Learni
 POI Recommendation*, SIGIR 2023 (arXiv 2304.03947). The paper's equations and code are not public;
 the formulas used here are ours:
 
-    p_j(X)     explore softmax of peer j after reference sequence X; places that j shows as known
-               have gamma more in their logit: it would send a stranger there
+    p_j(X)     softmax(z_j(X) / T + gamma shown_j): explore logits z_j of peer j after reference
+               sequence X, softened; it would send a stranger to places that it shows as known
     w_ij       proportional to exp(-mean_X JS(p_i(X), p_j(X)) / tau)          similarity-based
-    j is kept  if its mass on the places that i knows is at least the median   performance-triggered
+    j is kept  if its mass on the places that i knows is not in the lowest     performance-triggered
+               quarter
     L_KD       = mean_X KL(sum_j w_ij p_j(X) || p_i(X))
 
 ``L_KD`` is lowered in two ways. One natural-gradient step on the item biases at every merge: the
 Fisher information of a softmax is nearly diagonal where all probabilities are small, so that the
-step is the mean of ``log(p(X) / p_i(X))`` over the sequences that speak of an item. What was taught
+step is the mean of ``T log(p(X) / p_i(X))`` over the sequences that speak of an item. What was taught
 fades from round to round, else the echo of an echo would grow without end. And gradient steps on
 everything else as lessons of the local training, weighted by ``distillation``.
 """
@@ -35,13 +36,14 @@ from p2prec.training.learner import MergeReport, Received
 _DEFAULTS = {
     "own_references": 4.0,
     "reference_length": 8.0,
-    "references": 24.0,  # soft decisions of one message
+    "references": 16.0,  # soft decisions of one message
     "relayed": 6.0,  # reference sequences passed on with it
     "top": 24.0,  # places kept of each
-    "known_favour": 2.5,  # gamma
-    "temperature": 0.3,
-    "bias_step": 0.5,
-    "fading": 0.2,
+    "known_favour": 0.8,  # gamma
+    "softness": 2.5,  # T
+    "temperature": 0.3,  # tau
+    "bias_step": 0.8,
+    "fading": 0.1,
     "distillation": 0.2,
     "lessons": 8.0,  # reference sequences of one training step
     "negatives": 32.0,
@@ -144,7 +146,9 @@ class MAC:
         for row, name in enumerate(names):
             items, shares = self._taught[name]
             candidates[row, : len(items)] = items
-            target[row, : len(items)] = shares / shares.sum()
+            # Named places as they would be without the softening.
+            sharp = (shares / shares.max()) ** self._options["softness"]
+            target[row, : len(items)] = sharp / sharp.sum()
             later = candidates[row, len(items) :]
             own = self._pool.moment(name).own
             allowed[row, len(items) :] = ~np.isin(later, items) & ~np.isin(later, own)
@@ -159,13 +163,15 @@ class MAC:
     def _decisions(
         self, knowledge: Knowledge, names: Sequence[bytes]
     ) -> dict[bytes, NDArray[np.float64]]:
-        """The own explore softmax after each of these sequences."""
+        """The own softened explore softmax after each of these sequences."""
         if self._observe is None:
             self._observe = knowledge.model.observer()
         parameters, result = knowledge.parameters(), {}
         for name in names:
             outlook = self._observe(parameters, self._pool.moment(name))
-            result[name] = np.exp(outlook.explore_log_probabilities()).astype(np.float64)
+            logs = outlook.explore_log_probabilities().astype(np.float64)
+            soft = np.exp(logs / self._options["softness"])
+            result[name] = soft / soft.sum()
         return result
 
     def _look_at(self, knowledge: Knowledge, teachers: Mapping[str, SoftPredictions]) -> None:
@@ -251,20 +257,21 @@ class MAC:
             step[items] += np.log(shares / np.maximum(self._own[name][items], _FLOOR))
             spoken_of[items] += 1
         rows = np.flatnonzero(spoken_of)
-        mean = np.clip(step[rows] / spoken_of[rows], -_LONGEST_STEP, _LONGEST_STEP)
+        mean = self._options["softness"] * step[rows] / spoken_of[rows]
+        mean = np.clip(mean, -_LONGEST_STEP, _LONGEST_STEP)
         slots = table.touch(rows)
         table.values[slots, BIAS] += (self._options["bias_step"] * mean).astype(np.float32)
 
 
 def _performing(own: NDArray[np.int32], soft: Mapping[str, SoftPredictions]) -> set[str]:
-    """Senders whose soft decisions point at least as much as the median to known places."""
+    """All but the quarter of senders whose soft decisions point least to known places."""
     mass = {
         sender: float(np.where(np.isin(said.items, own), np.exp(said.log_probabilities), 0.0).sum())
         / max(1, len(said.references))
         for sender, said in soft.items()
     }
-    middle = float(np.median(list(mass.values())))
-    return {sender for sender, m in mass.items() if m >= middle}
+    least = float(np.quantile(list(mass.values()), 0.25))
+    return {sender for sender, m in mass.items() if m >= least}
 
 
 def _divergence(p: NDArray[np.floating], q: NDArray[np.floating]) -> float:

@@ -305,6 +305,22 @@ def test_a_network_of_lives_finishes_its_rounds(loss: float) -> None:
     assert world.merged > (0.8 if loss == 0 else 0.4) * 30 * 3 * 4
 
 
+def test_friends_are_chosen_before_all_others() -> None:
+    life = peer(k=2)
+    neighbours = NeighbourConfig(
+        selection="social", k=2, semantic_threshold=0.9, random_share=0.0, friends=("id7", "id11")
+    )
+    life._config = PeerConfig(share=True, neighbours=neighbours, schedule=life._config.schedule)
+    life.handle(ev.Started(), NOW)
+    for name in range(1, 13):
+        life.handle(
+            ev.Arrived(sender=PeerId(f"id{name}"), message=hello(name), transport="tcp", n_bytes=9),
+            NOW + name,
+        )
+    life.handle(ev.TimerFired(timer=ev.Timer.DISCOVER), NOW + 20)
+    assert set(life.neighbours) == {"id7", "id11"}
+
+
 def test_the_same_seed_is_the_same_life() -> None:
     def history(seed: int) -> list[tuple[str, ...]]:
         world = World(12, seed=seed, loss=0.1)
