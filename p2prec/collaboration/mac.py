@@ -4,8 +4,8 @@ In the manner of Long et al., *Model-Agnostic Decentralized Collaborative Learni
 POI Recommendation*, SIGIR 2023 (arXiv 2304.03947). The paper's equations and code are not public;
 the formulas used here are ours:
 
-    p_j(X)     softmax(z_j(X) / T + gamma shown_j): explore logits z_j of peer j after reference
-               sequence X, softened; it would send a stranger to places that it shows as known
+    p_j(X)     softmax(z_j(X) + gamma shown_j): explore logits z_j of peer j after reference
+               sequence X; it would send a stranger to places that it shows as known
     w_ij       proportional to exp(-mean_X JS(p_i(X), p_j(X)) / tau)          similarity-based
     j is kept  if its mass on the places that i knows is not in the lowest     performance-triggered
                quarter
@@ -13,7 +13,7 @@ the formulas used here are ours:
 
 ``L_KD`` is lowered in two ways. One natural-gradient step on the item biases at every merge: the
 Fisher information of a softmax is nearly diagonal where all probabilities are small, so that the
-step is the mean of ``T log(p(X) / p_i(X))`` over the sequences that speak of an item. What was taught
+step is the mean of ``log(p(X) / p_i(X))`` over the sequences that speak of an item. What was taught
 fades from round to round, else the echo of an echo would grow without end. And gradient steps on
 everything else as lessons of the local training, weighted by ``distillation``.
 """
@@ -39,8 +39,7 @@ _DEFAULTS = {
     "references": 16.0,  # soft decisions of one message
     "relayed": 6.0,  # reference sequences passed on with it
     "top": 24.0,  # places kept of each
-    "known_favour": 0.8,  # gamma
-    "softness": 2.5,  # T
+    "known_favour": 1.2,  # gamma
     "temperature": 0.3,  # tau
     "bias_step": 0.8,
     "fading": 0.1,
@@ -91,7 +90,12 @@ class MAC:
             )
             self._pool.learn(knowledge.catalogue, sequences)
         payloads: list[Payload] = [ReferenceSet(round=round_, sequences=sequences)]
-        spoken = self._pool.of_round(round_, int(options["references"]))
+        spoken = self._pool.of_round(
+            round_,
+            int(options["references"]),
+            catalogue=knowledge.catalogue,
+            near=knowledge.timeline.own,
+        )
         if spoken:
             self._own = self._decisions(knowledge, spoken)
             payloads.append(self._spoken(knowledge, shown(), round_))
@@ -146,9 +150,7 @@ class MAC:
         for row, name in enumerate(names):
             items, shares = self._taught[name]
             candidates[row, : len(items)] = items
-            # Named places as they would be without the softening.
-            sharp = (shares / shares.max()) ** self._options["softness"]
-            target[row, : len(items)] = sharp / sharp.sum()
+            target[row, : len(items)] = shares / shares.sum()
             later = candidates[row, len(items) :]
             own = self._pool.moment(name).own
             allowed[row, len(items) :] = ~np.isin(later, items) & ~np.isin(later, own)
@@ -163,15 +165,13 @@ class MAC:
     def _decisions(
         self, knowledge: Knowledge, names: Sequence[bytes]
     ) -> dict[bytes, NDArray[np.float64]]:
-        """The own softened explore softmax after each of these sequences."""
+        """The own explore softmax after each of these sequences."""
         if self._observe is None:
             self._observe = knowledge.model.observer()
         parameters, result = knowledge.parameters(), {}
         for name in names:
             outlook = self._observe(parameters, self._pool.moment(name))
-            logs = outlook.explore_log_probabilities().astype(np.float64)
-            soft = np.exp(logs / self._options["softness"])
-            result[name] = soft / soft.sum()
+            result[name] = np.exp(outlook.explore_log_probabilities()).astype(np.float64)
         return result
 
     def _look_at(self, knowledge: Knowledge, teachers: Mapping[str, SoftPredictions]) -> None:
@@ -257,8 +257,7 @@ class MAC:
             step[items] += np.log(shares / np.maximum(self._own[name][items], _FLOOR))
             spoken_of[items] += 1
         rows = np.flatnonzero(spoken_of)
-        mean = self._options["softness"] * step[rows] / spoken_of[rows]
-        mean = np.clip(mean, -_LONGEST_STEP, _LONGEST_STEP)
+        mean = np.clip(step[rows] / spoken_of[rows], -_LONGEST_STEP, _LONGEST_STEP)
         slots = table.touch(rows)
         table.values[slots, BIAS] += (self._options["bias_step"] * mean).astype(np.float32)
 

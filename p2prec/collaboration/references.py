@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from p2prec.collaboration.payload import ReferenceSequence, reference_hash
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
-from p2prec.models.geo import nearest_alike
+from p2prec.models.geo import distance_km, nearest_alike
 from p2prec.models.next_place_features import Moment, Timeline
 
 _WEEK_S = 7 * 86_400
@@ -55,14 +55,28 @@ class ReferencePool:
         """The situation after a sequence."""
         return self._held[name][1]
 
-    def of_round(self, round_: int, n: int) -> list[bytes]:
-        """The ``n`` sequences of a round: the same for all who hold the same."""
+    def of_round(
+        self, round_: int, n: int, *, catalogue: Catalogue, near: NDArray[np.int32]
+    ) -> list[bytes]:
+        """The ``n`` sequences of a round: much the same for all who live in the same area.
+
+        A peer has little to say about situations far from its own (DARD), so that the sequences of
+        a round come from the ``2 n`` that end nearest to the middle of the places ``near``.
+        """
         key = round_.to_bytes(8, "big")
+        names = sorted(self._held)
+        lat, lon = catalogue.latitude_deg, catalogue.longitude_deg
+        near = near[np.isfinite(lat[near])]
+        if len(near):
+            ends = np.array([self._held[name][1].sequence[-1] for name in names], np.int64)
+            middle = np.median(lat[near]), np.median(lon[near])
+            km = distance_km(lat[ends], lon[ends], *middle)
+            names = [names[i] for i in np.argsort(km, kind="stable")[: 2 * n]]
 
         def order(name: bytes) -> bytes:
             return hashlib.blake2b(name, key=key, digest_size=8).digest()
 
-        return sorted(self._held, key=order)[:n]
+        return sorted(names, key=order)[:n]
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[ReferenceSequence, ...]:
         """Some to pass on."""
