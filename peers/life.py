@@ -382,7 +382,8 @@ class Peer:
     def _missing(self, now: float) -> int:
         """Acquaintances to look for: with enough to choose from, shuffles keep the view fresh."""
         wanted = KNOWN_PER_NEIGHBOUR * self._config.neighbours.k
-        return max(0, wanted - len(self.known) - self._unanswered(now))
+        # Strangers look too: each greeting that goes out is likely to be matched by one that comes.
+        return max(0, wanted - len(self.known) - 2 * self._unanswered(now))
 
     def _greet(self, now: float) -> list[ev.Effect]:
         """Introduce ourselves to a random few strangers."""
