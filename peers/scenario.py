@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from p2prec.collaboration.methods import build_method
 from p2prec.errors import ConfigError
+from p2prec.models.families import parse_model
+from p2prec.training.combinations import check_learner
 from p2prec.training.config import (
     CollaborationConfig,
     LearnerConfig,
@@ -63,14 +64,15 @@ class MethodConfig:
         name: Of the collaboration.
         label: Name in tables; the name where empty.
         options: Of the collaboration.
-        embedding_sizes: Given to peers in turn; more than one needs a method that can.
+        models: Given to peers in turn, as ``family/size`` or ``family/size/task``; different
+            ones need a method that can.
         rounds: Overrides the schedule where not 0.
     """
 
     name: str
     label: str = ""
     options: dict[str, float | int | str | bool] = field(default_factory=dict)
-    embedding_sizes: tuple[int, ...] = (16,)
+    models: tuple[str, ...] = ("next_place/16",)
     rounds: int = 0
 
 
@@ -99,18 +101,45 @@ def load_scenario(path: Path) -> Scenario:
     """
     scenario = convert(read_toml(path), Scenario, source=str(path))
     for method in scenario.methods:
-        try:
-            build_method(method.name, method.options)
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from None
-        if len(set(method.embedding_sizes)) > 1 and method.name not in {"mac", "alone"}:
-            raise ConfigError(
-                f"{path}: {method.name} averages parameters, so that all models must have the "
-                "same size; only mac lets them differ"
-            )
+        _check_method(scenario, method, str(path))
     if not 1 <= scenario.peers.count <= 5_000:
         raise ConfigError(f"{path}: peers.count must be 1 to 5,000")
     return scenario
+
+
+def _check_method(scenario: Scenario, method: MethodConfig, source: str) -> None:
+    try:
+        for name in method.models:
+            check_learner(learner_config(scenario, method, name))
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+    if not method.models:
+        raise ConfigError(f"{source}: {method.name} names no model")
+    if len(set(method.models)) > 1 and method.name not in {"mac", "alone"}:
+        raise ConfigError(
+            f"{source}: {method.name} averages parameters, so that all models must be the same; "
+            "only mac lets peers differ"
+        )
+
+
+def learner_config(scenario: Scenario, method: MethodConfig, model: str) -> LearnerConfig:
+    """What a peer with this model learns.
+
+    Raises:
+        ConfigError: It names no model.
+    """
+    family, embedding_size, task = parse_model(model)
+    return LearnerConfig(
+        model=ModelConfig(
+            family=family,
+            embedding_size=embedding_size,
+            task=task,
+            discovery=scenario.discovery,
+        ),
+        training=scenario.training,
+        collaboration=CollaborationConfig(method=method.name, options=method.options),
+        protection=scenario.protection,
+    )
 
 
 def peer_config(
@@ -127,15 +156,7 @@ def peer_config(
         schedule = replace(schedule, max_rounds=method.rounds)
     return PeerConfig(
         share=method.name != "alone",
-        learner=LearnerConfig(
-            model=ModelConfig(
-                embedding_size=method.embedding_sizes[index % len(method.embedding_sizes)],
-                discovery=scenario.discovery,
-            ),
-            training=scenario.training,
-            collaboration=CollaborationConfig(method=method.name, options=method.options),
-            protection=scenario.protection,
-        ),
+        learner=learner_config(scenario, method, method.models[index % len(method.models)]),
         neighbours=scenario.neighbours,
         network=NetworkConfig(
             host="127.0.0.1",

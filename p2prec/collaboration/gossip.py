@@ -15,7 +15,7 @@ import numpy as np
 from p2prec.collaboration.method import Options, Shown, read_options
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.updates import average_into, make_update, newest_updates
-from p2prec.models.model import Explored
+from p2prec.models.explored import Explored
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received
 

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from p2prec.collaboration.method import Options, Shown, read_options
 from p2prec.collaboration.payload import Payload, ReferenceSet, SoftPredictions
 from p2prec.collaboration.references import ReferencePool, make_references
-from p2prec.models.model import Explored, Observer
+from p2prec.models.explored import Explored
+from p2prec.models.model import Observer
 from p2prec.models.table import BIAS
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from p2prec.collaboration.payload import Payload
 from p2prec.errors import ConfigError
-from p2prec.models.model import Explored
+from p2prec.models.explored import Explored
 from p2prec.text import printable
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-from collections.abc import Callable
+import re
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.errors import ConfigError
+from p2prec.models.mf import MatrixFactorisation
 from p2prec.models.model import Model
 from p2prec.models.next_place_model import NextPlaceModel
 from p2prec.models.recommender import Task
 
-MODELS: dict[str, Callable[[Catalogue, int, Task], Model]] = {
+MODELS: dict[str, type[Model]] = {
     "next_place": NextPlaceModel,
+    "mf": MatrixFactorisation,
 }
 # Sizes that peers of one realm may exchange: what a stranger sends is checked against them.
 EMBEDDING_SIZES = (4, 8, 12, 16, 24, 32, 48, 64)
 
 
-def build_model(catalogue: Catalogue, *, family: str, embedding_size: int, task: Task) -> Model:
-    """The formulas of one model.
+def check_model(*, family: str, embedding_size: int, task: Task) -> None:
+    """Refuse what cannot be.
 
     Raises:
         ConfigError: No such family or size, or the family cannot learn the task.
@@ -34,13 +34,43 @@ def build_model(catalogue: Catalogue, *, family: str, embedding_size: int, task:
             f"embedding_size = {embedding_size} is a size that other peers refuse; take one of "
             + ", ".join(map(str, EMBEDDING_SIZES))
         )
+    if task not in MODELS[family].tasks:
+        able = " or ".join(sorted(name for name, model in MODELS.items() if task in model.tasks))
+        raise ConfigError(f"{family} cannot learn the task {task.value!r}; {able} can")
+
+
+def build_model(catalogue: Catalogue, *, family: str, embedding_size: int, task: Task) -> Model:
+    """The formulas of one model.
+
+    Raises:
+        ConfigError: As of ``check_model``.
+    """
+    check_model(family=family, embedding_size=embedding_size, task=task)
     return MODELS[family](catalogue, embedding_size, task)
+
+
+def parse_model(name: str) -> tuple[str, int, Task]:
+    """Family, embedding size and task of a name such as ``"mf/16"`` or ``"mf/16/click"``.
+
+    Raises:
+        ConfigError: It is no such name, or names what cannot be.
+    """
+    parts = re.fullmatch(r"([a-z_]+)/(\d{1,4})(?:/([a-z]+))?", name)
+    if parts is None or (parts[3] and parts[3] not in set(Task)):
+        raise ConfigError(
+            f"{name!r} names no model; write family/size or family/size/task, such as mf/16/click"
+        )
+    family, size, task = parts[1], int(parts[2]), Task(parts[3] or Task.RANKING)
+    check_model(family=family, embedding_size=size, task=task)
+    return family, size, task
 
 
 def exchanged_models(catalogue: Catalogue) -> list[Model]:
     """Every model whose updates peers of a realm understand."""
-    models = []
-    for family, task in itertools.product(MODELS.values(), Task):
-        with contextlib.suppress(ConfigError):
-            models += [family(catalogue, size, task) for size in EMBEDDING_SIZES]
-    return models
+    return [
+        model(catalogue, size, task)
+        for model in MODELS.values()
+        for task in Task
+        if task in model.tasks
+        for size in EMBEDDING_SIZES
+    ]

@@ -14,6 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from p2prec.data.catalogue import Catalogue
+from p2prec.models.explored import Explored
 from p2prec.models.next_place_features import Moment, Timeline
 from p2prec.models.recommender import Task
 from p2prec.models.table import RowTable
@@ -32,45 +34,6 @@ class Parameters:
     table: NDArray[np.float32]
     dense: NDArray[np.float32]
     private: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explored:
-    """Explore examples: situations, candidates of each, and how right each candidate is.
-
-    Attributes:
-        moments: ``n`` situations.
-        candidates: Shape ``(n, k)``, item rows.
-        target: Shape ``(n, k)``, rows sum to one; one-hot for a visit, soft for distillation.
-        allowed: Shape ``(n, k)``, false where a candidate must not compete.
-        weight: Shape ``(n,)``.
-    """
-
-    moments: Sequence[Moment]
-    candidates: NDArray[np.int32]
-    target: NDArray[np.float32]
-    allowed: NDArray[np.bool_]
-    weight: NDArray[np.float32]
-
-
-def join_explored(parts: Sequence[Explored]) -> Explored:
-    """One after the other; shorter rows repeat their first candidate, which must not compete."""
-    longest = max(part.candidates.shape[1] for part in parts)
-
-    def padded(part: Explored) -> NDArray[np.int32]:
-        missing = longest - part.candidates.shape[1]
-        return np.concatenate([part.candidates, part.candidates[:, :1].repeat(missing, 1)], axis=1)
-
-    def filled(values: NDArray[np.generic]) -> NDArray[np.generic]:
-        return np.pad(values, ((0, 0), (0, longest - values.shape[1])))
-
-    return Explored(
-        moments=[moment for part in parts for moment in part.moments],
-        candidates=np.concatenate([padded(part) for part in parts]),
-        target=np.concatenate([filled(part.target) for part in parts]),
-        allowed=np.concatenate([filled(part.allowed) for part in parts]),
-        weight=np.concatenate([part.weight for part in parts]),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,16 +147,19 @@ class Model(Protocol):
         family: Name in the registry.
         name: Names everything that two models must share to be averaged, such as
             ``"next_place/16"``.
-        task: What its scores mean.
+        tasks: What the family can learn.
+        task: What the scores of this model mean.
         width: Columns of an item row: the embedding, ``OTHERS`` and ``BIAS``.
         n_dense: Shared dense parameters.
         n_private: Parameters that never leave the device.
         statistics: Which of the dense parameters are not trained, but averaged by gossip.
         personal: Which of them differ between owners: a merge moves them only half way.
+        row_rate: Factor on the learning rate of rows and private parameters.
         first: How many interactions a history needs before the first that can be learned from.
     """
 
     family: str
+    tasks: frozenset[Task]
     name: str
     task: Task
     width: int
@@ -201,7 +167,10 @@ class Model(Protocol):
     n_private: int
     statistics: slice
     personal: slice
+    row_rate: float
     first: int
+
+    def __init__(self, catalogue: Catalogue, embedding_size: int, task: Task) -> None: ...
 
     def initial_dense(self) -> NDArray[np.float32]:
         """Shared dense parameters before any training, the same in all peers."""

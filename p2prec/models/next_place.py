@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
-from p2prec.models.model import Explored
+from p2prec.models.explored import Together
 from p2prec.models.next_place_features import (
     EXPLORE_FEATURES,
     GATE_FEATURES,
@@ -181,36 +181,22 @@ class NextPlace:
             loss = loss.index_add(0, torch.from_numpy(known), returned)
         return loss
 
-    def explore_rows(self, examples: Explored, offset: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Keys that ``explore_loss`` reads, unique and ascending.
-
-        Args:
-            examples: ``n`` of them.
-            offset: Shape ``(n, 1)``, what turns item rows into keys of each example's peer.
-        """
-        sequence = np.stack([m.sequence for m in examples.moments])
-        past = (sequence + offset)[sequence >= 0]
-        return np.unique(np.concatenate([(examples.candidates + offset).ravel(), past]))
-
     def explore_loss(
         self,
         rows: torch.Tensor,
         dense: torch.Tensor,
-        examples: Explored,
-        index: NDArray[np.int64],
-        offset: NDArray[np.int64],
+        several: Together,
     ) -> torch.Tensor:
         """Weighted cross entropy of the explore decoder against the targets, shape ``(n,)``.
 
         Args:
-            rows: Shape ``(n_rows, width)``, gathered for ``index`` = ``explore_rows(...)``.
-            dense: Shape ``(n, n_dense)``.
-            examples: ``n`` of them.
-            index: Key of each gathered row, ascending.
-            offset: As of ``explore_rows``.
+            rows: Shape ``(n_rows, width)``, gathered for ``several.keys``.
+            dense: Shape ``(n, n_dense)``, the parameters of each example's peer.
+            several: ``n`` examples.
         """
         import torch
 
+        examples, index, offset = several.examples, several.keys, several.offset
         moments, candidates = examples.moments, examples.candidates
         sequence = np.stack([m.sequence for m in moments])
         held = sequence >= 0

@@ -93,6 +93,7 @@ class Timeline:
     def __init__(self, catalogue: Catalogue, history: History) -> None:
         self.catalogue = catalogue
         self.item = history.item
+        self.rating = history.rating
         self.time_s = history.timestamp_s.astype(np.float64)
         self.own, self._slot = np.unique(self.item, return_inverse=True)
         shift_h = np.nan_to_num(catalogue.longitude_deg[self.item] / 15.0)

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
-from p2prec.errors import ConfigError
+from p2prec.models.explored import Explored, together
 from p2prec.models.model import (
     Batch,
-    Explored,
     Gradients,
     Observer,
     Outlook,
     Parameters,
     RowGradient,
     Stack,
-    join_explored,
 )
 from p2prec.models.next_place import NextPlace, log_softmax, popularity
 from p2prec.models.next_place_features import RETURN_FEATURES, Moment, Surroundings, Timeline, View
@@ -34,16 +31,14 @@ if TYPE_CHECKING:
 class NextPlaceModel(NextPlace):
     """Implements ``p2prec.models.model.Model``; gradients by autograd on gathered rows."""
 
+    tasks = frozenset({Task.RANKING})
     task = Task.RANKING
     n_private = 0  # an owner's own features take the place of a user vector
+    row_rate = 1.0
     first = 3
 
     def __init__(self, catalogue: Catalogue, embedding_size: int, task: Task) -> None:
-        if task is not self.task:
-            raise ConfigError(
-                f"next_place ranks places and knows no task {task.value!r}; "
-                "click and rating need family = 'mf'"
-            )
+        del task  # one only
         super().__init__(catalogue, embedding_size)
 
     def dense_rates(self, *, explore_rate: float) -> NDArray[np.float32]:
@@ -82,26 +77,26 @@ class NextPlaceModel(NextPlace):
         )
         reported = _by_peer(owner, returned, len(batches))
         total = returned.sum()
-        tried = _Part.join([_first_visits(b) for b in batches], stack)
-        taught = _Part.join([b.lesson for b in batches], stack)
+        tried = together([_first_visits(b) for b in batches], n_items=stack.n_items)
+        taught = together([b.lesson for b in batches], n_items=stack.n_items)
         parts = []
         for part in filter(None, (tried, taught)):
-            keys = self.explore_rows(part.explored, part.offset)
-            rows = torch.from_numpy(stack.gather(keys)).requires_grad_()
-            which = dense[torch.from_numpy(part.owner)]
-            loss = self.explore_loss(rows, which, part.explored, keys, part.offset)
+            rows = torch.from_numpy(stack.gather(part.keys)).requires_grad_()
+            loss = self.explore_loss(rows, dense[torch.from_numpy(part.owner)], part)
             if part is tried:
                 reported += _by_peer(part.owner, loss, len(batches))
             total = total + loss.sum()
-            parts.append((part, keys, rows))
-        by_dense, *by_rows = torch.autograd.grad(total, [dense, *(rows for _, _, rows in parts)])
+            parts.append((part, rows))
+        by_dense, *by_rows = torch.autograd.grad(total, [dense, *(rows for _, rows in parts)])
         return Gradients(
             loss=reported,
             dense=by_dense.numpy(),
             private=np.zeros_like(stack.private),
             rows=[
-                part.row_gradient(keys, gradient.numpy())
-                for (part, keys, _), gradient in zip(parts, by_rows, strict=True)
+                RowGradient(
+                    keys=part.keys, gradient=gradient.numpy(), seen=part.seen, known=part.known
+                )
+                for (part, _), gradient in zip(parts, by_rows, strict=True)
             ],
         )
 
@@ -120,42 +115,6 @@ class NextPlaceModel(NextPlace):
             return _Visitor(self, parameters, moment, latest[1])
 
         return observe
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Explore examples of several peers as one.
-
-    Attributes:
-        explored: ``n`` examples.
-        owner: Shape ``(n,)``, the peer of each.
-        offset: Shape ``(n, 1)``, what turns item rows into keys of the stack.
-    """
-
-    explored: Explored
-    owner: NDArray[np.int64]
-    offset: NDArray[np.int64]
-
-    @classmethod
-    def join(cls, explored: Sequence[Explored | None], stack: Stack) -> _Part | None:
-        """None where no peer has any."""
-        held = [(peer, part) for peer, part in enumerate(explored) if part is not None]
-        if not held:
-            return None
-        owner = np.repeat([peer for peer, _ in held], [len(part.moments) for _, part in held])
-        return cls(
-            join_explored([part for _, part in held]), owner, (owner * stack.n_items)[:, None]
-        )
-
-    def row_gradient(self, keys: NDArray[np.int64], gradient: NDArray[np.float32]) -> RowGradient:
-        """With what the examples say of each row."""
-        seen = np.zeros(len(keys), np.float32)
-        right = (self.explored.candidates + self.offset)[self.explored.target > 0]
-        np.add.at(seen, np.searchsorted(keys, right), 1.0)
-        known = seen > 0
-        sequence = np.stack([m.sequence for m in self.explored.moments])
-        known[np.searchsorted(keys, (sequence + self.offset)[sequence >= 0])] = True
-        return RowGradient(keys=keys, gradient=gradient, seen=seen, known=known)
 
 
 def _first_visits(batch: Batch) -> Explored | None:

@@ -17,7 +17,8 @@ class ModelConfig:
         embedding_size: Columns of the item table.
         task: What the scores mean.
         discovery: How many times likelier a new place is taken to be than the model thinks; 1 is
-            what it thinks. A list by probability alone shows an owner almost nothing new.
+            what it thinks. A list by probability alone shows an owner almost nothing new. Ratings
+            are no probabilities and stay as they are.
     """
 
     family: str = "next_place"
@@ -34,11 +35,11 @@ class TrainingConfig:
         epochs: Passes over the owner's history in one round.
         batch_size: Examples of one step.
         negatives: Sampled items an example.
-        learning_rate: Of row-wise Adagrad.
+        learning_rate: Of row-wise Adagrad; a family may have a factor on it.
         dense_learning_rate: Of Adagrad on the dense parameters.
         explore_rate: Factor on it for the parameters of the explore decoder, which an owner's few
             first visits teach badly.
-        reg: L2 pull towards the realm's initial values.
+        reg: L2 pull towards the realm's initial values, and of private parameters towards 0.
         max_examples: Newest examples that one epoch uses; bounds a round on a long history.
     """
 

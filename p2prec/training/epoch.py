@@ -14,7 +14,8 @@ from itertools import zip_longest
 
 import numpy as np
 
-from p2prec.models.model import Batch, Explored, Stack
+from p2prec.models.explored import Explored
+from p2prec.models.model import Batch, Stack
 from p2prec.training.knowledge import Knowledge
 
 
@@ -73,6 +74,7 @@ def _step(pupils: Sequence[Pupil], batches: Sequence[Batch]) -> None:
     for number, (pupil, peer, batch) in enumerate(zip(pupils, peers, batches, strict=True)):
         pupil.loss += float(found.loss[number])
         peer.update_dense(found.dense[number] / len(batch.at))
+        peer.update_private(found.private[number] / len(batch.at))
     for part in found.rows:
         start = 0
         for peer, rows in zip(peers, stack.split(part.keys), strict=True):

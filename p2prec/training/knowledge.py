@@ -69,6 +69,13 @@ class Knowledge:
         rate = self.config.dense_learning_rate * self._rates
         self.dense -= rate * gradient / np.sqrt(self.dense_accumulator)
 
+    def update_private(self, gradient: NDArray[np.float32]) -> None:
+        """Adagrad on the private parameters."""
+        gradient = gradient + self.config.reg * self.private
+        self.private_accumulator += gradient**2
+        rate = self.config.learning_rate * self.model.row_rate
+        self.private -= rate * gradient / np.sqrt(self.private_accumulator)
+
     def update_rows(
         self,
         rows: NDArray[np.int64],
@@ -96,6 +103,7 @@ class Knowledge:
         )
         gradient[:, OTHERS] = 0.0  # a statistic, not a parameter
         self.table.accumulator[slots] += (gradient**2).mean(1)
-        step = self.config.learning_rate / np.sqrt(self.table.accumulator[slots])
+        rate = self.config.learning_rate * self.model.row_rate
+        step = rate / np.sqrt(self.table.accumulator[slots])
         self.table.values[slots] -= step[:, None] * gradient
         self.table.evidence[slots] += seen[kept]

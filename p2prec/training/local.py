@@ -11,11 +11,12 @@ from p2prec.collaboration.methods import build_method
 from p2prec.collaboration.payload import Payload
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
-from p2prec.errors import ConfigError, StoreError
+from p2prec.errors import StoreError
 from p2prec.models.families import build_model
 from p2prec.models.model import Outlook
-from p2prec.models.recommender import Context
+from p2prec.models.recommender import Context, Task
 from p2prec.privacy.protection import Protection
+from p2prec.training.combinations import check_learner
 from p2prec.training.config import LearnerConfig
 from p2prec.training.epoch import Pupil, train_epoch
 from p2prec.training.knowledge import Knowledge
@@ -40,8 +41,7 @@ class LocalLearner:
         seed: int,
         device_seed: int = 0,
     ) -> None:
-        if not config.model.discovery > 0:
-            raise ConfigError(f"discovery = {config.model.discovery} must be above 0; 1 is neutral")
+        check_learner(config)
         self.config = config
         self._seed = seed
         model = build_model(
@@ -161,7 +161,7 @@ class LocalLearner:
         moment = timeline.moment(len(timeline), float(context.timestamp_s)) if timeline else None
         outlook = self._observe(self._snapshot, moment)
         scores = outlook.scores()
-        if moment is not None:
+        if moment is not None and self.knowledge.model.task is not Task.RATING:
             favour = np.float32(np.log(self.config.model.discovery))
             scores += favour
             scores[timeline.own] -= favour

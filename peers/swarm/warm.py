@@ -9,7 +9,6 @@ each peer, from the system's generator.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 from p2prec.collaboration.payload import Payload
@@ -24,7 +23,7 @@ from peers.daemon import payload_schema
 from peers.keys import Keyring
 from peers.messages import Endpoints, Hello, Message, Share
 from peers.replay import BoundedReplayMemory
-from peers.scenario import MethodConfig, Scenario, peer_config
+from peers.scenario import MethodConfig, Scenario, learner_config
 from peers.sealing import Opener, seal
 from peers.store import STORE_NAME, Release, Store
 from peers.swarm.data import Realm
@@ -38,10 +37,8 @@ def warm_up(scenario: Scenario, method: MethodConfig, realm: Realm) -> None:
 
     torch.set_num_threads(1)
     schema = payload_schema(realm.catalogue)
-    config = peer_config(scenario, method, 0, broker="", responders=[]).learner
-    for size in dict.fromkeys(method.embedding_sizes):
-        sized = replace(config, model=replace(config.model, embedding_size=size))
-        payloads = _learn(realm, sized)
+    for model in dict.fromkeys(method.models):
+        payloads = _learn(realm, learner_config(scenario, method, model))
         if method.name != "alone":
             _speak(realm.catalogue, payloads, schema)
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from running import CITY, config, start, until
 
@@ -75,6 +76,45 @@ async def test_peers_learn_together_over_both_transports(method: str, tmp_path: 
             for p in peers:
                 await p.end()
     assert not list(tmp_path.glob("*/control.sock"))  # noqa: ASYNC240 - the loop is idle
+
+
+async def test_two_model_families_teach_each_other(tmp_path: Path) -> None:
+    told: Counter[str] = Counter()
+    async with infrastructure(tmp_path / "r.sock") as (_, responder):
+        settings = config("mac", mdns_responder=responder)
+        settings = dataclasses.replace(
+            settings, schedule=dataclasses.replace(settings.schedule, min_neighbours=1)
+        )
+        models = (
+            ModelConfig(family="mf", embedding_size=16),
+            ModelConfig(family="next_place", embedding_size=8),
+        )
+        peers = [
+            start(
+                i,
+                dataclasses.replace(
+                    settings, learner=dataclasses.replace(settings.learner, model=model)
+                ),
+                tmp_path / str(i),
+                told,
+            )
+            for i, model in enumerate(models)
+        ]
+        try:
+            await until(lambda: all(p.daemon.life.round == 3 for p in peers))
+            for p in peers:
+                learner = p.daemon.learner
+                rng = np.random.default_rng(0)
+                assert learner.collaboration.lessons(learner.knowledge, rng=rng)
+                assert not any(name.startswith("dropped") for name in p.daemon.counters)
+            stored = peers[0].daemon.store.learner_state()["private"]
+            assert np.array_equal(stored, peers[0].daemon.learner.knowledge.private)
+            assert np.abs(stored).max() > 0
+            status = await asyncio.to_thread(ControlClient(tmp_path / "0").request, "status")
+            assert status["model"] == "mf/16"
+        finally:
+            for p in peers:
+                await p.end()
 
 
 async def test_a_stopped_peer_goes_on_from_its_store(tmp_path: Path) -> None:

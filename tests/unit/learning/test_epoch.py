@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from p2prec.data.city import generate_city
+from p2prec.models.explored import Explored
 from p2prec.models.families import build_model
-from p2prec.models.model import Explored
 from p2prec.models.recommender import Task
 from p2prec.training.config import (
     CollaborationConfig,
@@ -22,7 +22,7 @@ from p2prec.training.local import LocalLearner, train_together
 
 CITY = generate_city(rng=np.random.default_rng(1), n_users=6, n_places=150, days=120)
 LENGTHS = (60, 7, 2, 33, 41)  # one batch, many, or none at all
-MODELS = [("next_place", Task.RANKING)]
+MODELS = [("next_place", Task.RANKING), *(("mf", task) for task in Task)]
 
 
 def knowledge(user: int, family: str, task: Task, size: int = 8) -> Knowledge:

@@ -8,7 +8,7 @@ import torch
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
-from p2prec.models.model import Explored
+from p2prec.models.explored import Explored, together
 from p2prec.models.next_place import NextPlace
 from p2prec.models.next_place_features import Surroundings, Timeline
 from p2prec.models.table import RowTable, initial_table
@@ -57,10 +57,10 @@ def test_scores_equal_the_training_formula(world: tuple[Catalogue, History]) -> 
         allowed=allowed,
         weight=np.ones(1, np.float32),
     )
-    offset = np.zeros((1, 1), np.int64)
-    index = model.explore_rows(example, offset)
+    several = together([example], n_items=len(catalogue))
+    assert several is not None
     d = torch.from_numpy(dense)[None]
-    explore = model.explore_loss(torch.from_numpy(table[index]), d, example, index, offset)
+    explore = model.explore_loss(torch.from_numpy(table[several.keys]), d, several)
     gate_new = model.return_loss(d, [moment], np.array([stranger], np.int32))
     assert float(scores[stranger]) == pytest.approx(-float(explore + gate_new), abs=1e-4)
     known = int(moment.own[0])

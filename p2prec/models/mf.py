@@ -1,0 +1,274 @@
+"""Matrix factorisation, for ranking, clicks and ratings.
+
+Biased matrix factorisation in the form of Koren, Bell & Volinsky (IEEE Computer, 2009):
+
+    s(u, i) = mu + b_u + b_i + <p_u, q_i>
+
+with one loss a task, over items ``j`` sampled among those that the owner has not met:
+
+    ranking   mean_j -log sigmoid(s(u, i) - s(u, j))           BPR: Rendle et al., UAI 2009
+    click     softplus(-s(u, i)) + sum_j softplus(s(u, j))     log loss
+    rating    (s(u, i) - r_ui)^2 / 2
+
+The row of an item holds ``q_i`` and ``b_i``, and ``mu`` is a dense parameter: peers share them.
+``p_u`` and ``b_u`` are private. All peers start with the realm's ``q_i``, so that rows of peers
+that never met can be averaged, and with ``p_u = 0``. Ours: where ranks or clicks are learned, the
+score has one more term, ``w log(1 + share_i / 0.03)``, with the share of others that met the item,
+counted by gossip: one owner's history cannot tell what is popular. ``mu`` and ``b_u`` cancel in
+BPR.
+
+A sequence that is not the owner's is *folded in*, in the form of FISM (Kabbur, Ning & Karypis,
+KDD 2013, alpha = 1/2) with one table in both roles: ``p_X = c |X|^(-1/2) sum_(i in X) q_i``. The
+softmax of the scores of all items outside ``X`` is the soft decision after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.data.catalogue import Catalogue
+from p2prec.models.explored import Together, together
+from p2prec.models.model import Batch, Gradients, Observer, Outlook, Parameters, RowGradient, Stack
+from p2prec.models.next_place import log_softmax, popularity
+from p2prec.models.next_place_features import Moment, Timeline
+from p2prec.models.recommender import Task
+from p2prec.models.table import BIAS, OTHERS
+
+MU, FOLD, WEIGHT, LISTENED = range(4)  # dense parameters: mu, c, w, and a statistic
+_MIDDLE_RATING = 3.0  # of a scale of 1 to 5: where mu starts, before anybody has rated
+_FOLD = 4.0
+_WEIGHT = 1.0
+_NEVER = np.float32(-1e9)  # logit of what is masked out
+
+
+class MatrixFactorisation:
+    """Implements ``p2prec.models.model.Model``; gradients by hand on gathered rows."""
+
+    family = "mf"
+    tasks = frozenset(Task)
+    n_dense = 4
+    statistics = slice(LISTENED, LISTENED + 1)
+    personal = slice(0)  # what differs between owners is private
+    first = 0
+    row_rate = 10.0  # few examples, linear in each factor: it bears long steps, and needs them
+
+    def __init__(self, catalogue: Catalogue, embedding_size: int, task: Task) -> None:
+        self.task = task
+        self.name = f"mf/{embedding_size}" + ("" if task is Task.RANKING else f"/{task}")
+        self.width = embedding_size + 2
+        self.n_private = embedding_size + 1  # p_u, then b_u
+        self._n_items = len(catalogue)
+
+    def initial_dense(self) -> NDArray[np.float32]:
+        """``mu``, ``c``, ``w``, and no one listened to."""
+        if self.task is Task.RATING:
+            return np.array([_MIDDLE_RATING, _FOLD, 0.0, 0.0], np.float32)
+        return np.array([0.0, _FOLD, _WEIGHT, 0.0], np.float32)
+
+    def dense_rates(self, *, explore_rate: float) -> NDArray[np.float32]:
+        """``w`` stays: an owner's own visits come back as gossip, and it would learn the echo."""
+        return np.array([1.0, explore_rate, 0.0, 0.0], np.float32)
+
+    def own_statistics(self, timeline: Timeline) -> NDArray[np.float32]:
+        """One owner, whose items are counted in the rows."""
+        return np.array([float(len(timeline) > 0)], np.float32)
+
+    def sample(
+        self,
+        timeline: Timeline,
+        at: NDArray[np.int64],
+        *,
+        negatives: int,
+        rng: np.random.Generator,
+    ) -> NDArray[np.int32]:
+        """Items of which the owner chose none; a rating is compared with nothing."""
+        del timeline
+        n = 0 if self.task is Task.RATING else negatives
+        return rng.integers(0, self._n_items, (len(at), n), dtype=np.int32)
+
+    # --- learning ------------------------------------------------------------------------
+
+    def gradients(self, stack: Stack, batches: Sequence[Batch]) -> Gradients:
+        """Forward and backward over the examples of all peers at once."""
+        own = self._owners(stack, batches)
+        taught = together([b.lesson for b in batches], n_items=stack.n_items)
+        if taught is None:
+            return own
+        rows, dense = self._taught(stack, taught)
+        return Gradients(
+            loss=own.loss, dense=own.dense + dense, private=own.private, rows=[*own.rows, rows]
+        )
+
+    def _owners(self, stack: Stack, batches: Sequence[Batch]) -> Gradients:
+        """From what the owners did.
+
+        Within a step an item meets one ``p_u`` only, its peer's: the errors of all its
+        occurrences are summed first, and the gradient of a row is that sum times ``p_u``.
+        """
+        n_peers = len(batches)
+        owner = np.repeat(np.arange(n_peers), [len(b.at) for b in batches])
+        items = np.concatenate([b.timeline.item[b.at] for b in batches])
+        ratings = np.concatenate([b.timeline.rating[b.at] for b in batches])
+        others = np.concatenate([b.sampled for b in batches])
+        fair = np.concatenate([~np.isin(b.sampled, b.timeline.own) for b in batches])
+        candidates = np.concatenate([items[:, None], others], axis=1)
+        keys, at = np.unique(candidates + owner[:, None] * stack.n_items, return_inverse=True)
+        at = at.reshape(candidates.shape)
+        rows, peer = stack.gather(keys), keys // stack.n_items
+        scores = self.scores(rows, stack.dense[peer], stack.private[peer])[at]
+        loss, errors = self._errors(scores, ratings, fair)
+        total = np.bincount(at.ravel(), errors.ravel(), minlength=len(keys)).astype(np.float32)
+        gradient = np.zeros_like(rows)
+        gradient[:, :OTHERS] = total[:, None] * stack.private[peer, :-1]
+        gradient[:, BIAS] = total
+        private = np.zeros_like(stack.private)
+        np.add.at(private[:, :-1], peer, total[:, None] * rows[:, :OTHERS])
+        np.add.at(private[:, -1], peer, total)
+        dense = np.zeros_like(stack.dense)
+        dense[:, MU] = private[:, -1]
+        seen = np.bincount(at[:, 0], minlength=len(keys)).astype(np.float32)
+        return Gradients(
+            loss=np.bincount(owner, loss, minlength=n_peers).astype(np.float64),
+            dense=dense,
+            private=private,
+            rows=[RowGradient(keys=keys, gradient=gradient, seen=seen, known=seen > 0)],
+        )
+
+    def _errors(
+        self,
+        scores: NDArray[np.float32],
+        ratings: NDArray[np.float32],
+        fair: NDArray[np.bool_],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Loss of each example, shape ``(n,)``, and its derivative by each score.
+
+        Args:
+            scores: Shape ``(n, 1 + k)``, what the owner chose first.
+            ratings: Shape ``(n,)``.
+            fair: Shape ``(n, k)``, false where a sampled item is one of the owner's.
+        """
+        chosen, others = scores[:, :1], scores[:, 1:]
+        if self.task is Task.RATING:
+            errors = chosen - ratings[:, None]
+            squared: NDArray[np.float32] = np.square(errors[:, 0]) / 2
+            return squared, errors
+        if self.task is Task.CLICK:
+            loss = _softplus(-chosen[:, 0]) + (_softplus(others) * fair).sum(1)
+            return loss, np.hstack([-_sigmoid(-chosen), _sigmoid(others) * fair])
+        share = (fair / np.maximum(fair.sum(1, keepdims=True), 1)).astype(np.float32)
+        wrong = _sigmoid(others - chosen) * share
+        loss = (_softplus(others - chosen) * share).sum(1)
+        return loss, np.hstack([-wrong.sum(1, keepdims=True), wrong])
+
+    def _taught(self, stack: Stack, taught: Together) -> tuple[RowGradient, NDArray[np.float32]]:
+        """Cross entropy of folded-in sequences against soft decisions, by rows and by ``c``."""
+        examples, owner = taught.examples, taught.owner
+        rows, fold = stack.gather(taught.keys), stack.dense[owner, FOLD, None]
+        item = rows[:, :OTHERS]
+        sequence = np.stack([m.sequence for m in examples.moments])
+        held = sequence >= 0
+        met = np.where(held, sequence + taught.offset, taught.keys[0])
+        past = np.searchsorted(taught.keys, met)
+        at = np.searchsorted(taught.keys, examples.candidates + taught.offset)
+        share = (held / np.sqrt(held.sum(1, keepdims=True))).astype(np.float32)
+        summed = np.einsum("nl,nld->nd", share, item[past])
+        folded = fold * summed
+        logits = np.einsum("nd,nkd->nk", folded, item[at])
+        logits += self._known(rows, stack.dense[taught.keys // stack.n_items])[at]
+        logits[~examples.allowed] = _NEVER
+        errors = np.exp(logits - logits.max(1, keepdims=True))
+        errors /= errors.sum(1, keepdims=True)
+        errors = (errors - examples.target) * examples.weight[:, None]
+        by_folded = np.einsum("nk,nkd->nd", errors, item[at])
+        gradient = np.zeros_like(rows)
+        np.add.at(gradient[:, BIAS], at, errors)
+        np.add.at(gradient[:, :OTHERS], at, errors[:, :, None] * folded[:, None, :])
+        np.add.at(gradient[:, :OTHERS], past, share[:, :, None] * (fold * by_folded)[:, None, :])
+        dense = np.zeros_like(stack.dense)
+        np.add.at(dense[:, FOLD], owner, (by_folded * summed).sum(1))
+        part = RowGradient(
+            keys=taught.keys, gradient=gradient, seen=taught.seen, known=taught.known
+        )
+        return part, dense
+
+    # --- scoring -------------------------------------------------------------------------
+
+    def scores(
+        self, rows: NDArray[np.float32], dense: NDArray[np.float32], private: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Score of each row, shape ``(n,)``.
+
+        Args:
+            rows: Shape ``(n, width)``.
+            dense: Shape ``(n, n_dense)`` or ``(n_dense,)``.
+            private: Shape ``(n, n_private)`` or ``(n_private,)``.
+        """
+        taste = (rows[:, :OTHERS] * private[..., :-1]).sum(1)
+        scores: NDArray[np.float32] = (
+            taste + self._known(rows, dense) + dense[..., MU] + private[..., -1]
+        )
+        return scores
+
+    def _known(self, rows: NDArray[np.float32], dense: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What speaks for an item whoever asks."""
+        others = popularity(rows[:, OTHERS], dense[..., LISTENED])
+        known: NDArray[np.float32] = rows[:, BIAS] + dense[..., WEIGHT] * others
+        return known
+
+    def observer(self) -> Observer:
+        """Nothing is dear to compute."""
+
+        def observe(parameters: Parameters, moment: Moment | None) -> Outlook:
+            return _View(self, parameters, moment)
+
+        return observe
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The owner's taste, whatever the moment; sequences of others by folding in."""
+
+    model: MatrixFactorisation
+    parameters: Parameters
+    moment: Moment | None
+
+    def scores(self) -> NDArray[np.float32]:
+        """Logits of ranks or clicks, or ratings."""
+        p = self.parameters
+        return self.model.scores(p.table, p.dense, p.private)
+
+    def explore_log_probabilities(self) -> NDArray[np.float32]:
+        """After the moment's sequence; the popular items where there is none."""
+        table, dense = self.parameters.table, self.parameters.dense
+        folded = np.zeros(self.model.n_private, np.float32)
+        if self.moment is None:
+            return log_softmax(self.model.scores(table, dense, folded))
+        past = self.moment.sequence[self.moment.sequence >= 0]
+        folded[:-1] = dense[FOLD] * table[past, :OTHERS].sum(0) / np.sqrt(len(past))
+        logits = self.model.scores(table, dense, folded)
+        logits[self.moment.own] = _NEVER
+        return log_softmax(logits)
+
+    def reasons(self, item: int) -> dict[str, float]:
+        """The terms of the score that differ from item to item."""
+        row, dense = self.parameters.table[item], self.parameters.dense
+        others = dense[WEIGHT] * popularity(row[OTHERS], dense[LISTENED])
+        return {
+            "fits your taste": float(row[:OTHERS] @ self.parameters.private[:-1]),
+            "others choose it": float(others),
+            "liked, whoever asks": float(row[BIAS]),
+        }
+
+
+def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    result: NDArray[np.float32] = 0.5 + 0.5 * np.tanh(0.5 * x)
+    return result
+
+
+def _softplus(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    result: NDArray[np.float32] = np.logaddexp(np.float32(0.0), x)
+    return result

@@ -1,0 +1,27 @@
+"""Which settings of a learner go together; others are refused before anything runs."""
+
+from __future__ import annotations
+
+from p2prec.collaboration.methods import build_method
+from p2prec.errors import ConfigError
+from p2prec.models.families import check_model
+from p2prec.models.recommender import Task
+from p2prec.training.config import LearnerConfig
+
+
+def check_learner(config: LearnerConfig) -> None:
+    """Refuse what cannot be.
+
+    Raises:
+        ConfigError: In one sentence, with what could be instead.
+    """
+    model, method = config.model, config.collaboration.method
+    check_model(family=model.family, embedding_size=model.embedding_size, task=model.task)
+    if not model.discovery > 0:
+        raise ConfigError(f"discovery = {model.discovery} must be above 0; 1 is neutral")
+    build_method(method, config.collaboration.options)
+    if method == "mac" and model.task is Task.RATING:
+        raise ConfigError(
+            "mac exchanges probabilities of what comes next, and a rating is none; take dclr, "
+            "epidemic, metropolis_hastings or alone"
+        )

@@ -1,0 +1,63 @@
+"""A scenario names its peers' models; what does not go together is refused when it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from p2prec.errors import ConfigError
+from p2prec.models.recommender import Task
+from peers.scenario import load_scenario, peer_config
+
+SCENARIOS = Path(__file__).parents[3] / "scenarios"
+
+
+def written(folder: Path, method: str) -> Path:
+    path = folder / "s.toml"
+    path.write_text(f'name = "s"\ndiscovery = 2.0\n[[methods]]\n{method}\n')
+    return path
+
+
+def test_models_are_given_to_peers_in_turn(tmp_path: Path) -> None:
+    path = written(tmp_path, 'name = "mac"\nmodels = ["next_place/8", "mf/16", "mf/4/click"]')
+    scenario = load_scenario(path)
+    configs = [
+        peer_config(scenario, scenario.methods[0], i, broker="", responders=[]).learner.model
+        for i in range(4)
+    ]
+    assert [(c.family, c.embedding_size, c.task) for c in configs] == [
+        ("next_place", 8, Task.RANKING),
+        ("mf", 16, Task.RANKING),
+        ("mf", 4, Task.CLICK),
+        ("next_place", 8, Task.RANKING),
+    ]
+    assert {c.discovery for c in configs} == {2.0}
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        ('name = "dclr"\nmodels = ["next_place/8", "mf/8"]', "only mac lets peers differ"),
+        ('name = "epidemic"\nmodels = ["mf/8", "mf/16"]', "all models must be the same"),
+        ('name = "epidemic"\nmodels = ["mf/8", "mf/8/click"]', "all models must be the same"),
+        ('name = "mac"\nmodels = ["mf/8/rating"]', "a rating is none"),
+        ('name = "dclr"\nmodels = ["next_place/8/rating"]', "next_place cannot learn"),
+        ('name = "dclr"\nmodels = ["gru/8"]', "unknown model family 'gru'"),
+        ('name = "dclr"\nmodels = ["mf/9"]', "take one of 4, 8, 12"),
+        ('name = "dclr"\nmodels = ["mf"]', "write family/size"),
+        ('name = "dclr"\nmodels = []', "names no model"),
+        ('name = "magic"', "unknown method 'magic'"),
+    ],
+)
+def test_nonsense_is_refused_with_the_file_and_a_sentence(
+    method: str, sentence: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, method)
+    with pytest.raises(ConfigError, match=f"^{path}: .*{sentence}"):
+        load_scenario(path)
+
+
+@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_scenario_of_the_project_can_be_read(path: Path) -> None:
+    assert load_scenario(path).methods
