@@ -4,6 +4,7 @@ P2PRecError
 ├── ConfigError                 the owner's or the researcher's settings do not fit
 ├── DataError                   a file of interactions or items cannot be read
 ├── StoreError                  the device cannot keep what it was told to keep
+├── StoppedByUserError          the user stopped a command; says what was ended with it
 ├── TransportError              a message could not leave or a listener could not start
 └── ProtocolError               the rules between peers were broken
     ├── LocalProtocolError      by us: a bug here, never the fault of a stranger
@@ -27,6 +28,10 @@ class DataError(P2PRecError):
 
 class StoreError(P2PRecError):
     """The store cannot be opened or written; nothing that was stored before is lost."""
+
+
+class StoppedByUserError(P2PRecError):
+    """The user stopped a command; the message says what was ended with it."""
 
 
 class TransportError(P2PRecError):

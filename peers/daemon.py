@@ -62,7 +62,7 @@ from peers.messages import (
     Shuffle,
 )
 from peers.meter import CpuMeter, MeteredReplay
-from peers.owner import recommendations, stored_learner
+from peers.owner import recommendations, stored_learner, what_it_cost, what_left
 from peers.sealing import Opener, seal
 from peers.store import STORE_NAME, Release, Store
 from peers.transports.mqtt import MqttTransport, parse_broker
@@ -661,8 +661,7 @@ class Daemon:
 
     def status(self) -> dict[str, Any]:
         """What ``p2prec status --json`` prints; see ``docs/cli.md``."""
-        protection = self.config.learner.protection
-        ledger = self.store.spent(protection.delta)
+        counters = dict(self.counted() - self._counted + Counter(self.store.counters()))
         return {
             "peer_id": self.keyring.peer_id,
             "pseudonym": self.keyring.face.pseudonym,
@@ -678,16 +677,11 @@ class Daemon:
             "known_peers": len(self.life.known),
             "adverts": len(self.life.adverts),
             "discovered_by": dict(self.life.discovered),
-            "counters": dict(self.counted() - self._counted + Counter(self.store.counters())),
+            "counters": counters,
             "crypto_cpu_s": round(self.crypto.total_s, 4),
             "cpu_s": round(time.process_time(), 4),
-            "privacy": {
-                "releases": ledger.releases,
-                "epsilon": ledger.epsilon if np.isfinite(ledger.epsilon) else None,
-                "delta": ledger.delta,
-                "protection": protection.method,
-                "sentence": ledger.sentence,
-            },
+            "left": what_left(self.store.releases(), counters),
+            "privacy": what_it_cost(self.store, self.config.learner.protection),
         }
 
     def neighbours(self) -> list[dict[str, Any]]:

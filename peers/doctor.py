@@ -124,7 +124,7 @@ def _port() -> str:
             raise P2PRecError(
                 f"cannot listen on {network.host} port {network.port}: {error.strerror}"
             ) from None
-    return f"port {network.port or 'of the system'} is free"
+    return f"port {network.port} is free" if network.port else "the system chooses a free port"
 
 
 def _multicast() -> str:

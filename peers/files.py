@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from p2prec.data.catalogue import Catalogue
-from p2prec.data.check_ins import CheckIns, csv_fields, read_check_ins
+from p2prec.data.check_ins import COLUMNS, CheckIns, csv_fields, read_check_ins
 from p2prec.data.dataset import Dataset
 from p2prec.data.movielens import read_movielens
 from p2prec.errors import DataError
@@ -130,6 +130,19 @@ def write_catalogue(path: Path, catalogue: Catalogue) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def read_items(path: Path) -> Catalogue:
+    """The items of a catalogue, or those that a file of check-ins names.
+
+    Raises:
+        DataError: Names the file, the line and the reason.
+    """
+    with open_text(path, errors="surrogateescape") as lines:
+        header = next(_until_damage(lines, path, None), "")
+    if len(header.split(",")) == len(COLUMNS):
+        return read_check_in_file(path).dataset.catalogue
+    return read_catalogue(path)
 
 
 def read_catalogue(path: Path) -> Catalogue:

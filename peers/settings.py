@@ -49,7 +49,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"there is no {path}; p2prec init writes one") from None
+        raise ConfigError(f"there is no {path}") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
 
@@ -62,6 +62,8 @@ def load_config(path: Path, environment: Mapping[str, str]) -> PeerConfig:
     Raises:
         ConfigError: A name or a value does not fit; names the file and the key.
     """
+    if not path.exists():
+        raise ConfigError(f"there is no {path}; p2prec init writes one")
     tables = read_toml(path)
     convert(tables, PeerConfig, source=str(path))
     for name, text in sorted(environment.items()):

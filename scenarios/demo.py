@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from p2prec.errors import P2PRecError
+from p2prec.errors import P2PRecError, StoppedByUserError
 from peers.swarm.command import run_swarm
 
 
@@ -20,7 +20,7 @@ def main() -> None:
         run_swarm(Path(__file__).with_name("demo.toml"), rounds=arguments.rounds, pictures=folder)
     except P2PRecError as error:
         print(f"demo: {error}", file=sys.stderr)
-        sys.exit(130 if "interrupted" in str(error) else 1)
+        sys.exit(130 if isinstance(error, StoppedByUserError) else 1)
     print(f"Pictures and summary.json are in {folder}/")
 
 

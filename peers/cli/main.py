@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from p2prec.errors import ConfigError, DataError, P2PRecError, TransportError
+from p2prec.errors import (
+    ConfigError,
+    DataError,
+    P2PRecError,
+    StoppedByUserError,
+    TransportError,
+)
 
-EXIT_FAILURE, EXIT_NO_PEER, EXIT_CONFIG = 1, 3, 4  # 2 is a wrong use, by Typer
+EXIT_FAILURE, EXIT_NO_PEER, EXIT_CONFIG, EXIT_STOPPED = 1, 3, 4, 130  # 2 is a wrong use, by Typer
+_REJECTED_SHOWN = 20
 
 app = typer.Typer(
     name="p2prec",
     help="A recommender network without a server: this device runs one peer.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 ok, 1 failure, 2 usage, 3 no peer runs or answers, 4 settings.",
+    epilog=(
+        "Exit codes: 0 ok, 1 failure, 2 usage, 3 no peer runs or the network does not answer, "
+        "4 settings, 130 stopped by Ctrl-C."
+    ),
 )
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 
 
 def main() -> None:
@@ -32,13 +45,38 @@ def main() -> None:
         _fail(error, EXIT_CONFIG)
     except TransportError as error:
         _fail(error, EXIT_NO_PEER)
+    except StoppedByUserError as error:
+        _fail(error, EXIT_STOPPED)
     except P2PRecError as error:
         _fail(error, EXIT_FAILURE)
+    except BrokenPipeError:  # as by: p2prec recommend | head -1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _fail(f"{error.filename or 'the system'}: {error.strerror or error}", EXIT_FAILURE)
 
 
-def _fail(error: P2PRecError, code: int) -> None:
+def _fail(error: P2PRecError | str, code: int) -> None:
     print(f"p2prec: {error}", file=sys.stderr)
     sys.exit(code)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - as Typer calls it
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"p2prec {version('p2prec')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """A recommender network without a server: this device runs one peer."""
+    del version
 
 
 def _print(value: object, *, as_json: bool, text: str) -> None:
@@ -56,28 +94,27 @@ def init(
     force: Annotated[bool, typer.Option(help="Overwrite existing settings.")] = False,
 ) -> None:
     """Write the settings of a new peer; asks whether anything may leave this device."""
-    from peers.files import read_catalogue, read_check_in_file, write_catalogue
+    from peers.files import read_items, write_catalogue
     from peers.settings import config_path, config_text
 
     path = config_path()
     if path.exists() and not force:
         raise ConfigError(f"{path} exists already; --force overwrites it")
-    try:
-        items = read_catalogue(catalogue)
-    except DataError:
-        items = read_check_in_file(catalogue).dataset.catalogue
+    items = read_items(catalogue)
     if share is None:
         share = sys.stdin.isatty() and typer.confirm(
             "Learn together with other peers? Protected model updates leave this device; "
-            "your visits never do."
+            "your visits never do. You can change it later."
         )
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_catalogue(path.parent / "catalogue.csv", items)
     path.write_text(config_text(catalogue=Path("catalogue.csv"), share=share))
     path.chmod(0o600)
-    shares = "shares protected updates" if share else "shares nothing"
+    shares = "shares protected updates" if share else "shares nothing (share = true changes that)"
     print(
-        f"Wrote {path}. Realm {items.digest.hex()[:16]}, {len(items)} items; this peer {shares}.\n"
+        f"Wrote {path}.\n"
+        f"The realm has {len(items)} items and the name {items.digest.hex()[:16]}; only peers with "
+        f"the very same items meet. This peer {shares}.\n"
         "Next: p2prec import YOUR_CHECK_INS.csv, then p2prec run"
     )
 
@@ -89,59 +126,81 @@ def import_(
     keep_good_lines: Annotated[
         bool, typer.Option("--keep-good-lines", help="Leave bad lines out.")
     ] = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Add the owner's check-ins; importing a file twice changes nothing."""
+    from peers.cli.progress import reading
+    from peers.cli.say import counted
     from peers.control import ControlClient, running
     from peers.files import read_catalogue, read_check_in_file
     from peers.settings import catalogue_path, home_folder, owner_config
     from peers.store import STORE_NAME, Store
 
     catalogue = read_catalogue(catalogue_path(owner_config()))
-    read = read_check_in_file(file, keep_good_lines=keep_good_lines, catalogue=catalogue)
+    with reading(file, quiet=quiet) as on_read:
+        read = read_check_in_file(
+            file, keep_good_lines=keep_good_lines, catalogue=catalogue, on_read=on_read
+        )
     interactions = read.dataset.interactions
     names = interactions.user_ids
     if user:
         if user not in names:
-            raise DataError(f"{file} has no user {user!r}")
+            raise DataError(f"{file} has no user {user!r}; it has {_some(names)}")
         index = names.index(user)
     elif len(names) == 1:
         index = 0
     else:
-        raise DataError(f"{file} holds {len(names)} users; say which one you are with --user")
+        raise DataError(
+            f"{file} holds {len(names)} users ({_some(names)}); say which one you are with --user"
+        )
     with closing(Store.open(home_folder() / STORE_NAME)) as store:
         added = store.add_interactions(interactions.history(index))
         total = len(store.history())
     if running(home_folder()):
         ControlClient(home_folder()).request("reload")
-    for sentence in read.rejected:
+    for sentence in read.rejected[:_REJECTED_SHOWN]:
         print(sentence, file=sys.stderr)
+    if len(read.rejected) > _REJECTED_SHOWN:
+        print(f"... and {len(read.rejected) - _REJECTED_SHOWN} more lines", file=sys.stderr)
+    left_out = f"; {counted(len(read.rejected), 'line')} left out" if read.rejected else ""
     _print(
         {"added": added, "total": total, "rejected": list(read.rejected)},
         as_json=as_json,
-        text=f"{added} new check-ins, {total} in all; {len(read.rejected)} lines left out.",
+        text=f"{counted(added, 'new check-in')}, {total} in all{left_out}.",
     )
 
 
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (" and others" if len(names) > 3 else "")
+
+
 @app.command()
-def run() -> None:
+def run(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also each message that came or was dropped.")
+    ] = False,
+) -> None:
     """Run the peer until it is stopped with Ctrl-C or SIGTERM."""
     import asyncio
     import signal
 
     import torch
 
+    from peers.cli.log import OwnerLog, wants_colours
     from peers.daemon import Daemon
-    from peers.events import Tell
     from peers.files import read_catalogue
     from peers.settings import catalogue_path, home_folder, owner_config
 
     torch.set_num_threads(1)
     config = owner_config()
-
-    def told(tell: Tell) -> None:
-        fields = " ".join(f"{k}={v}" for k, v in tell.fields.items())
-        print(f"{tell.what} {fields}", file=sys.stderr, flush=True)
+    log = OwnerLog(
+        sys.stderr,
+        terminal=sys.stderr.isatty(),
+        verbose=verbose,
+        colours=wants_colours(sys.stderr),
+    )
+    log.take_over_logging()
 
     async def live() -> None:
         stop = asyncio.Event()
@@ -153,58 +212,62 @@ def run() -> None:
         config=config,
         home=home_folder(),
         catalogue=read_catalogue(catalogue_path(config)),
-        on_tell=told,
+        on_tell=log.told,
     )
+    shares = (
+        f"shares by {config.learner.collaboration.method}" if config.share else "shares nothing"
+    )
+    log.say(f"the peer of {home_folder()} starts and {shares}; Ctrl-C stops it", what="starting")
     try:
         asyncio.run(live())
     except* P2PRecError as group:
-        raise group.exceptions[0] from None
-    print("The peer has left the network; everything is kept.", file=sys.stderr)
+        raise _first(group) from None
+    log.say("the peer has left the network; everything is kept", what="left")
+
+
+def _first(group: BaseExceptionGroup[P2PRecError]) -> P2PRecError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, P2PRecError)  # noqa: S101 - what the group was asked for
+    return error
 
 
 @app.command()
 def status(as_json: Json = False) -> None:
     """What the peer does, what left the device, and what it cost in privacy."""
+    from peers.cli import say
     from peers.control import ControlClient, running
-    from peers.settings import home_folder, owner_config
+    from peers.files import read_catalogue
+    from peers.settings import catalogue_path, home_folder, owner_config
     from peers.store import STORE_NAME, Store
 
+    neighbours: list[dict[str, Any]] = []
     if running(home_folder()):
-        answer = ControlClient(home_folder()).request("status")
+        client = ControlClient(home_folder())
+        answer = client.request("status")
+        if not as_json:
+            neighbours = client.request("neighbours")["neighbours"]
     else:
-        delta = owner_config().learner.protection.delta
+        from peers.owner import stored_status
+
+        config = owner_config()
+        catalogue = read_catalogue(catalogue_path(config))
         with closing(Store.open(home_folder() / STORE_NAME)) as store:
-            progress, ledger = store.progress(), store.spent(delta)
-            answer = {
-                "running": False,
-                "round": progress.round if progress else 0,
-                "interactions": len(store.history()),
-                "neighbours": len(progress.neighbours) if progress else 0,
-                "counters": store.counters(),
-                "privacy": {"releases": ledger.releases, "sentence": ledger.sentence},
-            }
-    state = "running" if answer["running"] else "not running"
-    summary = (
-        f"{state}, round {answer['round']}, {answer['interactions']} interactions, "
-        f"{answer['neighbours']} neighbours"
-    )
-    lines = [summary, f"privacy: {answer['privacy']['sentence']}"]
-    _print(answer, as_json=as_json, text="\n".join(lines))
+            answer = stored_status(store, catalogue, config)
+    _print(answer, as_json=as_json, text=say.status(answer, neighbours))
 
 
 @app.command()
 def neighbours(as_json: Json = False) -> None:
     """With whom the running peer learns, and why."""
+    from peers.cli import say
     from peers.control import ControlClient
     from peers.settings import home_folder
 
     answer = ControlClient(home_folder()).request("neighbours")
-    lines = [
-        f"{n['pseudonym'][:12]}  near {n['geographic_similarity']:.2f}  "
-        f"alike {n['semantic_similarity']:.2f}  over {', '.join(n['transports'])}"
-        for n in answer["neighbours"]
-    ]
-    _print(answer, as_json=as_json, text="\n".join(lines) or "no neighbours yet")
+    text = "\n".join(map(say.neighbour, answer["neighbours"]))
+    _print(answer, as_json=as_json, text=text or "No neighbours yet; p2prec doctor looks for why.")
 
 
 @app.command()
@@ -215,19 +278,16 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """Where to go next; works without a running peer too."""
+    from peers.cli import say
     from peers.control import ControlClient, running
     from peers.settings import home_folder
 
     if running(home_folder()):
         answer = ControlClient(home_folder()).request("recommend", k=k, new_only=new)
     else:
-        answer = {"recommendations": _recommend_offline(k, new_only=new)}
-    lines = []
-    for place, r in enumerate(answer["recommendations"], 1):
-        lines.append(f"{place:3}. {r['item']}  {r['category'] or 'unknown kind'}")
-        if why:
-            lines += [f"       {w['signal']} ({w['weight']:+.2f})" for w in r["why"]]
-    _print(answer, as_json=as_json, text="\n".join(lines))
+        answer = {"recommendations": _recommend_offline(k, new_only=new), "elapsed_ms": None}
+    text = say.recommendations(answer["recommendations"], why=why)
+    _print(answer, as_json=as_json, text=text)
 
 
 def _recommend_offline(k: int, *, new_only: bool) -> list[dict[str, Any]]:
@@ -242,6 +302,8 @@ def _recommend_offline(k: int, *, new_only: bool) -> list[dict[str, Any]]:
     catalogue = read_catalogue(catalogue_path(config))
     with closing(Store.open(home_folder() / STORE_NAME)) as store:
         learner = stored_learner(store, catalogue, config)
+    if not len(learner.knowledge.history):
+        print("No check-ins yet, so these are anybody's; p2prec import adds yours", file=sys.stderr)
     return recommendations(learner, catalogue, now_s=time.time(), k=k, new_only=new_only)
 
 
@@ -269,6 +331,7 @@ def swarm(
     rounds: Annotated[int, typer.Option(min=0, help="Rounds; 0 as the scenario says.")] = 0,
     keep: Annotated[Path | None, typer.Option(help="Keep the peers' folders here.")] = None,
     pictures: Annotated[Path | None, typer.Option(help="Draw pictures into this folder.")] = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Run many real peers on this machine and compare methods."""
@@ -284,6 +347,7 @@ def swarm(
         keep=keep,
         pictures=pictures,
         show=not as_json,
+        quiet=quiet,
     )
     if as_json:
         print(json.dumps(summary))
@@ -294,6 +358,7 @@ def swarm(
 @app.command()
 def config(
     path_only: Annotated[bool, typer.Option("--path", help="Print only where it is.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show where the settings are and what they say."""
     from peers.settings import config_path, owner_config
@@ -305,8 +370,10 @@ def config(
     import msgspec
 
     settings = owner_config()
-    print(f"# {path}, with P2PREC_* of the environment and all defaults")
-    print(json.dumps(msgspec.to_builtins(settings), indent=2))
+    tables = msgspec.to_builtins(settings)
+    text = f"# {path}, with P2PREC_* of the environment and all defaults\n"
+    text += json.dumps(tables, indent=2)
+    _print({"path": str(path), "settings": tables}, as_json=as_json, text=text)
 
 
 if __name__ == "__main__":

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.progress import TaskID
 from rich.table import Table
 
 from p2prec.errors import ConfigError
+from peers.cli.progress import bars, error_console
+from peers.cli.say import size
 from peers.scenario import load_scenario
 from peers.swarm.data import load_realm
 from peers.swarm.supervisor import MethodRun, Supervisor
@@ -32,6 +36,7 @@ def run_swarm(
     keep: Path | None = None,
     pictures: Path | None = None,
     show: bool = True,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Run a scenario, once a seed; the first seed's summary, with ``spread`` over all seeds.
 
@@ -50,16 +55,17 @@ def run_swarm(
     for number in range(first, first + seeds):
         seeded = replace(scenario, seed=number)
         realm = load_realm(seeded, data=data)
-        supervisor = Supervisor(
-            scenario=seeded,
-            scenario_path=path,
-            realm=realm,
-            data=data,
-            keep=keep,
-            progress=_progress(seeds > 1, number),
-        )
-        summaries.append(supervisor.run())
-        print(file=sys.stderr)
+        label = f"seed {number} " if seeds > 1 else ""
+        with _progress(label, quiet=quiet) as progress:
+            supervisor = Supervisor(
+                scenario=seeded,
+                scenario_path=path,
+                realm=realm,
+                data=data,
+                keep=keep,
+                progress=progress,
+            )
+            summaries.append(supervisor.run())
     summary = summaries[0]
     summary["spread"] = _spread(summaries)
     if show:
@@ -73,30 +79,56 @@ def run_swarm(
     return summary
 
 
-def _progress(many: bool, seed: int) -> Callable[[MethodRun, int], None]:  # noqa: FBT001
-    terminal = sys.stderr.isatty()
-    last = [""]
+@contextlib.contextmanager
+def _progress(seed: str, *, quiet: bool) -> Iterator[Callable[[MethodRun, int], None]]:
+    """Bars on a terminal, a line a round elsewhere, nothing where it is unwanted."""
+    console = error_console()
+    if quiet:
+        yield lambda _run, _count: None
+    elif console.is_terminal and not console.is_dumb_terminal:
+        with bars(console) as progress:
+            tasks: dict[str, TaskID] = {}
 
-    def show(run: MethodRun, count: int) -> None:
-        done = sum(1 for _ in run.results)
-        messages = sum(m for m, _ in run.traffic.values())
-        mib = sum(b for _, b in run.traffic.values()) / (1 << 20)
-        curve = run.curve()
-        full = [c for c in curve if c["all"]["n"] >= count // 2]
-        hit = f"{full[-1]['all']['hr@10']:.3f}" if full else "-"
-        round_ = max(run.rounds_seen, default=0)
-        line = (
-            f"{f'seed {seed} ' if many else ''}{run.label:>6}: {len(run.ready):4} with neighbours, "
-            f"round {round_}/{run.rounds}, {done}/{count} done, {messages} messages, "
-            f"{mib:.1f} MiB, HR@10 (validation) {hit}"
-        )
-        if terminal:
-            print(f"\r{line:<110}", end="", file=sys.stderr, flush=True)
-        elif line.split(":", maxsplit=1)[0] + str(round_) != last[0]:
-            last[0] = line.split(":", maxsplit=1)[0] + str(round_)
-            print(line, file=sys.stderr, flush=True)
+            def draw(run: MethodRun, count: int) -> None:
+                if run.label not in tasks:
+                    tasks[run.label] = progress.add_task(f"{seed}{run.label}", text="")
+                done = sum(len(seen) for seen in run.rounds_seen.values())
+                progress.update(
+                    tasks[run.label],
+                    total=count * run.rounds,
+                    completed=count * run.rounds if len(run.results) == count else done,
+                    text=_standing(run, count),
+                )
 
-    return show
+            yield draw
+    else:
+        last: list[object] = []
+
+        def say(run: MethodRun, count: int) -> None:
+            now = [run.label, max(run.rounds_seen, default=0), len(run.results) == count]
+            if now != last:
+                last[:] = now
+                print(f"{seed}{run.label}: {_standing(run, count)}", file=sys.stderr, flush=True)
+
+        yield say
+
+
+def _standing(run: MethodRun, count: int) -> str:
+    messages = sum(m for m, _ in run.traffic.values())
+    n_bytes = sum(b for _, b in run.traffic.values())
+    full = [c for c in run.curve() if c["all"]["n"] >= count // 2]
+    parts = [
+        f"{len(run.advertised)} up",
+        f"{sum(run.neighbours.values())} neighbours of {len(run.ready)}",
+        f"round {max(run.rounds_seen, default=0)}/{run.rounds}",
+        f"{messages} messages",
+        size(n_bytes),
+    ]
+    if full:
+        parts.append(f"HR@10 {full[-1]['all']['hr@10']:.3f} on validation")
+    if run.results:
+        parts.append(f"{len(run.results)}/{count} done")
+    return ", ".join(parts)
 
 
 def print_table(summary: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from p2prec.data.split import leave_one_out
-from p2prec.errors import P2PRecError
+from p2prec.errors import StoppedByUserError
 from p2prec.evaluation.baselines import BASELINES
 from p2prec.evaluation.metrics import quality, rank_of
 from p2prec.models.recommender import Context
@@ -44,11 +44,13 @@ class MethodRun:
     label: str
     rounds: int
     began_s: float = 0.0
+    neighbours: dict[int, int] = field(default_factory=dict)
     ready: set[int] = field(default_factory=set)
     advertised: set[int] = field(default_factory=set)
     seconds_to: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     died: set[int] = field(default_factory=set)
+    restarted: int = 0
     rounds_seen: dict[int, dict[int, tuple[int, bool]]] = field(default_factory=dict)
     traffic: dict[int, tuple[int, int]] = field(default_factory=dict)
     results: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -61,7 +63,12 @@ class MethodRun:
                 self.seconds_to[kind] = now_s - self.began_s
             case "advertised" | "ready":
                 (self.ready if kind == "ready" else self.advertised).add(index)
+                self.neighbours[index] = max(
+                    self.neighbours.get(index, 0), int(report.get("neighbours", 0))
+                )
                 self.seconds_to[kind] = now_s - self.began_s
+            case "restarted":
+                self.restarted += 1
             case "round":
                 seen = self.rounds_seen.setdefault(int(report["round"]), {})
                 if report["rank"]:
@@ -79,10 +86,6 @@ class MethodRun:
             for r, seen in sorted(self.rounds_seen.items())
             if seen
         ]
-
-
-class SwarmInterruptedError(P2PRecError):
-    """The user stopped the swarm; the message says what was stopped."""
 
 
 class Supervisor:
@@ -120,7 +123,7 @@ class Supervisor:
         """All methods and baselines; see ``docs/summary-schema.md``.
 
         Raises:
-            SwarmInterruptedError: SIGINT or SIGTERM came; everything is stopped.
+            StoppedByUserError: SIGINT or SIGTERM came; everything is stopped.
         """
         previous = {
             number: signal.signal(number, self._interrupt)
@@ -184,7 +187,7 @@ class Supervisor:
             channel.close()
             self._tidy(folder, run)
         if self._interrupted:
-            raise SwarmInterruptedError(f"interrupted: {stopped}")
+            raise StoppedByUserError(f"interrupted: {stopped}")
         return run
 
     def _watch(self, run: MethodRun, channel: socket.socket, count: int) -> None:
@@ -257,6 +260,7 @@ class Supervisor:
             "scenario": self._scenario.name,
             "seed": self._scenario.seed,
             "peers": self._scenario.peers.count,
+            "restarted": sum(run.restarted for run in runs),
             "lost": sum(self._scenario.peers.count - len(run.results) for run in runs),
             "seconds": round(seconds, 2),
             **{
@@ -315,6 +319,7 @@ def _method(run: MethodRun) -> dict[str, Any]:
         "seconds": round(run.seconds, 2),
         "seconds_to_ready": round(run.seconds_to.get("ready", 0.0), 2),
         "died": len(run.died),
+        "restarted": run.restarted,
         "message_bytes": {
             kind: {"p50": int(np.median(s)), "max": int(max(s))} for kind, s in sizes.items()
         },

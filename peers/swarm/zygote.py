@@ -22,6 +22,8 @@ import socket
 import sys
 import time
 import traceback
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -43,6 +45,7 @@ from peers.swarm.warm import warm_up
 
 _PR_SET_PDEATHSIG = 1
 _KILL_AFTER_S = 10.0
+_MAX_RESTARTS = 3  # of one peer; what kills it more often would do so for ever
 _START_PAUSE_S = (
     0.004  # between the starts of two peers, so that a broker is not hit by all at once
 )
@@ -78,15 +81,18 @@ def main() -> None:
     if children:
         _wait_for(job["responders"], job["brokers"])
     gate = os.pipe()
+
+    def start(index: int, gate: tuple[int, int] | None = None) -> int:
+        return _fork(lambda: _peer(index, gate, job, scenario, method, realm))
+
     for index in range(scenario.peers.count):
         if leaving:
             break
-        pid = _fork(lambda index=index: _peer(index, gate, job, scenario, method, realm))
-        children[pid] = f"peer {index}"
+        children[start(index, gate)] = f"peer {index}"
     for end in gate:  # forking is quick as long as nobody else runs: now all may begin
         os.close(end)
     report(reports, {"k": "forked", "i": -1})
-    _reap(children, leaving, reports)
+    _reap(children, leaving, reports, start)
 
 
 def _overridden(scenario: Scenario, job: dict[str, Any]) -> Scenario:
@@ -115,9 +121,16 @@ def _fork(child: Any) -> int:
         os._exit(code)
 
 
-def _reap(children: dict[int, str], leaving: list[int], reports: str) -> None:
-    """Wait for children until the supervisor says stop; tell it of those that die."""
+def _reap(
+    children: dict[int, str], leaving: list[int], reports: str, start: Callable[[int], int]
+) -> None:
+    """Wait for children until the supervisor says stop; those that are killed start again.
+
+    A peer that was killed by a signal goes on from its folder, a few times at most; one that ends
+    by itself has failed, and is told of.
+    """
     stopped_at = 0.0
+    restarts: Counter[int] = Counter()
     while children:
         if leaving and not stopped_at:
             stopped_at = time.monotonic()
@@ -132,8 +145,15 @@ def _reap(children: dict[int, str], leaving: list[int], reports: str) -> None:
             time.sleep(0.02)
             continue
         name = children.pop(pid, "")
-        if not stopped_at and name.startswith("peer"):
-            report(reports, {"k": "died", "i": int(name.split()[1]), "status": status})
+        if stopped_at or leaving or not name.startswith("peer"):
+            continue
+        index = int(name.split()[1])
+        if os.WIFSIGNALED(status) and restarts[index] < _MAX_RESTARTS:
+            restarts[index] += 1
+            children[start(index)] = name
+            report(reports, {"k": "restarted", "i": index})
+        else:
+            report(reports, {"k": "died", "i": index, "status": status})
 
 
 def _signal_all(children: dict[int, str], prefix: str, number: int) -> None:
@@ -212,7 +232,7 @@ def _stop_on_sigterm() -> asyncio.Event:
 
 def _peer(  # noqa: PLR0917
     index: int,
-    gate: tuple[int, int],
+    gate: tuple[int, int] | None,
     job: dict[str, Any],
     scenario: Scenario,
     method: MethodConfig,
@@ -222,11 +242,12 @@ def _peer(  # noqa: PLR0917
 
     torch.set_num_threads(1)
     os.nice(19)  # broker and responders serve everybody: they must not wait behind training
-    opened, held = gate
-    os.close(held)
-    os.read(opened, 1)  # ends when the warm parent and all peers have closed the other end
-    os.close(opened)
-    time.sleep(index * _START_PAUSE_S)
+    if gate is not None:  # one that is started again has nobody to wait for
+        opened, held = gate
+        os.close(held)
+        os.read(opened, 1)  # ends when the warm parent and all peers have closed the other end
+        os.close(opened)
+        time.sleep(index * _START_PAUSE_S)
     home = Path(job["folder"]) / f"peer-{index:04d}"
     home.mkdir(parents=True, exist_ok=True)
     split = leave_one_out(realm.histories[index])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import ssl
 from collections import Counter
@@ -25,6 +26,8 @@ from p2prec.errors import ConfigError, TransportError
 _CONNECT_TIMEOUT_S: Final = 60.0  # hundreds of clients may connect at once
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 15.0
 _PUBLISH_TIMEOUT_S: Final = 30.0
+_SILENT: Final = logging.getLogger("p2prec.mqtt")  # a lost broker is told by on_state, once
+_SILENT.setLevel(logging.CRITICAL)
 _QUEUED_MESSAGES: Final = 256  # inbound messages that wait for the peer; then the oldest goes
 
 
@@ -202,6 +205,7 @@ class MqttTransport:
             clean_session=True,
             timeout=_CONNECT_TIMEOUT_S,
             keepalive=60,
+            logger=_SILENT,
             max_queued_incoming_messages=_QUEUED_MESSAGES,
             tls_context=ssl.create_default_context() if self._tls else None,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import signal
 import subprocess
 from collections import Counter
@@ -18,6 +19,7 @@ from processes import until as wait_for
 from running import ENDLESS, Running, config, go_on, start, until
 
 from p2prec.training.learner import MergeReport, Received
+from peers.discovery.responder import Responder
 from peers.store import Store
 
 pytestmark = [
@@ -111,6 +113,25 @@ async def test_an_interface_that_does_not_exist_is_said_once(tmp_path: Path) -> 
                 await peer.end()
 
 
+async def test_a_responder_that_dies_is_said_and_the_peers_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "r.sock"
+    responder = Responder(path=path, interfaces=("127.0.0.1",), rng=random.Random(0))
+    await responder.start()
+    run = asyncio.create_task(responder.run())
+    settings = config("dclr", schedule=ENDLESS, mdns_responder=str(path))
+    peers = [start(i, settings, tmp_path / str(i)) for i in range(2)]
+    try:
+        await go_on(*peers)
+        run.cancel()
+        await responder.close()
+        await until(lambda: all(p.heard("no_multicast") for p in peers))
+        await go_on(*peers)
+    finally:
+        for peer in peers:
+            await peer.end()
+        await asyncio.gather(run, return_exceptions=True)
+
+
 # --- a full disk --------------------------------------------------------------------------------
 
 
@@ -144,7 +165,9 @@ async def test_a_full_disk_is_said_and_the_peer_goes_on_from_memory(
     small_disk: Path, tmp_path: Path
 ) -> None:
     async with running_broker("amqtt", tmp_path) as broker:
-        settings = config("dclr", schedule=ENDLESS, mqtt=(broker.address,), mdns=False)
+        # A short wait, since each round with a full disk is a round alone.
+        brisk = replace(ENDLESS, inbox_timeout_s=2.0)
+        settings = config("dclr", schedule=brisk, mqtt=(broker.address,), mdns=False)
         homes = (small_disk / "peer", tmp_path / "friend")
         peers = [start(i, settings, home) for i, home in enumerate(homes)]
         peer, friend = peers

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.network
 LABEL = "abcdefghijklmnopqrstuvwxyz"
 
 
-async def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - counters have no event
             await asyncio.sleep(0.02)

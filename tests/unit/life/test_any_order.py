@@ -47,7 +47,8 @@ class AnyOrder(RuleBasedStateMachine):
     def give(self, event: ev.Event) -> None:
         before = self.life.round
         effects = self.life.handle(event, self.now)
-        assert before <= self.life.round <= before + (not isinstance(event, ev.Started))
+        if not isinstance(event, ev.Started):
+            assert before <= self.life.round <= before + 1
         for effect in effects:
             self.perform(effect)
 
