@@ -69,8 +69,9 @@ class ReferencePool:
         near = near[np.isfinite(lat[near])]
         if len(near):
             ends = np.array([self._held[name][1].sequence[-1] for name in names], np.int64)
-            middle = np.median(lat[near]), np.median(lon[near])
-            km = distance_km(lat[ends], lon[ends], *middle)
+            km = distance_km(
+                lat[ends], lon[ends], np.array(np.median(lat[near])), np.array(np.median(lon[near]))
+            )
             names = [names[i] for i in np.argsort(km, kind="stable")[: 2 * n]]
 
         def order(name: bytes) -> bytes:
