@@ -14,7 +14,7 @@ from p2prec.training.learner import Received
 
 OWN_SHARE = 0.2  # of the own visits in what is passed on about a place; the rest is hearsay
 _UNHEARD = 1e-3  # chance of hearsay that nobody counts any more
-OWN_BENT = 0.5  # how much of its own bent a peer keeps in a merge; measured between 0 and 1.5
+OWN_BENT = 0.7  # how much of its own bent a peer keeps in a merge
 MAX_EVIDENCE = 16.0  # beyond this a row is no better known; keeps old rows able to learn
 
 

@@ -126,8 +126,10 @@ class NextPlace:
         self.n_dense = self.layout.size
         tried = self.layout.blocks["tried"]
         self.statistics = slice(tried.start, tried.stop)
-        # How keen an owner is on new places differs more than what it looks for in them.
-        self.personal = slice(self.layout.blocks["gate"].start, self.layout.blocks["gate"].stop)
+        # How keen owners are on new places, and by what habits they return, differs more than what
+        # they look for in a new place.
+        blocks = (self.layout.blocks[name] for name in ("returning", "gate"))
+        self.personal = np.concatenate([np.arange(b.start, b.stop) for b in blocks])
         self._column = category_columns(catalogue)
         self._kinds = Kinds(catalogue)
 
