@@ -72,7 +72,7 @@ from topology.profile import sketch
 
 _SENDERS = 4  # messages on their way at once
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to listen on, not to name
-_SWITCH_S = 0.0005  # what the loop waits for the interpreter while the learner has it; not 5 ms
+_SWITCH_S = 0.002  # what the loop waits for the interpreter while the learner has it; not 5 ms
 _LOOPBACK = "127.0.0.1"
 _GOODBYE_S = 3.0  # what a leaving peer gives its last messages
 

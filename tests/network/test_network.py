@@ -225,3 +225,55 @@ async def test_no_multicast_is_one_sentence() -> None:
     )
     with pytest.raises(TransportError, match="no multicast here"):
         await mdns.start()
+
+
+async def test_the_broker_serves_clients_that_come_at_once_and_replays_to_nobody_else() -> None:
+    """amqtt itself loses some of them, and sends everybody's retained messages to each."""
+    broker = EmbeddedBroker()
+    await broker.start()
+    seen: list[list[str]] = [[] for _ in range(40)]
+    ears = [Ear() for _ in seen]
+    transports = [
+        MqttTransport(
+            broker=f"127.0.0.1:{broker.port}",
+            realm=b"r" * 32,
+            inbox=f"{i:032x}",
+            on_envelope=ears[i],
+            on_presence=lambda name, _, i=i: seen[i].append(name),  # type: ignore[misc]
+            rng=random.Random(i),
+        )
+        for i in range(len(seen))
+    ]
+    names = {f"{i:032x}" for i in range(len(seen))}
+    try:
+        for i, transport in enumerate(transports):
+            await transport.browse(LABEL)
+            await transport.advertise(label=LABEL, pseudonym=f"{i:032x}", advert=b"advert")
+        tasks = [asyncio.create_task(t.run()) for t in transports]
+        await until(lambda: all(set(s) == names for s in seen), 30)
+        assert sum(map(len, seen)) == len(seen) ** 2  # each once
+        await transports[0].send(transports[1].inbox, [b"sealed"])
+        await until(lambda: ears[1].heard == [b"sealed"])
+        assert not any(ear.heard for ear in ears if ear is not ears[1])
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        await broker.stop()
+
+
+async def test_a_closed_transport_hands_on_nothing() -> None:
+    ear = Ear()
+    server = TcpTransport(host="127.0.0.1", port=0, on_envelope=ear, bundle=lambda: b"advert")
+    await server.start()
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    frame = struct.pack(">IB", 3, 1) + b"one"
+    writer.write(frame)
+    await until(lambda: len(ear.heard) == 1)
+    writer.write(frame * 1_000)
+    await writer.drain()
+    await server.close()
+    heard = len(ear.heard)
+    await asyncio.sleep(0.1)
+    assert len(ear.heard) == heard
+    writer.close()

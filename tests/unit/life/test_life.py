@@ -227,6 +227,44 @@ def test_a_renewed_advert_and_a_goodbye_reach_neighbours_and_followers() -> None
     assert {e.to.pseudonym for e in left} == {advert(1).pseudonym, advert(2).pseudonym}
 
 
+def test_a_newcomer_waits_for_answers_and_chooses_once() -> None:
+    life = peer(k=3)
+    life.handle(ev.Started(), NOW)
+    for n in range(1, 30):
+        life.handle(ev.AdvertSeen(advert=advert(n), source=ev.Source.MQTT), NOW)
+
+    def look(now: float) -> list[Hello]:
+        effects = life.handle(ev.TimerFired(timer=ev.Timer.DISCOVER), now)
+        sent = [e.message for e in effects if isinstance(e, ev.Send)]
+        return [m for m in sent if isinstance(m, Hello)]
+
+    assert [h.wants_reply for h in look(NOW + 1)] == [True] * 6
+    assert look(NOW + 2) == []  # they may still answer
+    for n in range(40, 46):
+        message = hello(n, accepts=False)
+        event = ev.Arrived(sender=PeerId(f"id{n}"), message=message, transport="tcp", n_bytes=1)
+        life.handle(event, NOW + 2)
+    assert [h.accepts for h in look(NOW + 3)] == [True] * 3
+    chosen = life.neighbours
+    for n in range(46, 60):
+        event = ev.Arrived(
+            sender=PeerId(f"id{n}"), message=hello(n, accepts=False), transport="tcp", n_bytes=1
+        )
+        life.handle(event, NOW + 3)
+    assert look(NOW + 40) == []
+    assert life.neighbours == chosen
+
+
+def test_a_lonely_peer_looks_into_the_cells_around() -> None:
+    life = peer()
+    life.handle(ev.Started(), NOW)
+    rings = []
+    for second in range(1, 60):
+        effects = life.handle(ev.TimerFired(timer=ev.Timer.DISCOVER), NOW + second)
+        rings += [(second, e.ring) for e in effects if isinstance(e, ev.LookFurther)]
+    assert rings == [(6, 1), (12, 2)]
+
+
 class World:
     """Many lives in virtual time; messages are late, lost, doubled and out of order."""
 

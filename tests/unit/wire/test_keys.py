@@ -15,7 +15,15 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from p2prec import limits
 from p2prec.errors import ConfigError, RemoteProtocolError, StoreError
-from peers.adverts import decode_advert, encode_advert, is_address, public_prekey, verify_binding
+from peers.adverts import (
+    VerifiedAdverts,
+    check_advert,
+    decode_advert,
+    encode_advert,
+    is_address,
+    public_prekey,
+    verify_binding,
+)
 from peers.keys import GRACE_S, Keyring
 from peers.messages import Advert, Endpoints, peer_id_of, pseudonym_of
 from peers.sealing import seal
@@ -251,3 +259,32 @@ def test_the_advert_type_has_no_field_for_an_identity() -> None:
         "realm", "pseudonym_key", "prekey_id", "prekey", "cell_label", "endpoints",
         "not_before_s", "expires_s", "signature",
     }  # fmt: skip
+
+
+def test_a_verified_advert_is_not_verified_again_but_its_time_is_checked() -> None:
+    verified = VerifiedAdverts()
+    data = encode_advert(BOB_ADVERT)
+    decode_advert(data, realm=REALM, now_s=NOW, verified=verified)
+    assert verified.holds(BOB_ADVERT)
+    check_advert(BOB_ADVERT, realm=REALM, now_s=NOW, verified=verified)
+    for changes, reason in (
+        ({"signature": bytes(64)}, "advert_bad_signature"),
+        ({"prekey_id": bytes(8)}, "advert_bad_signature"),
+        ({"expires_s": BOB_ADVERT.expires_s + 1}, "advert_bad_signature"),
+        ({"realm": b"q" * 32}, "advert_other_realm"),
+    ):
+        changed = dataclasses.replace(BOB_ADVERT, **changes)  # type: ignore[arg-type]
+        with pytest.raises(RemoteProtocolError, match=reason):
+            check_advert(changed, realm=REALM, now_s=NOW, verified=verified)
+        assert not verified.holds(changed)
+    with pytest.raises(RemoteProtocolError, match="advert_expired"):
+        check_advert(BOB_ADVERT, realm=REALM, now_s=NOW + 900, verified=verified)
+
+
+def test_remembered_adverts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peers.adverts.MAX_KNOWN_ADVERTS", 3)
+    verified = VerifiedAdverts()
+    adverts = [dataclasses.replace(BOB_ADVERT, prekey_id=bytes([n]) * 8) for n in range(5)]
+    for advert in adverts:
+        verified.add(advert)
+    assert [verified.holds(a) for a in adverts] == [False, False, True, True, True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from p2prec import limits
 from p2prec.errors import RemoteProtocolError
 from peers.messages import PeerId
+from peers.meter import CpuMeter, MeteredReplay
 from peers.replay import BoundedReplayMemory, ReplayMemory
 from peers.sealing import Opener, seal
 from peers.store import Store
@@ -141,4 +143,19 @@ def test_an_envelope_is_refused_after_a_restart_and_4096_later_messages(tmp_path
             Opener(BOB, store).open(envelope, now_s=NOW)
     [fresh] = seal(b"twice", keyring=ALICE, to=BOB_ADVERT, now_s=NOW + 2)
     assert Opener(BOB, store).open(fresh, now_s=NOW + 2) is not None
+    store.close()
+
+
+def test_time_of_the_replay_memory_is_a_part_of_its_own(tmp_path: Path) -> None:
+    store, meter = Store.open(tmp_path / "peer.db"), CpuMeter()
+    envelopes = [seal(b"x", keyring=ALICE, to=BOB_ADVERT, now_s=NOW)[0] for _ in range(50)]
+    opener = Opener(BOB, MeteredReplay(store, meter))
+    begun_s = time.thread_time()
+    for envelope in envelopes:
+        with meter.part("open"):
+            assert opener.open(envelope, now_s=NOW) is not None
+    took_s = time.thread_time() - begun_s
+    assert set(meter.seconds) == {"open", "replay"}
+    assert 0 < meter.seconds["replay"] < meter.seconds["open"]
+    assert 0.5 * took_s < meter.total_s <= took_s
     store.close()
