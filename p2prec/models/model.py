@@ -153,7 +153,7 @@ class Model(Protocol):
         n_dense: Shared dense parameters.
         n_private: Parameters that never leave the device.
         statistics: Which of the dense parameters are not trained, but averaged by gossip.
-        personal: Which of them differ between owners: a merge moves them only half way.
+        personal: Which dense parameters differ between owners: a merge moves them only in part.
         row_rate: Factor on the learning rate of rows and private parameters.
         first: How many interactions a history needs before the first that can be learned from.
     """
@@ -166,7 +166,7 @@ class Model(Protocol):
     n_dense: int
     n_private: int
     statistics: slice
-    personal: slice
+    personal: NDArray[np.int64]
     row_rate: float
     first: int
 

@@ -22,6 +22,7 @@ _DAY_S = 86_400.0
 _HOUR_WIDTH_H = 1.5  # two visits within this belong to the same habit of the day
 _NEAR_KM = 0.1  # below this, positions of check-ins are noise
 _LONGEST_GAP_H = 24.0 * 60
+_KEPT_BYTES = 1 << 19  # of features of situations: 330 of an owner who knows 30 places
 _KIND_PRIOR = 20.0  # first visits that the habits of others are worth
 _HEARD_VISITS = 200.0  # and where hours of a category are compared
 _HOUR_PRIOR = 2.0  # visits at usual hours that each category starts with
@@ -108,15 +109,24 @@ class Timeline:
         self.tried = column * HOUR_BLOCKS + block
         self._n_tried = np.cumsum(first)
         self._before: dict[int, Moment] = {}
+        self._kept_bytes = 0
 
     def __len__(self) -> int:
         return len(self.item)
 
     def before(self, at: int) -> Moment:
-        """The situation just before one interaction, kept, since every epoch asks for it."""
-        if at not in self._before:
-            self._before[at] = self.moment(at, float(self.time_s[at]))
-        return self._before[at]
+        """The situation just before one interaction.
+
+        Kept, since every epoch asks for it, as long as there is room: what the longest histories
+        have beyond is computed anew, or one owner of ten would need megabytes more than the rest.
+        """
+        if at in self._before:
+            return self._before[at]
+        moment = self.moment(at, float(self.time_s[at]))
+        if self._kept_bytes < _KEPT_BYTES:
+            self._before[at] = moment
+            self._kept_bytes += moment.returning.nbytes
+        return moment
 
     def moment(self, n: int, now_s: float) -> Moment:
         """The situation at ``now_s`` after the first ``n`` interactions (``n`` at least 1)."""
