@@ -14,7 +14,6 @@ from p2prec.training.learner import Received
 
 OWN_SHARE = 0.2  # of the own visits in what is passed on about a place; the rest is hearsay
 _UNHEARD = 1e-3  # chance of hearsay that nobody counts any more
-OWN_BENT = 0.7  # how much of its own bent a peer keeps in a merge
 MAX_EVIDENCE = 16.0  # beyond this a row is no better known; keeps old rows able to learn
 
 
@@ -40,6 +39,8 @@ def make_update(
     own = np.isin(table.rows[known], knowledge.timeline.own)
     values[:, OTHERS] = said_popularity(values, visited=own)
     dense, statistics = knowledge.dense.copy(), knowledge.model.statistics
+    private = knowledge.model.own_bent >= 1.0
+    dense[private] = knowledge.model.initial_dense()[private]
     dense[statistics] *= 1.0 - OWN_SHARE
     dense[statistics] += OWN_SHARE * knowledge.model.own_statistics(knowledge.timeline)
     return ModelUpdate(
@@ -148,6 +149,5 @@ def average_into(
     table.values[slots, OTHERS] += others
     table.evidence[slots] = np.minimum(most, MAX_EVIDENCE)
     dense[statistics] = (1.0 - listened) * knowledge.dense[statistics] + heard_statistics
-    personal = knowledge.model.personal
-    dense[personal] += OWN_BENT * (knowledge.dense[personal] - dense[personal])
+    dense += knowledge.model.own_bent * (knowledge.dense - dense)
     knowledge.dense = dense.astype(np.float32)

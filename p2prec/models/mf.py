@@ -52,7 +52,7 @@ class MatrixFactorisation:
     tasks = frozenset(Task)
     n_dense = 4
     statistics = slice(LISTENED, LISTENED + 1)
-    personal = np.empty(0, np.int64)  # what differs between owners is private
+    own_bent = np.zeros(4, np.float32)  # what differs between owners is private
     first = 0
     row_rate = 10.0  # few examples, linear in each factor: it bears long steps, and needs them
 

@@ -153,7 +153,8 @@ class Model(Protocol):
         n_dense: Shared dense parameters.
         n_private: Parameters that never leave the device.
         statistics: Which of the dense parameters are not trained, but averaged by gossip.
-        personal: Which dense parameters differ between owners: a merge moves them only in part.
+        own_bent: Shape ``(n_dense,)``, how much of its own value a peer keeps in a merge, 0 to 1;
+            what is all its own is not sent either.
         row_rate: Factor on the learning rate of rows and private parameters.
         first: How many interactions a history needs before the first that can be learned from.
     """
@@ -166,7 +167,7 @@ class Model(Protocol):
     n_dense: int
     n_private: int
     statistics: slice
-    personal: NDArray[np.int64]
+    own_bent: NDArray[np.float32]
     row_rate: float
     first: int
 

@@ -188,3 +188,19 @@ def test_recommendations_say_why_and_can_be_new_only() -> None:
     newcomer = LocalLearner(CITY.catalogue, config, history=empty, seed=0)
     assert len(newcomer.recommend(context, 3, new_only=False)) == 3
     assert newcomer.train(0).n_examples == 0
+
+
+def test_an_owner_s_keenness_on_new_places_is_neither_sent_nor_averaged() -> None:
+    a, b = learner(0, "dclr"), learner(1, "dclr")
+    for peer in (a, b):
+        peer.train(0)
+    layout = a.knowledge.model.layout  # type: ignore[attr-defined]
+    gate = layout.view(a.knowledge.dense, "gate").copy()
+    habits = layout.view(a.knowledge.dense, "returning").copy()
+    assert (gate != layout.view(layout.initial(), "gate")).any()
+    [update] = b.payloads(0, degree=1)
+    assert isinstance(update, ModelUpdate)
+    assert (layout.view(update.dense, "gate") == layout.view(layout.initial(), "gate")).all()
+    a.merge(0, [received("b", update)])
+    assert layout.view(a.knowledge.dense, "gate") == pytest.approx(gate)
+    assert (layout.view(a.knowledge.dense, "returning") != habits).any()
