@@ -1,4 +1,4 @@
-"""Ranking metrics for one relevant item, returns and new places apart."""
+"""How good scores are: ranks of one relevant item, ratings, and probabilities of clicks."""
 
 from __future__ import annotations
 
@@ -46,3 +46,31 @@ def quality(ranks: Sequence[int], is_new: Sequence[bool]) -> dict[str, dict[str,
         }
         for name, part in parts.items()
     }
+
+
+def rmse(predicted: NDArray[np.floating], actual: NDArray[np.floating]) -> float:
+    """Root of the mean squared error; 0 for none."""
+    return float(np.sqrt(np.mean(np.square(predicted - actual)))) if len(actual) else 0.0
+
+
+def auc(scores: NDArray[np.floating], relevant: NDArray[np.bool_]) -> float:
+    """Chance that a relevant item scores above another one (Hanley & McNeil, Radiology 1982).
+
+    Equal scores count half; 0.5 where one of the two kinds is missing.
+    """
+    n_relevant = int(relevant.sum())
+    n_others = len(relevant) - n_relevant
+    if not n_relevant or not n_others:
+        return 0.5
+    _, group, size = np.unique(scores, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(size) - (size - 1) / 2.0)[group]  # ties share the mean of their ranks
+    above = float(rank[relevant].sum()) - n_relevant * (n_relevant + 1) / 2.0
+    return above / (n_relevant * n_others)
+
+
+def log_loss(logits: NDArray[np.floating], clicked: NDArray[np.bool_]) -> float:
+    """Mean of ``-log sigmoid(logit)`` for clicks and ``-log sigmoid(-logit)`` else; 0 for none."""
+    if not len(clicked):
+        return 0.0
+    signed = np.where(clicked, -logits, logits).astype(np.float64)
+    return float(np.logaddexp(0.0, signed).mean())

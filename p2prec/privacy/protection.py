@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.updates import said_popularity
 from p2prec.models.geo import nearest_alike
+from p2prec.models.next_place_features import Timeline
 from p2prec.models.table import OTHERS
 from p2prec.training.config import ProtectionConfig
 from p2prec.training.knowledge import Knowledge
@@ -35,6 +36,7 @@ class Protection:
         self._config = config
         self._knowledge = knowledge
         self._device_seed = device_seed
+        self._fakes: tuple[Timeline, dict[int, list[int]]] | None = None
 
     def protect(self, payload: Payload, *, rng: np.random.Generator) -> Payload:
         """The payload that may leave.
@@ -56,7 +58,13 @@ class Protection:
 
     def pseudo_items(self) -> dict[int, list[int]]:
         """Fixed made-up places for each place that the owner knows; none of them is known."""
-        catalogue, own = self._knowledge.catalogue, self._knowledge.timeline.own
+        timeline = self._knowledge.timeline
+        if self._fakes is None or self._fakes[0] is not timeline:
+            self._fakes = timeline, self._made_up(timeline.own)
+        return self._fakes[1]
+
+    def _made_up(self, own: NDArray[np.int32]) -> dict[int, list[int]]:
+        catalogue = self._knowledge.catalogue
         taken = set(own.tolist())
         fakes: dict[int, list[int]] = {}
         for place in own.tolist():

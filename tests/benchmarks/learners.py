@@ -19,7 +19,6 @@ import argparse
 import json
 import sys
 import time
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,16 +29,10 @@ from numpy.typing import NDArray
 
 from p2prec.evaluation.metrics import rank_of
 from p2prec.models.recommender import Context
-from p2prec.training.config import LearnerConfig
-from p2prec.training.learner import Received
-from p2prec.training.local import LocalLearner, train_together
-from peers.config import NeighbourConfig
+from p2prec.training.local import LocalLearner
 from peers.scenario import MethodConfig, Scenario, load_scenario, peer_config
 from peers.swarm.data import Realm, load_realm
-from topology.cells import blurred_area
-from topology.profile import sketch
-from topology.selection import Candidate, choose_neighbours
-from topology.similarity import geographic_similarity, semantic_similarity
+from tests.benchmarks.in_memory import InMemory, configured
 
 _RESAMPLES = 2_000
 
@@ -131,90 +124,16 @@ def _lived(
         learners.append(
             LocalLearner(
                 realm.catalogue,
-                _configured(peer.learner, args.settings),
+                configured(peer.learner, args.settings),
                 history=history.head(len(history) - args.hold),
                 seed=peer.seed,
                 device_seed=i,
             )
         )
-    rng = np.random.default_rng(scenario.seed)
-    geographic, semantic = _similarities(learners, rng)
-    neighbours = _neighbours(geographic, semantic, scenario.neighbours, rng)
-    rounds = args.rounds or method.rounds or scenario.schedule.max_rounds
-    for round_ in range(rounds):
-        train_together(learners, round_)
-        said = [x.payloads(round_, degree=scenario.neighbours.k) for x in learners]
-        for i, learner in enumerate(learners):
-            inbox = [
-                Received(
-                    sender=str(j),
-                    payload=payload,
-                    geographic=float(geographic[i, j]),
-                    semantic=float(semantic[i, j]),
-                    staleness_rounds=0,
-                )
-                for j in neighbours[i]
-                for payload in said[j]
-            ]
-            learner.merge(round_, inbox)
+    network = InMemory(learners, scenario.neighbours, np.random.default_rng(scenario.seed))
+    for round_ in range(args.rounds or method.rounds or scenario.schedule.max_rounds):
+        network.round(round_)
     return learners
-
-
-def _configured(config: LearnerConfig, settings: Sequence[str]) -> LearnerConfig:
-    for setting in settings:
-        path, text = setting.split("=", 1)
-        section, key = path.split(".", 1)
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text  # a word needs no quotes
-        part = getattr(config, section)
-        if section == "collaboration":
-            part = replace(part, options={**part.options, key: value})
-        else:
-            part = replace(part, **{key: value})
-        config = replace(config, **{section: part})
-    return config
-
-
-def _similarities(
-    learners: Sequence[LocalLearner], rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    said = []
-    for learner in learners:
-        catalogue, history = learner.knowledge.catalogue, learner.knowledge.history
-        area = blurred_area(catalogue, history, rng=rng)
-        said.append((area, sketch(catalogue, history, rng=rng)))
-    geographic = [[geographic_similarity(a, b) for b, _ in said] for a, _ in said]
-    semantic = [[semantic_similarity(a, b) for _, b in said] for _, a in said]
-    return np.array(geographic), np.array(semantic)
-
-
-def _neighbours(
-    geographic: NDArray[np.float64],
-    semantic: NDArray[np.float64],
-    settings: NeighbourConfig,
-    rng: np.random.Generator,
-) -> list[list[int]]:
-    """What a peer that has met three times ``k`` others would choose."""
-    chosen = []
-    for i in range(len(geographic)):
-        met = [int(j) for j in rng.permutation(len(geographic)) if j != i][: 3 * settings.k]
-        candidates = [
-            Candidate(peer_id=str(j), geographic=geographic[i, j], semantic=semantic[i, j])
-            for j in met
-        ]
-        ids = choose_neighbours(
-            candidates,
-            selection=settings.selection,
-            k=settings.k,
-            geographic_threshold=settings.geographic_threshold,
-            semantic_threshold=settings.semantic_threshold,
-            random_share=settings.random_share,
-            rng=rng,
-        )
-        chosen.append([int(j) for j in ids])
-    return chosen
 
 
 def _ask(

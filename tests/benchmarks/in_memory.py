@@ -1,0 +1,108 @@
+"""Many learners in one process: rounds in step, no network, nothing encoded."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+
+from p2prec.collaboration.payload import Payload
+from p2prec.training.config import LearnerConfig
+from p2prec.training.learner import Received
+from p2prec.training.local import LocalLearner, train_together
+from peers.config import NeighbourConfig
+from topology.cells import blurred_area
+from topology.profile import sketch
+from topology.selection import Candidate, choose_neighbours
+from topology.similarity import geographic_similarity, semantic_similarity
+
+
+def configured(config: LearnerConfig, settings: Sequence[str]) -> LearnerConfig:
+    """Settings of the form ``SECTION.KEY=VALUE`` on top of others."""
+    for setting in settings:
+        path, text = setting.split("=", 1)
+        section, key = path.split(".", 1)
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text  # a word needs no quotes
+        part = getattr(config, section)
+        if section == "collaboration":
+            part = replace(part, options={**part.options, key: value})
+        else:
+            part = replace(part, **{key: value})
+        config = replace(config, **{section: part})
+    return config
+
+
+class InMemory:
+    """Learners and whom each of them learns with.
+
+    Neighbours are chosen as by a peer that has met three times as many others.
+    """
+
+    def __init__(
+        self, learners: Sequence[LocalLearner], settings: NeighbourConfig, rng: np.random.Generator
+    ) -> None:
+        self.learners = learners
+        self._degree = settings.k
+        said = []
+        for learner in learners:
+            catalogue, history = learner.knowledge.catalogue, learner.knowledge.history
+            area = blurred_area(catalogue, history, rng=rng)
+            said.append((area, sketch(catalogue, history, rng=rng)))
+
+        @cache
+        def alike(i: int, j: int) -> tuple[float, float]:
+            (area, bits), (other_area, other_bits) = said[i], said[j]
+            return (
+                geographic_similarity(area, other_area),
+                semantic_similarity(bits, other_bits),
+            )
+
+        self._alike = alike
+        self._neighbours = [self._chosen(i, settings, rng) for i in range(len(learners))]
+
+    def round(self, round_: int) -> list[Sequence[Payload]]:
+        """Train, exchange, merge; returns what each learner sent to all who listen to it."""
+        train_together(self.learners, round_)
+        said = [learner.payloads(round_, degree=self._degree) for learner in self.learners]
+        for i, learner in enumerate(self.learners):
+            learner.merge(
+                round_,
+                [
+                    Received(
+                        sender=str(j),
+                        payload=payload,
+                        geographic=self._alike(i, j)[0],
+                        semantic=self._alike(i, j)[1],
+                        staleness_rounds=0,
+                    )
+                    for j in self._neighbours[i]
+                    for payload in said[j]
+                ],
+            )
+        return said
+
+    def _chosen(self, i: int, settings: NeighbourConfig, rng: np.random.Generator) -> list[int]:
+        n = len(self.learners)
+        met = [int(j) for j in rng.permutation(n) if j != i][: 3 * settings.k]
+        candidates = [
+            Candidate(
+                peer_id=str(j), geographic=self._alike(i, j)[0], semantic=self._alike(i, j)[1]
+            )
+            for j in met
+        ]
+        ids = choose_neighbours(
+            candidates,
+            selection=settings.selection,
+            k=settings.k,
+            geographic_threshold=settings.geographic_threshold,
+            semantic_threshold=settings.semantic_threshold,
+            random_share=settings.random_share,
+            rng=rng,
+        )
+        return [int(j) for j in ids]

@@ -1,0 +1,87 @@
+"""What every model family promises to the rest; a new one inherits these tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from p2prec.data.city import generate_city
+from p2prec.models.families import MODELS, build_model
+from p2prec.models.model import Batch, Model, Stack
+from p2prec.models.recommender import Task
+from p2prec.training.config import TrainingConfig
+from p2prec.training.epoch import Pupil, train_epoch
+from p2prec.training.knowledge import Knowledge
+
+CITY = generate_city(rng=np.random.default_rng(1), n_users=2, n_places=120, days=120)
+FAMILIES = [(name, task) for name, family in MODELS.items() for task in sorted(family.tasks)]
+pytestmark = pytest.mark.parametrize(("family", "task"), FAMILIES)
+
+
+def built(family: str, task: Task) -> Model:
+    return build_model(CITY.catalogue, family=family, embedding_size=8, task=task)
+
+
+def trained(family: str, task: Task) -> Knowledge:
+    history = CITY.interactions.history(0).head(40)
+    peer = Knowledge(CITY.catalogue, built(family, task), TrainingConfig(negatives=6), history)
+    for epoch in range(3):
+        train_epoch([Pupil(knowledge=peer, rng=np.random.default_rng(epoch))])
+    return peer
+
+
+def test_the_starting_point_is_the_same_for_all(family: str, task: Task) -> None:
+    a, b = built(family, task), built(family, task)
+    assert np.array_equal(a.initial_dense(), b.initial_dense())
+    assert a.initial_dense().shape == a.dense_rates(explore_rate=0.3).shape == (a.n_dense,)
+    assert a.initial_dense().dtype == np.float32
+    assert a.name == b.name
+    assert a.name.startswith(f"{family}/8")
+
+
+def test_statistics_are_shares_that_training_leaves_alone(family: str, task: Task) -> None:
+    peer = trained(family, task)
+    model = peer.model
+    said = model.own_statistics(peer.timeline)
+    assert said.shape == peer.dense[model.statistics].shape
+    assert (said >= 0).all()
+    assert said.sum() <= 1 + 1e-5
+    assert np.array_equal(peer.dense[model.statistics], model.initial_dense()[model.statistics])
+    assert not model.dense_rates(explore_rate=1.0)[model.statistics].any()
+
+
+def test_gradients_name_what_they_are_about(family: str, task: Task) -> None:
+    peer = trained(family, task)
+    at = peer.examples()[:8]
+    sampled = peer.model.sample(peer.timeline, at, negatives=6, rng=np.random.default_rng(0))
+    batch = Batch(timeline=peer.timeline, at=at, sampled=sampled, lesson=None)
+    stack = Stack([peer.table], dense=peer.dense[None], private=peer.private[None])
+    before = peer.table.dense()
+    found = peer.model.gradients(stack, [batch])
+    assert found.loss.shape == (1,)
+    assert found.dense.shape == (1, peer.model.n_dense)
+    assert found.private.shape == (1, peer.model.n_private)
+    for part in found.rows:
+        assert (np.diff(part.keys) > 0).all()
+        assert part.gradient.shape == (len(part.keys), peer.model.width)
+        assert part.known[part.seen > 0].all()
+    assert np.array_equal(peer.table.dense(), before)  # a step is applied by others
+
+
+def test_an_outlook_scores_decides_and_explains(family: str, task: Task) -> None:
+    peer = trained(family, task)
+    observe, n = peer.model.observer(), len(CITY.catalogue)
+    moment = peer.timeline.moment(len(peer.timeline), float(peer.timeline.time_s[-1] + 3_600))
+    for situation in (moment, None):
+        outlook = observe(peer.parameters(), situation)
+        scores = outlook.scores()
+        assert scores.shape == (n,)
+        assert np.isfinite(scores).all()
+        logs = outlook.explore_log_probabilities()
+        assert np.exp(logs).sum() == pytest.approx(1.0, abs=1e-4)
+        reasons = outlook.reasons(int(scores.argmax()))
+        assert reasons
+        assert all(np.isfinite(weight) for weight in reasons.values())
+    assert not np.exp(observe(peer.parameters(), moment).explore_log_probabilities())[
+        moment.own
+    ].any()
