@@ -75,12 +75,15 @@ class ScheduleConfig:
         inbox_timeout_s: How long a round waits for slow neighbours.
         max_rounds: Rounds until the peer rests; 0 never rests.
         min_neighbours: Neighbours that the first round waits for, at most ``inbox_timeout_s``.
+        settle_s: How long a started peer only looks around before it trains: where hundreds of
+            them share a machine, those that train early keep the others from finding anybody.
     """
 
     round_interval_s: float = 6 * 3_600.0
     inbox_timeout_s: float = 120.0
     max_rounds: int = 0
     min_neighbours: int = 1
+    settle_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -234,7 +234,8 @@ class Peer:
             self.phase = Phase.RESTING
             return [ev.Tell(what="resting", fields={"round": self.round})]
         lonely = self.collaborates and len(self.neighbours) < schedule.min_neighbours
-        if lonely and now - self._started_s < schedule.inbox_timeout_s:
+        patience_s = schedule.inbox_timeout_s if lonely else schedule.settle_s
+        if self.collaborates and now - self._started_s < patience_s:
             return [ev.SetTimer(timer=ev.Timer.ROUND, delay_s=_RETRY_START_S)]
         self.phase = Phase.TRAINING
         return [ev.Train(round=self.round)]

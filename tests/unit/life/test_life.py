@@ -343,6 +343,18 @@ def test_a_network_of_lives_finishes_its_rounds(loss: float) -> None:
     assert world.merged > (0.8 if loss == 0 else 0.4) * 30 * 3 * 4
 
 
+def test_a_peer_that_is_to_settle_does_not_train_before() -> None:
+    life = peer()
+    schedule = ScheduleConfig(min_neighbours=0, settle_s=30.0)
+    life._config = PeerConfig(share=True, schedule=schedule)
+    life.handle(ev.Started(), NOW)
+    [again] = life.handle(ev.TimerFired(timer=ev.Timer.ROUND), NOW + 29)
+    assert isinstance(again, ev.SetTimer)
+    assert life.phase is Phase.IDLE
+    [train] = life.handle(ev.TimerFired(timer=ev.Timer.ROUND), NOW + 31)
+    assert isinstance(train, ev.Train)
+
+
 def test_friends_are_chosen_before_all_others() -> None:
     life = peer(k=2)
     neighbours = NeighbourConfig(
