@@ -54,7 +54,7 @@ class MatrixFactorisation:
     statistics = slice(LISTENED, LISTENED + 1)
     own_bent = np.zeros(4, np.float32)  # what differs between owners is private
     first = 0
-    row_rate = 10.0  # few examples, linear in each factor: it bears long steps, and needs them
+    row_rate = 20.0  # linear in each factor: it bears long steps, and a few hundred must do
 
     def __init__(self, catalogue: Catalogue, embedding_size: int, task: Task) -> None:
         self.task = task

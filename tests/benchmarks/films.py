@@ -43,8 +43,8 @@ _NEGATIVES = 4  # films beside each click, in training and in the log loss
 # Chosen on validation, with the epidemic method; see docs/results/films.md.
 _CHOSEN = {
     Task.RATING: ("training.reg=0.1",),
-    Task.CLICK: (f"training.negatives={_NEGATIVES}", "training.learning_rate=0.02"),
-    Task.RANKING: (f"training.negatives={_NEGATIVES}", "training.learning_rate=0.02"),
+    Task.CLICK: (f"training.negatives={_NEGATIVES}",),
+    Task.RANKING: (f"training.negatives={_NEGATIVES}",),
 }
 _AVERAGING = "collaboration.dilution=0.0"
 

@@ -127,7 +127,7 @@ class ExampleByExample:
         return loss
 
     def _update(self, error: dict[int, float], seen: dict[int, int], n: int) -> None:
-        reg, rate = self.config.reg, 10 * self.config.learning_rate
+        reg, rate = self.config.reg, 20 * self.config.learning_rate
         p = list(self.p)
         by_p = [sum(e * self.q[i][c] for i, e in error.items()) / n for c in range(self.d)]
         by_b_u = sum(error.values()) / n

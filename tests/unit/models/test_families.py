@@ -35,6 +35,8 @@ def test_the_starting_point_is_the_same_for_all(family: str, task: Task) -> None
     assert np.array_equal(a.initial_dense(), b.initial_dense())
     assert a.initial_dense().shape == a.dense_rates(explore_rate=0.3).shape == (a.n_dense,)
     assert a.initial_dense().dtype == np.float32
+    assert a.own_bent.shape == (a.n_dense,)
+    assert ((a.own_bent >= 0) & (a.own_bent <= 1)).all()
     assert a.name == b.name
     assert a.name.startswith(f"{family}/8")
 
