@@ -86,7 +86,7 @@ class Scenario:
     data: DataConfig = field(default_factory=DataConfig)
     peers: PeersConfig = field(default_factory=PeersConfig)
     methods: tuple[MethodConfig, ...] = (MethodConfig(name="alone"),)
-    discovery: float = 5.0
+    discovery: float = 3.0
     training: TrainingConfig = field(default_factory=TrainingConfig)
     protection: ProtectionConfig = field(default_factory=ProtectionConfig)
     neighbours: NeighbourConfig = field(default_factory=NeighbourConfig)

@@ -24,7 +24,7 @@ class ModelConfig:
     family: str = "next_place"
     embedding_size: int = 16
     task: Task = Task.RANKING
-    discovery: float = 5.0
+    discovery: float = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
