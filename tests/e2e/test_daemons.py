@@ -106,7 +106,9 @@ async def test_two_model_families_teach_each_other(tmp_path: Path) -> None:
                 learner = p.daemon.learner
                 rng = np.random.default_rng(0)
                 assert learner.collaboration.lessons(learner.knowledge, rng=rng)
-                assert not any(name.startswith("dropped") for name in p.daemon.counters)
+                # What the other family says is understood; a late repetition may be dropped.
+                refused = ("unknown_model", "wrong_shape", "malformed", "out_of_range")
+                assert not any(p.daemon.counters[f"dropped.{reason}"] for reason in refused)
             stored = peers[0].daemon.store.learner_state()["private"]
             assert np.array_equal(stored, peers[0].daemon.learner.knowledge.private)
             assert np.abs(stored).max() > 0
