@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install check test demo bench clean
+.PHONY: install check test demo clean
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt

@@ -28,8 +28,9 @@ from p2prec.limits import (
     MAX_KNOWN_ADVERTS,
 )
 from peers.messages import Advert
-from peers.wire import AdvertWire, advert_fields
+from peers.wire import AdvertWire, advert_fields, decode_record
 
+_DECODER: Final = msgspec.msgpack.Decoder(AdvertWire)
 _ADVERT_LABEL: Final = b"p2prec/advert/1"
 _BIND_LABEL: Final = b"p2prec/bind/1"
 _MLKEM_BYTES: Final = 1_184
@@ -76,13 +77,7 @@ def decode_advert(
     """
     if len(data) > MAX_ADVERT_BYTES:
         raise RemoteProtocolError("advert_too_long")
-    try:
-        record = msgspec.msgpack.decode(data, type=AdvertWire)
-    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-        raise RemoteProtocolError("advert_malformed", str(error)[:200]) from None
-    if msgspec.msgpack.encode(record) != data:
-        raise RemoteProtocolError("advert_malformed", "not in the shortest form")
-    advert = record.to_advert()
+    advert = decode_record(data, _DECODER, reason="advert_malformed").to_advert()
     check_advert(advert, realm=realm, now_s=now_s, verified=verified)
     return advert
 

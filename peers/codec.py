@@ -20,7 +20,7 @@ from p2prec.errors import LocalProtocolError, RemoteProtocolError
 from peers import wire
 from peers.messages import Goodbye, Hello, Message, Share, Shuffle
 
-_DECODER = msgspec.msgpack.Decoder(wire.MessageWire)
+_DECODER: msgspec.msgpack.Decoder[wire.MessageWire] = msgspec.msgpack.Decoder(wire.MessageWire)
 _ENCODER = msgspec.msgpack.Encoder()
 _LARGEST_VALUE = 1_000.0  # no sane parameter is larger; float16 would still carry 65,504
 
@@ -64,13 +64,7 @@ def decode_message(data: bytes, *, schema: PayloadSchema) -> Message:
     # A small array, then a small tag: another tag comes from a version that knows more.
     if len(data) > 1 and data[0] >> 4 == 9 and data[1] < 128 and data[1] not in wire.KINDS:
         raise RemoteProtocolError("unknown_kind", str(data[1]))
-    try:
-        record = _DECODER.decode(data)
-    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-        raise RemoteProtocolError("malformed", str(error)[:200]) from None
-    if _ENCODER.encode(record) != data:
-        raise RemoteProtocolError("malformed", "not in the shortest form")
-    return _from_wire(record, schema)
+    return _from_wire(wire.decode_record(data, _DECODER, reason="malformed"), schema)
 
 
 def _to_wire(message: Message) -> wire.MessageWire:

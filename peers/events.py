@@ -189,7 +189,7 @@ class Train:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MakePayloads:
-    """Run ``Learner.payloads`` for these neighbours."""
+    """Run ``Learner.payloads`` for these followers."""
 
     round: int
     recipients: tuple[PeerId, ...]

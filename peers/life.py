@@ -3,8 +3,8 @@
     phase       event               next        effects
     IDLE        Started             IDLE        Advertise, timers
     IDLE        TimerFired(ROUND)   TRAINING    Train
-    TRAINING    Trained             SPEAKING    MakePayloads       (no neighbours: WAITING at once)
-    SPEAKING    PayloadsReady       WAITING     Send to each neighbour, SetTimer(INBOX)
+    TRAINING    Trained             SPEAKING    MakePayloads       (not sharing: Merge, MERGING)
+    SPEAKING    PayloadsReady       WAITING     Send to each follower, SetTimer(INBOX)
     WAITING     last payload in, or TimerFired(INBOX)
                                     MERGING     Merge
     MERGING     Merged              IDLE        Persist, SetTimer(ROUND)   (last round: RESTING)

@@ -26,12 +26,13 @@ from peers.keys import Keyring
 from peers.messages import Advert, PeerId, peer_id_of
 from peers.reassembly import Reassembler
 from peers.replay import ReplayMemory
-from peers.wire import SealedWire
+from peers.wire import SealedWire, decode_record
 
 SUITE: Final = hpke.Suite(
     hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305
 )
 
+_DECODER: Final = msgspec.msgpack.Decoder(SealedWire)
 _HEADER: Final = struct.Struct(">BBH8s16sI")  # version, suite, flags, prekey id, door, length
 _VERSION, _SUITE = 1, 1
 _SEAL_LABEL, _MESSAGE_LABEL, _DOOR_LABEL = b"p2prec/seal/1", b"p2prec/msg/1", b"p2prec/door/1"
@@ -164,13 +165,7 @@ class Opener:
             plain = SUITE.decrypt(secret, face.private(), _info(self.keyring.realm, face.pseudonym))
         except (InvalidTag, ValueError):
             raise RemoteProtocolError("cannot_open") from None
-        record = _unpad(plain)
-        try:
-            sealed = msgspec.msgpack.decode(record, type=SealedWire)
-        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
-            raise RemoteProtocolError("malformed_envelope", str(error)[:200]) from None
-        if msgspec.msgpack.encode(sealed) != record:
-            raise RemoteProtocolError("malformed_envelope", "not in the shortest form")
+        sealed = decode_record(_unpad(plain), _DECODER, reason="malformed_envelope")
         if sealed.prekey_id != prekey_id or sealed.recipient != face.pseudonym:
             raise RemoteProtocolError("wrong_recipient")
         return sealed

@@ -154,7 +154,7 @@ def config_text(*, catalogue: Path, share: bool) -> str:
         return item
 
     document = tomlkit.document()
-    document.add(tomlkit.comment("Settings of this peer; docs/cli.md has all of them."))
+    document.add(tomlkit.comment("Settings of this peer; p2prec config shows all of them."))
     document.add("catalogue", setting(str(catalogue), "the items of the realm"))
     document.add("share", setting(share, "false: nothing leaves this device"))
     learner, collaboration, network = tomlkit.table(), tomlkit.table(), tomlkit.table()

@@ -1,12 +1,13 @@
-"""The typed records that travel: MessagePack arrays with bounds on every field."""
+"""The typed records that travel: MessagePack arrays with bounds on every field, in one encoding."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
 from p2prec import limits
+from p2prec.errors import RemoteProtocolError
 from peers.messages import Advert, Endpoints
 
 Key = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -16,6 +17,27 @@ Name = Annotated[str, msgspec.Meta(max_length=64, pattern=r"\A[a-z0-9_./-]*\Z")]
 Round = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
 Port = Annotated[int, msgspec.Meta(ge=1, lt=1 << 16)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, lt=1e12)]
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+R = TypeVar("R")
+
+
+def decode_record(data: bytes, decoder: msgspec.msgpack.Decoder[R], *, reason: str) -> R:
+    """Read a record, which has one encoding only: signatures and hashes are over its bytes.
+
+    Raises:
+        RemoteProtocolError: With ``reason``: the bytes are no such record, a field is out of
+            bounds, or the same could be said in other bytes.
+    """
+    try:
+        record = decoder.decode(data)
+    # Arrays within arrays without end raise RecursionError.
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise RemoteProtocolError(reason, str(error)[:200]) from None
+    if _ENCODER.encode(record) != data:
+        raise RemoteProtocolError(reason, "not in the shortest form")
+    return record
 
 
 class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

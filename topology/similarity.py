@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from p2prec.models.geo import distance_km
 from topology.cells import cell_centre
@@ -34,10 +33,3 @@ def semantic_similarity(sketch: bytes, other: bytes, *, flip: float = FLIP) -> f
     a = (np.frombuffer(sketch, np.uint8) - flip / 2) / (1 - flip)
     b = (np.frombuffer(other, np.uint8) - flip / 2) / (1 - flip)
     return float(np.clip((a * b).sum() / TOP_CATEGORIES, 0.0, 1.0))
-
-
-def profile_similarity(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
-    """``1 - JS(p || q) / ln 2`` of two distributions without zeros: 1 for equal ones."""
-    middle = (p + q) / 2
-    divergence = 0.5 * float((p * np.log(p / middle)).sum() + (q * np.log(q / middle)).sum())
-    return 1.0 - divergence / math.log(2)

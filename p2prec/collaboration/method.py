@@ -34,7 +34,7 @@ class Collaboration(Protocol):
         shown: Shown,
         rng: np.random.Generator,
     ) -> Sequence[Payload]:
-        """What every neighbour gets after this round; may be empty.
+        """What every follower gets after this round; may be empty.
 
         A payload that points at known places must point at ``shown()``, never at the own ones.
         """

@@ -1,7 +1,7 @@
 """What collaboration methods put into messages, before any encoding.
 
-A payload holds plain NumPy arrays. ``peers.messages`` turns it into bytes and back, and checks
-every shape, id and number against the realm before a method sees it.
+A payload holds plain NumPy arrays. ``peers.codec`` turns it into bytes and back, and checks every
+shape, id and number against the realm before a method sees it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ModelUpdate:
             sender does not name are at the realm's initial values.
         evidence: Shape ``(n_rows,)``, how often the row was trained, by the sender or before.
         dense: Shape ``(n_dense,)``, shared dense parameters in the model's order; may be empty.
-        degree: Neighbours of the sender, for Metropolis-Hastings weights.
+        degree: Followers of the sender, at least 1, for Metropolis-Hastings weights.
     """
 
     round: int
@@ -76,7 +76,7 @@ class SoftPredictions:
         items: Shape ``(n_refs, k)``, item rows, per reference strictly increasing.
         log_probabilities: Shape ``(n_refs, k)``, natural logarithms, at most 0; what is missing
             to one is the mass of all other items.
-        quality: The sender's own validation hit rate, 0 to 1; a hint, never trusted alone.
+        quality: 0 to 1; reserved: 0 is sent, and no method reads it.
     """
 
     round: int

@@ -125,12 +125,14 @@ def average_into(
     for sender, update in updates.items():
         weight = weights[sender]
         at = np.searchsorted(rows, update.rows)
-        change[at] += (weight * update.evidence)[:, None] * (update.values - initial[at])
-        mass[at] += weight * update.evidence
+        # Capped here too: who claims more than an honest peer can have must not drown the others.
+        evidence = np.minimum(update.evidence, MAX_EVIDENCE)
+        change[at] += (weight * evidence)[:, None] * (update.values - initial[at])
+        mass[at] += weight * evidence
         missing = np.ones(len(rows), bool)
         missing[at] = False
         absent += weight * missing
-        most[at] = np.maximum(most[at], update.evidence)
+        most[at] = np.maximum(most[at], evidence)
         dense += weight * update.dense
         said = np.maximum(update.dense[statistics], 0.0)
         heard_statistics += weight * said / max(1.0, float(said.sum()))

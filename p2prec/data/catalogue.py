@@ -107,8 +107,3 @@ class Catalogue:
     def index(self) -> dict[str, int]:
         """From external item id to row."""
         return {item: row for row, item in enumerate(self.item_ids)}
-
-    @property
-    def has_positions(self) -> bool:
-        """Whether any item has a position; films have none."""
-        return bool(np.isfinite(self.latitude_deg).any())

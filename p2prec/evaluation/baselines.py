@@ -6,7 +6,7 @@ all users, which no peer can: they are yardsticks, not competitors under the sam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.models.geo import distance_km
-from p2prec.models.recommender import Context
+from p2prec.models.recommender import Context, Recommender
 
 Scores = NDArray[np.float32]
 _TIE = np.float32(1e-4)  # popularity decides between what is else equal
@@ -139,7 +139,7 @@ def _km(catalogue: Catalogue, history: History) -> Scores:
     return km
 
 
-BASELINES: dict[str, type[Popular | Nearest | MostFrequent | LastCategoryMarkov | ItemKNN]] = {
+BASELINES: dict[str, Callable[[Catalogue, Sequence[History]], Recommender]] = {
     "popular": Popular,
     "popular_nearby": PopularNearby,
     "most_frequent": MostFrequent,

@@ -1,4 +1,4 @@
-"""The one interface of all recommenders, and the task each is trained for."""
+"""The one interface of baselines, and what all recommenders share: the task and the moment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from p2prec.data.interactions import History
 class Task(StrEnum):
     """What the scores mean, and with which loss they are learned."""
 
-    RANKING = "ranking"  # BPR: order matters, scores are logits without a scale
+    RANKING = "ranking"  # BPR or the likelihood of what came next: only the order matters
     CLICK = "click"  # log loss: the sigmoid of a score is a probability
     RATING = "rating"  # squared loss: a score is a rating
 

@@ -47,7 +47,7 @@ class MergeReport:
 
     Attributes:
         weights: Mixing weight by sender; a rejected sender has none.
-        rejected: Reason by sender, for payloads that a defence or a schema check refused.
+        rejected: Reason by sender, for payloads that the method could not or did not want to use.
     """
 
     weights: Mapping[str, float]
@@ -82,7 +82,7 @@ class Learner(Protocol):
         ...
 
     def payloads(self, round_: int, *, degree: int) -> Sequence[Payload]:
-        """What is sent to every neighbour after this round, protection applied; may be empty."""
+        """What is sent to every follower after this round, protection applied; may be empty."""
         ...
 
     def merge(self, round_: int, received: Sequence[Received]) -> MergeReport:

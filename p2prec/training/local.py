@@ -1,4 +1,4 @@
-"""The learner of one peer: model, training, collaboration, protection and defence together."""
+"""The learner of one peer: model, training, collaboration and protection together."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class LocalLearner:
         return train_together([self], round_)[0]
 
     def payloads(self, round_: int, *, degree: int) -> Sequence[Payload]:
-        """What every neighbour gets after this round, protection applied."""
+        """What every follower gets after this round, protection applied."""
         rng = self.rng(_PUBLISH, round_)
         published = self.collaboration.publish(
             self.knowledge,

@@ -103,8 +103,9 @@ def init(
     items = read_items(catalogue)
     if share is None:
         share = sys.stdin.isatty() and typer.confirm(
-            "Learn together with other peers? Protected model updates leave this device; "
-            "your visits never do. You can change it later."
+            "Learn together with other peers? What the model learned leaves this device: it names "
+            "places you know among made-up ones. So do a blurred area and a noisy sketch of your "
+            "tastes. No check-in ever does. You can change it later."
         )
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_catalogue(path.parent / "catalogue.csv", items)

@@ -1,7 +1,7 @@
 """Discovery on the local network by mDNS: service ``_p2prec._tcp``, one subtype a cell.
 
-The record of a peer says its pseudonym, its port, and a hash of its advert; the advert itself is
-fetched over TCP, since its prekey does not fit into a TXT record.
+The record of a peer says its pseudonym, address and port; the advert itself is fetched over TCP,
+since its prekey does not fit into a TXT record.
 """
 
 from __future__ import annotations

@@ -268,5 +268,5 @@ def test_movielens(real_data: Path) -> None:
     assert films.interactions.n_users == 943
     assert len(films.catalogue) == 1_682
     assert len(films.interactions) == 100_000
-    assert not films.catalogue.has_positions
+    assert np.isnan(films.catalogue.latitude_deg).all()
     assert set(np.unique(films.interactions.rating)) == {1, 2, 3, 4, 5}

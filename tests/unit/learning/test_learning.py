@@ -11,6 +11,7 @@ import pytest
 from p2prec.collaboration.methods import METHODS
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.references import transformed
+from p2prec.collaboration.updates import MAX_EVIDENCE
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.city import generate_city
 from p2prec.errors import ConfigError, StoreError
@@ -124,6 +125,21 @@ def test_knowledge_of_others_reaches_places_that_the_owner_never_saw() -> None:
     a.merge(0, [received("b", p) for p in b.payloads(0, degree=1)])
     changed = np.flatnonzero((a.knowledge.table.dense() != before).any(axis=1))
     assert len(set(changed) - set(a.knowledge.timeline.own.tolist())) > 0
+
+
+def test_evidence_beyond_the_cap_gains_nothing() -> None:
+    """A liar that claims a thousand trainings of a row counts as one that claims the cap."""
+    b, c = learner(1, "epidemic"), learner(2, "epidemic")
+    [honest], [loud] = (p.payloads(0, degree=1) for p in (b, c))
+    assert isinstance(honest, ModelUpdate)
+    assert isinstance(loud, ModelUpdate)
+    tables = []
+    for claimed in (MAX_EVIDENCE, 1_000.0):
+        said = dataclasses.replace(loud, evidence=np.full_like(loud.evidence, claimed))
+        a = learner(0, "epidemic")
+        a.merge(0, [received("b", honest), received("c", said)])
+        tables.append(a.knowledge.table.dense())
+    assert (tables[0] == tables[1]).all()
 
 
 @pytest.mark.parametrize("share", [-1_000.0, -0.5, 1_000.0])
