@@ -220,3 +220,33 @@ def test_an_owner_s_keenness_on_new_places_is_neither_sent_nor_averaged() -> Non
     a.merge(0, [received("b", update)])
     assert layout.view(a.knowledge.dense, "gate") == pytest.approx(gate)
     assert (layout.view(a.knowledge.dense, "returning") != habits).any()
+
+
+def test_noise_is_on_the_rows_of_an_update_and_on_nothing_else() -> None:
+    said = []
+    for multiplier in (0.0, 2.0):
+        config = dataclasses.replace(
+            learner(0, "dclr").config,
+            protection=ProtectionConfig(noise_multiplier=multiplier, clip_norm=0.5),
+        )
+        history = CITY.interactions.history(0).head(60)
+        peer = LocalLearner(CITY.catalogue, config, history=history, seed=0, device_seed=9)
+        peer.train(0)
+        [update] = peer.payloads(0, degree=1)
+        assert isinstance(update, ModelUpdate)
+        said.append(update)
+    bare, noisy = said
+    assert (bare.rows == noisy.rows).all()
+    assert (bare.dense == noisy.dense).all()
+    # Twice the clip is the sensitivity of a row.
+    assert (noisy.values - bare.values).std() == pytest.approx(2.0 * 2.0 * 0.5, rel=0.1)
+
+
+def test_soft_decisions_may_lean_to_pseudo_items_as_to_known_places() -> None:
+    peer = learner(0, "mac", protection="default")
+    own = set(peer.knowledge.timeline.own.tolist())
+    made_up = {fake for fakes in peer._protection.pseudo_items().values() for fake in fakes}
+    assert set(peer._protection.shown_places().tolist()) == own | made_up
+    assert made_up
+    bare = learner(0, "mac", protection="none")
+    assert set(bare._protection.shown_places().tolist()) == own
