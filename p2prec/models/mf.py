@@ -12,10 +12,10 @@ with one loss a task, over items ``j`` sampled among those that the owner has no
 
 The row of an item holds ``q_i`` and ``b_i``, and ``mu`` is a dense parameter: peers share them.
 ``p_u`` and ``b_u`` are private. All peers start with the realm's ``q_i``, so that rows of peers
-that never met can be averaged, and with ``p_u = 0``. Ours: where ranks or clicks are learned, the
-score has one more term, ``w log(1 + share_i / 0.03)``, with the share of others that met the item,
-counted by gossip: one owner's history cannot tell what is popular. ``mu`` and ``b_u`` cancel in
-BPR.
+that never met can be averaged, with ``p_u = 0``, and with ``b_u`` at the owner's mean rating.
+Ours: where ranks or clicks are learned, the score has one more term, ``w log(1 + share_i / 0.03)``,
+with the share of others that met the item, counted by gossip: one owner's history cannot tell what
+is popular. ``mu`` and ``b_u`` cancel in BPR.
 
 A sequence that is not the owner's is *folded in*, in the form of FISM (Kabbur, Ning & Karypis,
 KDD 2013, alpha = 1/2) with one table in both roles: ``p_X = c |X|^(-1/2) sum_(i in X) q_i``. The
@@ -40,6 +40,7 @@ from p2prec.models.table import BIAS, OTHERS
 
 MU, FOLD, WEIGHT, LISTENED = range(4)  # dense parameters: mu, c, w, and a statistic
 _MIDDLE_RATING = 3.0  # of a scale of 1 to 5: where mu starts, before anybody has rated
+_SHRINKAGE = 1.0  # ratings in the middle that every owner has given, so to speak
 _FOLD = 4.0
 _WEIGHT = 1.0
 _NEVER = np.float32(-1e9)  # logit of what is masked out
@@ -68,6 +69,14 @@ class MatrixFactorisation:
         if self.task is Task.RATING:
             return np.array([_MIDDLE_RATING, _FOLD, 0.0, 0.0], np.float32)
         return np.array([0.0, _FOLD, _WEIGHT, 0.0], np.float32)
+
+    def initial_private(self, timeline: Timeline) -> NDArray[np.float32]:
+        """No taste; whoever rates starts where the owner's ratings lie, shrunk towards ``mu``."""
+        private = np.zeros(self.n_private, np.float32)
+        if self.task is Task.RATING:
+            above = timeline.rating - np.float32(_MIDDLE_RATING)
+            private[-1] = above.sum() / (len(timeline) + _SHRINKAGE)
+        return private
 
     def dense_rates(self, *, explore_rate: float) -> NDArray[np.float32]:
         """``w`` stays: an owner's own visits come back as gossip, and it would learn the echo."""

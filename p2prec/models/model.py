@@ -177,6 +177,10 @@ class Model(Protocol):
         """Shared dense parameters before any training, the same in all peers."""
         ...
 
+    def initial_private(self, timeline: Timeline) -> NDArray[np.float32]:
+        """Private parameters before any training; may depend on the owner's history."""
+        ...
+
     def dense_rates(self, *, explore_rate: float) -> NDArray[np.float32]:
         """Factor on the learning rate of each dense parameter; 0 where it is not trained."""
         ...

@@ -41,6 +41,11 @@ class NextPlaceModel(NextPlace):
         del task  # one only
         super().__init__(catalogue, embedding_size)
 
+    def initial_private(self, timeline: Timeline) -> NDArray[np.float32]:
+        """There are none."""
+        del timeline
+        return np.empty(0, np.float32)
+
     def dense_rates(self, *, explore_rate: float) -> NDArray[np.float32]:
         """An owner's few first visits teach the explore decoder badly: it has a rate of its own."""
         rates = np.ones(self.n_dense, np.float32)

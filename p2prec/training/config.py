@@ -39,7 +39,7 @@ class TrainingConfig:
         dense_learning_rate: Of Adagrad on the dense parameters.
         explore_rate: Factor on it for the parameters of the explore decoder, which an owner's few
             first visits teach badly.
-        reg: L2 pull towards the realm's initial values, and of private parameters towards 0.
+        reg: L2 pull towards the initial values.
         max_examples: Newest examples that one epoch uses; bounds a round on a long history.
     """
 

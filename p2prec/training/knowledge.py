@@ -38,15 +38,16 @@ class Knowledge:
         self.table = RowTable(initial, accumulator=_ROW_ACCUMULATOR)
         self.dense = model.initial_dense()
         self.dense_accumulator = np.full(model.n_dense, _DENSE_ACCUMULATOR, np.float32)
-        self.private = np.zeros(model.n_private, np.float32)
         self.private_accumulator = np.full(model.n_private, _ROW_ACCUMULATOR, np.float32)
         self._rates = model.dense_rates(explore_rate=config.explore_rate)
         self.reset_history(history)
+        self.private = self._private_start.copy()
 
     def reset_history(self, history: History) -> None:
         """Learn from ``history`` from now on."""
         self.history = history
         self.timeline = Timeline(self.catalogue, history)
+        self._private_start = self.model.initial_private(self.timeline)
         # A visit alone is evidence, so that places older than the oldest example are spoken of too.
         slots = self.table.touch(self.timeline.own)
         self.table.evidence[slots] = np.maximum(self.table.evidence[slots], 1.0)
@@ -71,7 +72,7 @@ class Knowledge:
 
     def update_private(self, gradient: NDArray[np.float32]) -> None:
         """Adagrad on the private parameters."""
-        gradient = gradient + self.config.reg * self.private
+        gradient = gradient + self.config.reg * (self.private - self._private_start)
         self.private_accumulator += gradient**2
         rate = self.config.learning_rate * self.model.row_rate
         self.private -= rate * gradient / np.sqrt(self.private_accumulator)

@@ -72,7 +72,9 @@ class ExampleByExample:
         self.start = [list(row[: self.d]) for row in initial]
         self.b = [0.0] * len(initial)
         self.p = [0.0] * self.d
-        self.b_u = 0.0
+        ratings = [float(r) - 3.0 for r in peer.timeline.rating]
+        self.b_u_start = sum(ratings) / (len(ratings) + 1) if task is Task.RATING else 0.0
+        self.b_u = self.b_u_start
         self.mu = 3.0 if task is Task.RATING else 0.0
         self.mu_start = self.mu
         self.evidence = {int(i): 1.0 for i in peer.timeline.own}
@@ -147,7 +149,7 @@ class ExampleByExample:
         by_mu = by_b_u + reg * (self.mu - self.mu_start)
         self.mu_sum += by_mu**2
         self.mu -= self.config.dense_learning_rate * by_mu / math.sqrt(self.mu_sum)
-        by_b_u += reg * self.b_u
+        by_b_u += reg * (self.b_u - self.b_u_start)
         self.b_u_sum += by_b_u**2
         self.b_u -= rate * by_b_u / math.sqrt(self.b_u_sum)
         for i, times in seen.items():

@@ -44,6 +44,7 @@ def test_the_starting_point_is_the_same_for_all(family: str, task: Task) -> None
 def test_statistics_are_shares_that_training_leaves_alone(family: str, task: Task) -> None:
     peer = trained(family, task)
     model = peer.model
+    assert model.initial_private(peer.timeline).shape == peer.private.shape
     said = model.own_statistics(peer.timeline)
     assert said.shape == peer.dense[model.statistics].shape
     assert (said >= 0).all()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import mf_twins
@@ -309,7 +311,9 @@ def test_a_rating_is_told_as_it_is() -> None:
     peer = learner(0, "alone", task=Task.RATING)
     outlook = peer.knowledge.model.observer()(peer.knowledge.parameters(), None)
     assert np.array_equal(peer.scores(NOW), outlook.scores())  # whatever ``discovery`` is
-    assert peer.scores(NOW) == pytest.approx(np.full(N_ITEMS, 3.0))
+    ratings = peer.knowledge.history.rating
+    mean = 3.0 + (ratings - 3.0).sum() / (len(ratings) + 1)
+    assert peer.scores(NOW) == pytest.approx(np.full(N_ITEMS, mean))
 
 
 def test_what_does_not_go_together_is_refused_with_a_sentence() -> None:
@@ -345,3 +349,30 @@ def test_ratings_and_ranks_are_never_averaged() -> None:
     ratings.train(0)
     report = ranks.merge(0, received("b", ratings.payloads(0, degree=1)))
     assert report.rejected == {"b": "other_model"}
+
+
+def test_small_devices_need_no_torch() -> None:
+    """A whole round, in a process of its own since this one has loaded it."""
+    program = """
+import sys
+import numpy as np
+from p2prec.data.city import generate_city
+from p2prec.models.recommender import Context
+from p2prec.training.config import LearnerConfig, ModelConfig
+from p2prec.training.learner import Received
+from p2prec.training.local import LocalLearner
+city = generate_city(rng=np.random.default_rng(1), n_users=2, n_places=80, days=60)
+config = LearnerConfig(model=ModelConfig(family="mf"))
+peers = [
+    LocalLearner(city.catalogue, config, history=city.interactions.history(u), seed=u)
+    for u in range(2)
+]
+for peer in peers:
+    peer.train(0)
+[said] = peers[1].payloads(0, degree=1)
+received = Received(sender="b", payload=said, geographic=0, semantic=0, staleness_rounds=0)
+peers[0].merge(0, [received])
+assert len(peers[0].recommend(Context(timestamp_s=2_000_000_000), 5, new_only=True)) == 5
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
