@@ -52,31 +52,21 @@ class LocalLearner:
         )
         self.knowledge = Knowledge(catalogue, model, config.training, history)
         self.collaboration = build_method(config.collaboration.method, config.collaboration.options)
-        self._protection = Protection(config.protection, self.knowledge, device_seed=device_seed)
+        self.protection = Protection(config.protection, self.knowledge, device_seed=device_seed)
         self._observe = model.observer()
         self.publish_snapshot()
 
     def train(self, round_: int) -> TrainingReport:
         """One round of local training; the lessons of the collaboration method join in."""
-        return train_together([self], round_)[0]
+        return train_together([self], [round_])[0]
 
     def payloads(self, round_: int, *, degree: int) -> Sequence[Payload]:
         """What every follower gets after this round, protection applied."""
-        rng = self.rng(_PUBLISH, round_)
-        published = self.collaboration.publish(
-            self.knowledge,
-            round_=round_,
-            degree=degree,
-            shown=self._protection.shown_places,
-            rng=rng,
-        )
-        return [self._protection.protect(payload, rng=rng) for payload in published]
+        return payloads_together([self], [round_], degrees=[degree])[0]
 
     def merge(self, round_: int, received: Sequence[Received]) -> MergeReport:
         """Take in what neighbours sent."""
-        report = self.collaboration.merge(self.knowledge, round_=round_, received=received)
-        self.publish_snapshot()
-        return report
+        return merge_together([self], [round_], [received])[0]
 
     def scores(self, context: Context) -> NDArray[np.float32]:
         """Scores of all items in the sense of the task, shape ``(n_items,)``."""
@@ -168,12 +158,16 @@ class LocalLearner:
         return outlook, scores, timeline.own
 
 
-def train_together(learners: Sequence[LocalLearner], round_: int) -> list[TrainingReport]:
+def train_together(learners: Sequence[LocalLearner], rounds: Sequence[int]) -> list[TrainingReport]:
     """One round of local training of each; their steps are computed together.
 
     The lessons of each learner's collaboration method join in.
+
+    Args:
+        learners: Different ones.
+        rounds: The round of each.
     """
-    rngs = [learner.rng(_TRAIN, round_) for learner in learners]
+    rngs = [learner.rng(_TRAIN, r) for learner, r in zip(learners, rounds, strict=True)]
     epochs = [learner.config.training.epochs for learner in learners]
     loss = np.zeros(len(learners))
     examples = np.zeros(len(learners), np.int64)
@@ -194,6 +188,51 @@ def train_together(learners: Sequence[LocalLearner], round_: int) -> list[Traini
         TrainingReport(loss=total / max(1, n * n_epochs), n_examples=n)
         for total, n, n_epochs in zip(loss.tolist(), examples.tolist(), epochs, strict=True)
     ]
+
+
+def payloads_together(
+    learners: Sequence[LocalLearner], rounds: Sequence[int], *, degrees: Sequence[int]
+) -> list[Sequence[Payload]]:
+    """What every follower of each learner gets after its round, protection applied.
+
+    Args:
+        learners: Different ones.
+        rounds: The round of each.
+        degrees: Followers of each, at least 1.
+    """
+    result: list[Sequence[Payload]] = []
+    for learner, round_, degree in zip(learners, rounds, degrees, strict=True):
+        rng = learner.rng(_PUBLISH, round_)
+        published = learner.collaboration.publish(
+            learner.knowledge,
+            round_=round_,
+            degree=degree,
+            shown=learner.protection.shown_places,
+            rng=rng,
+        )
+        result.append([learner.protection.protect(payload, rng=rng) for payload in published])
+    return result
+
+
+def merge_together(
+    learners: Sequence[LocalLearner],
+    rounds: Sequence[int],
+    received: Sequence[Sequence[Received]],
+) -> list[MergeReport]:
+    """Let each learner take in what its neighbours sent.
+
+    Args:
+        learners: Different ones.
+        rounds: The round of each.
+        received: The inbox of each.
+    """
+    reports = []
+    for learner, round_, inbox in zip(learners, rounds, received, strict=True):
+        reports.append(
+            learner.collaboration.merge(learner.knowledge, round_=round_, received=inbox)
+        )
+        learner.publish_snapshot()
+    return reports
 
 
 def _strongest(outlook: Outlook, item: int) -> tuple[tuple[str, float], ...]:

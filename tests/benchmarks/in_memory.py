@@ -12,7 +12,12 @@ import numpy as np
 from p2prec.collaboration.payload import Payload
 from p2prec.training.config import LearnerConfig
 from p2prec.training.learner import Received
-from p2prec.training.local import LocalLearner, train_together
+from p2prec.training.local import (
+    LocalLearner,
+    merge_together,
+    payloads_together,
+    train_together,
+)
 from peers.config import NeighbourConfig
 from topology.cells import blurred_area
 from topology.profile import sketch
@@ -68,23 +73,25 @@ class InMemory:
 
     def round(self, round_: int) -> list[Sequence[Payload]]:
         """Train, exchange, merge; returns what each learner sent to all who listen to it."""
-        train_together(self.learners, round_)
-        said = [learner.payloads(round_, degree=self._degree) for learner in self.learners]
-        for i, learner in enumerate(self.learners):
-            learner.merge(
-                round_,
-                [
-                    Received(
-                        sender=str(j),
-                        payload=payload,
-                        geographic=self._alike(i, j)[0],
-                        semantic=self._alike(i, j)[1],
-                        staleness_rounds=0,
-                    )
-                    for j in self._neighbours[i]
-                    for payload in said[j]
-                ],
-            )
+        train_together(self.learners, [round_] * len(self.learners))
+        n = len(self.learners)
+        rounds = [round_] * n
+        said = payloads_together(self.learners, rounds, degrees=[self._degree] * n)
+        inboxes = [
+            [
+                Received(
+                    sender=str(j),
+                    payload=payload,
+                    geographic=self._alike(i, j)[0],
+                    semantic=self._alike(i, j)[1],
+                    staleness_rounds=0,
+                )
+                for j in self._neighbours[i]
+                for payload in said[j]
+            ]
+            for i in range(n)
+        ]
+        merge_together(self.learners, rounds, inboxes)
         return said
 
     def _chosen(self, i: int, settings: NeighbourConfig, rng: np.random.Generator) -> list[int]:

@@ -101,7 +101,7 @@ def test_learners_of_any_size_and_method_train_together() -> None:
 
     together, alone = learners(), learners()
     for round_ in range(2):
-        reports = train_together(together, round_)
+        reports = train_together(together, [round_] * len(together))
         each = [peer.train(round_) for peer in alone]
         assert np.allclose([r.loss for r in reports], [r.loss for r in each], rtol=1e-5)
         for peers in (together, alone):

@@ -162,7 +162,7 @@ def test_pseudo_items_hide_among_equals_and_stay_the_same() -> None:
     peer = learner(0, "dclr", protection="default")
     peer.train(0)
     own = set(peer.knowledge.timeline.own.tolist())
-    fakes = [peer._protection.pseudo_items() for _ in range(2)]
+    fakes = [peer.protection.pseudo_items() for _ in range(2)]
     assert fakes[0] == fakes[1]
     made_up = {fake for places in fakes[0].values() for fake in places}
     assert not own & made_up
@@ -245,8 +245,8 @@ def test_noise_is_on_the_rows_of_an_update_and_on_nothing_else() -> None:
 def test_soft_decisions_may_lean_to_pseudo_items_as_to_known_places() -> None:
     peer = learner(0, "mac", protection="default")
     own = set(peer.knowledge.timeline.own.tolist())
-    made_up = {fake for fakes in peer._protection.pseudo_items().values() for fake in fakes}
-    assert set(peer._protection.shown_places().tolist()) == own | made_up
+    made_up = {fake for fakes in peer.protection.pseudo_items().values() for fake in fakes}
+    assert set(peer.protection.shown_places().tolist()) == own | made_up
     assert made_up
     bare = learner(0, "mac", protection="none")
-    assert set(bare._protection.shown_places().tolist()) == own
+    assert set(bare.protection.shown_places().tolist()) == own
