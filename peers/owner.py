@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from p2prec.data.catalogue import Catalogue
+from p2prec.errors import P2PRecError, StoreError
 from p2prec.models.recommender import Context
 from p2prec.training.config import ProtectionConfig
 from p2prec.training.local import LocalLearner
+from peers.books import Books
 from peers.config import PeerConfig
 from peers.keys import Keyring
+from peers.life import Peer
 from peers.store import Release, Store
 
 
@@ -41,6 +45,32 @@ def stored_learner(
     if "dense" in state:
         learner.restore(state)
     return learner
+
+
+def stored_keyring(store: Store, catalogue: Catalogue, *, grace_s: float) -> Keyring:
+    """The keys of the peer, made and stored where it has none.
+
+    Args:
+        store: Of the peer.
+        catalogue: The realm's items.
+        grace_s: How long a retired prekey still opens messages.
+
+    Raises:
+        StoreError: The keys are those of another realm.
+    """
+    data = store.keyring()
+    if data is None:
+        keyring = Keyring.create(catalogue.digest, time.time())
+        store.save_keyring(keyring.to_bytes())
+    else:
+        keyring = Keyring.from_bytes(data)
+    if keyring.realm != catalogue.digest:
+        raise StoreError(
+            f"{store.path} belongs to another catalogue; name the old one in the "
+            "settings, or start afresh in another folder with P2PREC_HOME"
+        )
+    keyring.grace_s = grace_s
+    return keyring
 
 
 def recommendations(
@@ -99,6 +129,116 @@ def stored_status(store: Store, catalogue: Catalogue, config: PeerConfig) -> dic
         "left": what_left(store.releases(), counters),
         "privacy": what_it_cost(store, config.learner.protection),
     }
+
+
+class Answers:
+    """What the owner of a running peer may ask.
+
+    Args:
+        config: The owner's settings.
+        catalogue: The realm's items.
+        keyring: Who the peer is.
+        life: What it is doing.
+        learner: What it has learned.
+        store: Its ledger.
+        books: Its counters.
+        reload: Takes what was added to the store; how many interactions these were.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: PeerConfig,
+        catalogue: Catalogue,
+        keyring: Keyring,
+        life: Peer,
+        learner: LocalLearner,
+        store: Store,
+        books: Books,
+        reload: Callable[[], Awaitable[int]],
+    ) -> None:
+        self._config, self._catalogue = config, catalogue
+        self._keyring, self._life = keyring, life
+        self._learner, self._store, self._books = learner, store, books
+        self._reload = reload
+
+    def status(self) -> dict[str, Any]:
+        """What ``p2prec status --json`` prints; see ``docs/cli.md``."""
+        counters = self._books.of_all_runs()
+        return {
+            "peer_id": self._keyring.peer_id,
+            "pseudonym": self._keyring.face.pseudonym,
+            "realm": self._catalogue.digest.hex(),
+            "running": True,
+            "sharing": self._life.collaborates,
+            "method": self._config.learner.collaboration.method,
+            "model": self._learner.knowledge.model.name,
+            "phase": str(self._life.phase),
+            "round": self._life.round,
+            "interactions": len(self._learner.knowledge.history),
+            "neighbours": len(self._life.neighbours),
+            "known_peers": len(self._life.known),
+            "adverts": len(self._life.adverts),
+            "discovered_by": dict(self._life.discovered),
+            "counters": counters,
+            "crypto_cpu_s": round(self._books.crypto.total_s, 4),
+            "cpu_s": round(time.process_time(), 4),
+            "left": what_left(self._store.releases(), counters),
+            "privacy": what_it_cost(self._store, self._config.learner.protection),
+        }
+
+    def neighbours(self) -> list[dict[str, Any]]:
+        """What ``p2prec neighbours --json`` prints."""
+        result = []
+        for peer in self._life.neighbours:
+            known = self._life.known.get(peer)
+            if known is not None:
+                result.append(
+                    {
+                        "peer_id": peer,
+                        "pseudonym": known.advert.pseudonym,
+                        "geographic_similarity": round(known.geographic, 4),
+                        "semantic_similarity": round(known.semantic, 4),
+                        "transports": [
+                            way
+                            for way, held in (
+                                ("tcp", known.advert.endpoints.tcp),
+                                ("mqtt", known.advert.endpoints.mqtt_inbox),
+                            )
+                            if held
+                        ],
+                        "last_seen_s": round(known.last_seen_s, 1),
+                    }
+                )
+        return result
+
+    def recommend(self, *, k: int, new_only: bool) -> list[dict[str, Any]]:
+        """What ``p2prec recommend --json`` prints."""
+        return recommendations(
+            self._learner, self._catalogue, now_s=time.time(), k=k, new_only=new_only
+        )
+
+    async def command(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer one request of the control socket.
+
+        Raises:
+            P2PRecError: Nothing has this name.
+        """
+        match request["request"]:
+            case "status":
+                return self.status()
+            case "neighbours":
+                return {"neighbours": self.neighbours()}
+            case "recommend":
+                k = min(max(int(request.get("k", 10)), 1), 1_000)
+                new_only = bool(request.get("new_only"))
+                begun = time.perf_counter()
+                found = self.recommend(k=k, new_only=new_only)
+                elapsed_ms = 1e3 * (time.perf_counter() - begun)
+                return {"recommendations": found, "elapsed_ms": round(elapsed_ms, 3)}
+            case "reload":
+                return {"added": await self._reload()}
+        raise P2PRecError(f"unknown request {request['request']!r}")
 
 
 def _described(

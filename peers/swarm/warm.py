@@ -19,7 +19,7 @@ from p2prec.training.learner import Received
 from p2prec.training.local import LocalLearner
 from peers.adverts import decode_advert, encode_advert
 from peers.codec import PayloadSchema, decode_message, encode_message
-from peers.daemon import payload_schema
+from peers.inbox import payload_schema
 from peers.keys import Keyring
 from peers.messages import Endpoints, Hello, Message, Share
 from peers.replay import BoundedReplayMemory

@@ -343,23 +343,22 @@ class _Reporter:
                 )
             )
         rank, new = self._rank(daemon, split.test)
-        area = daemon._portrait[0]  # noqa: SLF001 - what hellos say anyway
         self._send(
             k="result",
             rank=rank,
             new=new,
             uss_kib=uss_kib(),
             cpu_s=time.process_time(),
-            crypto_s=dict(daemon.crypto.seconds),
+            crypto_s=dict(daemon.books.crypto.seconds),
             counters={
                 n: c
                 for n, c in daemon.counters.items()
                 if n.startswith(("sent", "said", "payload"))
             },
             dropped={n: c for n, c in daemon.counters.items() if n.startswith("dropped")},
-            sizes=_sampled(daemon.message_sizes),
+            sizes=_sampled(daemon.outbox.message_sizes),
             discovered=dict(daemon.life.discovered),
-            area=area,
+            area=daemon.portrait.area,
             peer=daemon.keyring.peer_id[:16],
             neighbours=[p[:16] for p in daemon.life.neighbours],
         )

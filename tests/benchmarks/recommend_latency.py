@@ -47,7 +47,7 @@ async def main() -> None:
         took = []
         for _ in range(1_000):
             begun = time.perf_counter()
-            daemon.recommend(k=10, new_only=False)
+            daemon.answers.recommend(k=10, new_only=False)
             took.append(1e3 * (time.perf_counter() - begun))
             await asyncio.sleep(0.01)
         rounds = daemon.life.round - first

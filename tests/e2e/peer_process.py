@@ -42,7 +42,7 @@ def doomed(daemon: Daemon, job: dict[str, Any]) -> None:
 
         daemon.learner.train = dying  # type: ignore[method-assign]
     if job.get("dies") == "sending":
-        deliver, sent = daemon._deliver, []
+        deliver, sent = daemon.outbox.deliver, []
 
         async def last_words(to: Advert, message: Message) -> None:
             await deliver(to, message)
@@ -50,7 +50,7 @@ def doomed(daemon: Daemon, job: dict[str, Any]) -> None:
                 sent.append(to)
                 die()
 
-        daemon._deliver = last_words  # type: ignore[method-assign]
+        daemon.outbox.deliver = last_words  # type: ignore[method-assign]
 
 
 async def live(job: dict[str, Any]) -> None:

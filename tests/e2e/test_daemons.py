@@ -153,7 +153,7 @@ async def test_nothing_leaves_without_consent(tmp_path: Path) -> None:
     assert not settings.share
     peer = start(0, settings, tmp_path, told)
     await until(lambda: peer.daemon.life.phase == "resting")
-    assert peer.daemon._tcp is None
+    assert peer.daemon.ways.tcp is None
     assert told["advertised"] == 0
     assert peer.daemon.store.releases() == []
     await peer.end()
@@ -172,7 +172,7 @@ async def test_strangers_are_counted_and_the_peer_goes_on(tmp_path: Path) -> Non
     peer = start(0, config("dclr", mdns=False), tmp_path, told)
     await until(lambda: told["advertised"] == 1)
     for garbage in (b"", b"x" * 100, bytes(70_000)):
-        assert not await peer.daemon._envelope(garbage, "tcp")
+        assert not await peer.daemon.inbox.take(garbage, "tcp")
     assert sum(n for name, n in peer.daemon.counters.items() if name.startswith("dropped.")) == 3
     assert peer.daemon.life.handle(
         ev.TimerFired(timer=ev.Timer.DISCOVER), peer.daemon.life._started_s + 1

@@ -167,11 +167,11 @@ async def two_peers(broker: str, folder: Path) -> AsyncIterator[tuple[Running, R
 
 
 def stranger(peer: Running) -> Stranger:
-    assert peer.daemon._advert is not None
+    assert peer.daemon.presence.advert is not None
     return Stranger(
         keys=Keyring.create(peer.daemon.catalogue.digest, time.time()),
-        victim=peer.daemon._advert[0],
-        shape=peer.daemon._schema.models[MODEL],
+        victim=peer.daemon.presence.advert[0],
+        shape=peer.daemon.inbox.schema.models[MODEL],
     )
 
 
@@ -189,8 +189,8 @@ async def send_all(peer: Running, send: Sender) -> None:
 async def test_bad_messages_over_tcp(tmp_path: Path) -> None:
     async with running_broker("amqtt", tmp_path) as broker:
         async with two_peers(broker.address, tmp_path) as (peer, friend):
-            assert peer.daemon._tcp is not None
-            port = peer.daemon._tcp.port
+            assert peer.daemon.ways.tcp is not None
+            port = peer.daemon.ways.tcp.port
 
             async def raw(data: bytes) -> None:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -206,7 +206,7 @@ async def test_bad_messages_over_tcp(tmp_path: Path) -> None:
             await counted(peer, "tcp.bad_frame", raw(too_long))
             await counted(peer, "tcp.bad_frame", raw(struct.pack(">IB", 4, 77) + b"what"))
             await counted(peer, "tcp.broken_connection", raw(struct.pack(">IB", 900, 1) + b"cut"))
-            status = peer.daemon.status()["counters"]
+            status = peer.daemon.answers.status()["counters"]
             assert status["dropped.bad_signature"] >= 2
             assert status["tcp.bad_frame"] >= 2
             await go_on(peer, friend)
@@ -220,7 +220,9 @@ async def test_bad_messages_over_mqtt(kind: str, tmp_path: Path) -> None:
             async with aiomqtt.Client("127.0.0.1", broker.port) as client:
 
                 async def send(envelope: bytes) -> None:
-                    await client.publish(f"{root}/in/{peer.daemon._inbox_name}", envelope, qos=1)
+                    await client.publish(
+                        f"{root}/in/{peer.daemon.presence.inbox_name}", envelope, qos=1
+                    )
 
                 await send_all(peer, send)
                 too_long = bytes(limits.MAX_ENVELOPE_BYTES + 1)
@@ -263,11 +265,11 @@ async def test_an_envelope_of_an_earlier_life_is_refused_after_a_restart(tmp_pat
     await until(lambda: bool(peer.heard("advertised")))
     who = stranger(peer)
     envelope = who.sealed(encode_message(Goodbye()))
-    assert await peer.daemon._envelope(envelope, "tcp")
+    assert await peer.daemon.inbox.take(envelope, "tcp")
     await peer.end()
     again = start(0, config("dclr", schedule=ENDLESS, mdns=False), tmp_path)
     await until(lambda: bool(again.heard("advertised")))
-    assert await again.daemon._envelope(envelope, "tcp")
+    assert await again.daemon.inbox.take(envelope, "tcp")
     assert again.daemon.counters["dropped.replayed"] == 1
     assert again.daemon.counters["received.tcp"] == 0
     await again.end()

@@ -186,7 +186,7 @@ async def test_a_full_disk_is_said_and_the_peer_goes_on_from_memory(
             # What the ledger cannot hold does not leave.
             assert [r.round for r in peer.daemon.store.releases()] == released
             assert peer.daemon.store.progress() == kept
-            assert len(peer.daemon.recommend(k=3, new_only=False)) == 3
+            assert len(peer.daemon.answers.recommend(k=3, new_only=False)) == 3
             ballast.unlink()
             await until(lambda: bool(peer.heard("store_recovered")))
             await go_on(peer, friend)

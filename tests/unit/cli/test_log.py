@@ -101,7 +101,7 @@ def test_everything_that_a_peer_tells_has_a_sentence() -> None:
     told = {
         name
         for path in (ROOT / "peers").glob("*.py")
-        for name in re.findall(r'Tell\(\s*what="([a-z_]+)"', path.read_text())
+        for name in re.findall(r'(?:Tell\(\s*what=|\.tell\(\s*)"([a-z_]+)"', path.read_text())
     }
     assert len(told) > 10
     assert told <= set(_SAYS)

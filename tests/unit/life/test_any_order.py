@@ -20,7 +20,8 @@ from test_life import NOW, advert, hello, peer, update
 from p2prec import limits
 from p2prec.training.learner import MergeReport, TrainingReport
 from peers import events as ev
-from peers.life import FOLLOWERS_PER_NEIGHBOUR, MAX_STALENESS_ROUNDS, Phase
+from peers.acquaintances import FOLLOWERS_PER_NEIGHBOUR
+from peers.life import MAX_STALENESS_ROUNDS, Phase
 from peers.messages import Goodbye, Hello, Message, PeerId, Share, Shuffle
 
 K, ROUNDS = 3, 6
@@ -185,10 +186,10 @@ class AnyOrder(RuleBasedStateMachine):
         assert set(life.followers) <= set(life.known)
         assert life._speakers <= set(life.known)
         assert len(life.followers) <= K * FOLLOWERS_PER_NEIGHBOUR
-        for many in (life.known, life.adverts, life._greeted):
+        for many in (life.known, life.adverts, life.acquaintances._greeted):
             assert len(many) <= limits.MAX_KNOWN_ADVERTS
         assert len(life._inbox) <= limits.MAX_INBOX_MESSAGES
-        assert len(life._answered) <= limits.MAX_GREETINGS_PER_MINUTE
+        assert len(life.acquaintances._answered) <= limits.MAX_GREETINGS_PER_MINUTE
         rounds = MAX_STALENESS_ROUNDS + 2
         assert len(life._merged_rounds) <= rounds * limits.MAX_INBOX_MESSAGES
 

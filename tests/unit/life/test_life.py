@@ -15,8 +15,9 @@ from p2prec import limits
 from p2prec.collaboration.payload import ModelUpdate
 from p2prec.training.learner import MergeReport, TrainingReport
 from peers import events as ev
+from peers.acquaintances import FOLLOWERS_PER_NEIGHBOUR, Identity
 from peers.config import NeighbourConfig, PeerConfig, ScheduleConfig
-from peers.life import FOLLOWERS_PER_NEIGHBOUR, Identity, Peer, Phase
+from peers.life import Peer, Phase
 from peers.messages import Advert, Endpoints, Goodbye, Hello, PeerId, Share, Shuffle
 
 NOW = 1_000_000.0
@@ -205,14 +206,14 @@ def test_a_renewed_advert_and_a_goodbye_reach_neighbours_and_followers() -> None
     """Else a one-sided link ends with the life of the first advert."""
     adverts = [advert(0)]
     life = peer()
-    life._own_advert = lambda: (adverts[-1], b"b")
+    life.acquaintances._own_advert = lambda: (adverts[-1], b"b")
     life.handle(ev.Started(), NOW)
     for n in (1, 2):
         arrived = ev.Arrived(
             sender=PeerId(f"id{n}"), message=hello(n, accepts=n == 1), transport="tcp", n_bytes=1
         )
         life.handle(arrived, NOW)
-    life.neighbours = (PeerId("id2"),)
+    life.acquaintances.neighbours = (PeerId("id2"),)
     assert list(life.followers) == ["id1"]
     renewal = life.handle(ev.TimerFired(timer=ev.Timer.RENEW), NOW + 1)
     assert not [e for e in renewal if isinstance(e, ev.Send)]  # the old advert is of no use
@@ -360,7 +361,7 @@ def test_friends_are_chosen_before_all_others() -> None:
     neighbours = NeighbourConfig(
         selection="social", k=2, semantic_threshold=0.9, random_share=0.0, friends=("id7", "id11")
     )
-    life._config = PeerConfig(share=True, neighbours=neighbours, schedule=life._config.schedule)
+    life.acquaintances._config = neighbours
     life.handle(ev.Started(), NOW)
     for name in range(1, 13):
         life.handle(

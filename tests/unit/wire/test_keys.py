@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -230,25 +229,23 @@ def test_a_destroyed_prekey_leaves_the_files(tmp_path: Path) -> None:
 
 
 def test_a_daemon_renews_keys_that_came_of_age_while_it_was_off(tmp_path: Path) -> None:
-    from peers.config import PeerConfig
-    from peers.daemon import Daemon
+    from peers.config import NetworkConfig
+    from peers.presence import Presence
 
     store = Store.open(tmp_path / "peer.db")
     ring = Keyring.create(REALM, NOW)
-    daemon: Any = SimpleNamespace(
-        config=PeerConfig(), keyring=ring, store=store, counters=Counter()
-    )
+    presence: Any = SimpleNamespace(_config=NetworkConfig(), _keyring=ring, _store=store)
     first = ring.face.prekey_id
-    Daemon._renew_keys(daemon, NOW + 86_399, rotate=False)
+    Presence._renew_keys(presence, NOW + 86_399, rotate=False)
     assert ring.face.prekey_id == first
     assert store.keyring() is None  # nothing to write
-    Daemon._renew_keys(daemon, NOW + 86_400, rotate=False)
+    Presence._renew_keys(presence, NOW + 86_400, rotate=False)
     assert ring.face.prekey_id != first
     assert store.keyring() == ring.to_bytes()
-    Daemon._renew_keys(daemon, NOW + 86_401, rotate=True)
+    Presence._renew_keys(presence, NOW + 86_401, rotate=True)
     assert len(ring._faces) == 3
     ring.face.created_s = NOW + 9 * 86_400
-    Daemon._renew_keys(daemon, NOW + 9 * 86_400, rotate=False)  # the first ones' grace is over
+    Presence._renew_keys(presence, NOW + 9 * 86_400, rotate=False)  # the first ones' grace is over
     assert len(ring._faces) == 1
     assert store.keyring() == ring.to_bytes()
     store.close()

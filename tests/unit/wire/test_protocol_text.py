@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "docs" / "protocol.md").read_text()
 RAISED = re.compile(
-    r'(?:RemoteProtocolError\(|_dropped\(|reason=|on_drop\(|"dropped\.)\s*"?([a-z_]+)"'
+    r'(?:RemoteProtocolError\(|dropped\(|reason=|on_drop\(|"dropped\.)\s*"?([a-z_]+)"'
 )
 
 

@@ -1,0 +1,356 @@
+"""Whom a peer knows: adverts seen, strangers greeted, hellos weighed, neighbours chosen.
+
+A part of the peer's life, as free of I/O as the rest of it. Every collection is bounded; what goes
+beyond a bound is dropped and told.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from p2prec import limits
+from peers import events as ev
+from peers.config import NeighbourConfig
+from peers.messages import Advert, Hello, PeerId, Pseudonym, Shuffle
+from topology.selection import Candidate, choose_neighbours
+from topology.similarity import geographic_similarity, semantic_similarity
+
+KNOWN_PER_NEIGHBOUR: Final = 2  # acquaintances to choose from; each greeting costs both sides
+FOLLOWERS_PER_NEIGHBOUR: Final = 4  # a liked peer sends to at most four times its own k
+MAX_FAILURES: Final = 3  # deliveries that may fail in a row
+_LOOK_AGAIN_S: Final = 1.0  # between two looks around while neighbours are missing
+_PATIENCE_S: Final = 6.0  # what a newcomer waits for more acquaintances before it chooses
+_ANSWER_S: Final = 30.0  # after this, an unanswered greeting is not waited for
+_SETTLED_SHUFFLES: Final = 6  # intervals between two shuffles of a peer that knows enough others
+_FURTHEST_RING: Final = 2  # cells around the own one that a lonely peer looks into
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What the peer says of itself in a hello.
+
+    Attributes:
+        peer_id: Own id.
+        area: Blurred area cell, "" without positions.
+        sketch: Noisy category sketch, b"" where the owner refuses.
+        method: Collaboration method.
+        model: Model schema.
+    """
+
+    peer_id: PeerId
+    area: str
+    sketch: bytes
+    method: str
+    model: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Acquaintance:
+    """A peer whose hello was opened."""
+
+    advert: Advert
+    geographic: float
+    semantic: float
+    compatible: bool
+    last_seen_s: float
+    failures: int = 0
+    minute: int = 0
+    messages_this_minute: int = 0
+
+    def too_many(self, now: float) -> bool:
+        """Count a message; whether it is beyond what one sender may send in a minute."""
+        minute = int(now // 60)
+        if minute != self.minute:
+            self.minute, self.messages_this_minute = minute, 0
+        self.messages_this_minute += 1
+        return self.messages_this_minute > limits.MAX_MESSAGES_PER_MINUTE_PER_SENDER
+
+
+class Acquaintances:
+    """All other peers, as one peer sees them.
+
+    Args:
+        config: How neighbours are found and chosen.
+        identity: What a hello says.
+        rng: Handed in; decides whom to greet and which neighbours are drawn at random.
+        own_advert: The current advert and its binding, kept by the driver.
+        on_follower: Hears of a new follower; what it gives goes out at once.
+        on_forgotten: Hears of a peer that is known no longer.
+
+    Attributes:
+        adverts: Seen and not yet gone, the newest last.
+        known: Whose hello was opened, the last heard last.
+        neighbours: Whom the peer learns from.
+        followers: Who learns from the peer.
+        discovered: How many adverts became known by which way.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: NeighbourConfig,
+        identity: Identity,
+        rng: np.random.Generator,
+        own_advert: Callable[[], tuple[Advert, bytes] | None],
+        on_follower: Callable[[PeerId], list[ev.Effect]],
+        on_forgotten: Callable[[PeerId], None],
+    ) -> None:
+        self._config = config
+        self._identity = identity
+        self._rng = rng
+        self._own_advert = own_advert
+        self._on_follower, self._on_forgotten = on_follower, on_forgotten
+        self.adverts: OrderedDict[Pseudonym, Advert] = OrderedDict()
+        self.known: OrderedDict[PeerId, Acquaintance] = OrderedDict()
+        self.neighbours: tuple[PeerId, ...] = ()
+        self.followers: OrderedDict[PeerId, None] = OrderedDict()
+        self.discovered: Counter[str] = Counter()
+        self._greeted: OrderedDict[Pseudonym, float] = OrderedDict()  # and when
+        self._answered: list[float] = []
+        self._ring = 0
+        self._started_s = 0.0
+
+    def start(self, now: float) -> None:
+        """Patience and looking further count from here."""
+        self._started_s = now
+
+    def look_around(self, now: float) -> list[ev.Effect]:
+        """Choose among the known, greet strangers, look into further cells where all is quiet."""
+        return [*self.choose(now), *self._greet(now), *self._look_further(now)]
+
+    def announce(self) -> list[ev.Effect]:
+        """Tell all companions the own advert."""
+        return self._hellos(self.companions(), wants_reply=False)
+
+    def discover_delay_s(self) -> float:
+        """Look around quickly until there are neighbours, then at leisure."""
+        interval_s = self._config.discover_interval_s
+        missing = len(self.neighbours) < self._config.k
+        return min(interval_s, _LOOK_AGAIN_S) if missing else interval_s
+
+    def shuffle_delay_s(self) -> float:
+        """Who knows enough others only keeps up with who comes and goes."""
+        config = self._config
+        enough = len(self.known) >= KNOWN_PER_NEIGHBOUR * config.k
+        return config.shuffle_interval_s * (_SETTLED_SHUFFLES if enough else 1)
+
+    def companions(self) -> list[Advert]:
+        """Adverts of all whom this peer learns from or who learn from it."""
+        both = dict.fromkeys((*self.neighbours, *self.followers))
+        return [self.known[p].advert for p in both if p in self.known]
+
+    def remember(self, advert: Advert, source: ev.Source) -> list[ev.Effect]:
+        """Keep an advert of somebody else, where there is a way to them."""
+        own = self._own_advert()
+        if own is None or advert.pseudonym == own[0].pseudonym:
+            return []
+        if not _reachable(own[0], advert):
+            return [dropped("no_common_transport")]
+        if advert.pseudonym not in self.adverts:
+            self.discovered[source] += 1
+        self.adverts[advert.pseudonym] = advert
+        self.adverts.move_to_end(advert.pseudonym)
+        while len(self.adverts) > limits.MAX_KNOWN_ADVERTS:
+            self.adverts.popitem(last=False)
+        return []
+
+    def _strangers(self, now: float) -> list[Advert]:
+        """Those that we only know by their advert and have not greeted yet."""
+        met = {a.advert.pseudonym for a in self.known.values()}
+        return [
+            advert
+            for name, advert in self.adverts.items()
+            if name not in met and name not in self._greeted and advert.expires_s > now
+        ]
+
+    def _unanswered(self, now: float) -> int:
+        """Greetings that may still be answered."""
+        met = {a.advert.pseudonym for a in self.known.values()}
+        return sum(name not in met for name, at in self._greeted.items() if now - at < _ANSWER_S)
+
+    def _missing(self, now: float) -> int:
+        """Acquaintances to look for: with enough to choose from, shuffles keep the view fresh."""
+        wanted = KNOWN_PER_NEIGHBOUR * self._config.k
+        # Strangers look too: each greeting that goes out is likely to be matched by one that comes.
+        return max(0, wanted - len(self.known) - 2 * self._unanswered(now))
+
+    def _greet(self, now: float) -> list[ev.Effect]:
+        """Introduce ourselves to a random few strangers."""
+        strangers = self._strangers(now)
+        n = min(self._missing(now), self._config.greetings_per_interval)
+        chosen = [strangers[i] for i in self._rng.permutation(len(strangers))[:n]]
+        for advert in chosen:
+            self._greeted[advert.pseudonym] = now
+        while len(self._greeted) > limits.MAX_KNOWN_ADVERTS:
+            self._greeted.popitem(last=False)
+        return self._hellos(chosen, wants_reply=True)
+
+    def _look_further(self, now: float) -> list[ev.Effect]:
+        """Look into the cells around where the own one holds too few."""
+        due = now - self._started_s >= _PATIENCE_S * (self._ring + 1)
+        if (
+            not due
+            or self._ring >= _FURTHEST_RING
+            or self._missing(now) <= len(self._strangers(now))
+        ):
+            return []
+        self._ring += 1
+        return [ev.LookFurther(ring=self._ring)]
+
+    def _hellos(self, to: list[Advert], *, wants_reply: bool) -> list[ev.Effect]:
+        own = self._own_advert()
+        if own is None:
+            return []
+        accepted = {self.known[p].advert.pseudonym for p in self.neighbours if p in self.known}
+        return [
+            ev.Send(
+                to=advert,
+                message=Hello(
+                    advert=own[0],
+                    binding=own[1],
+                    wants_reply=wants_reply,
+                    area=self._identity.area,
+                    sketch=self._identity.sketch,
+                    method=self._identity.method,
+                    model=self._identity.model,
+                    accepts=advert.pseudonym in accepted,
+                ),
+            )
+            for advert in to
+        ]
+
+    def choose(self, now: float) -> list[ev.Effect]:
+        """Forget the expired, replace lost neighbours; both sides of a change hear of it."""
+        for peer in [p for p, a in self.known.items() if a.advert.expires_s <= now]:
+            self.forget(peer)
+        config = self._config
+        usable = {
+            peer: a for peer, a in self.known.items() if a.compatible and a.failures < MAX_FAILURES
+        }
+        candidates = [
+            Candidate(
+                peer_id=peer,
+                geographic=a.geographic,
+                semantic=a.semantic,
+                is_friend=peer in config.friends,
+            )
+            for peer, a in usable.items()
+        ]
+        kept = [p for p in self.neighbours if p in usable]
+        if len(kept) >= config.k:  # they change only where one is lost: links must last
+            chosen = kept
+        elif not self.neighbours and self._worth_waiting(len(usable), now):
+            return []
+        else:
+            chosen = [
+                PeerId(p)
+                for p in choose_neighbours(
+                    candidates,
+                    selection=config.selection,
+                    k=config.k,
+                    geographic_threshold=config.geographic_threshold,
+                    semantic_threshold=config.semantic_threshold,
+                    random_share=config.random_share,
+                    rng=self._rng,
+                )
+            ]
+        changed = [p for p in (*chosen, *self.neighbours) if p in self.known]
+        changed = [p for p in changed if (p in chosen) != (p in self.neighbours)]
+        if tuple(chosen) == self.neighbours:
+            return []
+        self.neighbours = tuple(chosen)
+        told = ev.Tell(what="neighbours_chosen", fields={"n": len(chosen)})
+        return [told, *self._hellos([self.known[p].advert for p in changed], wants_reply=False)]
+
+    def _worth_waiting(self, usable: int, now: float) -> bool:
+        """Whether a newcomer will soon have more to choose from; every change costs hellos."""
+        if usable >= KNOWN_PER_NEIGHBOUR * self._config.k:
+            return False
+        expected = bool(self._unanswered(now) or self._strangers(now))
+        return expected and now - self._started_s < _PATIENCE_S
+
+    def shuffle(self) -> list[ev.Effect]:
+        """Exchange adverts with a random known peer, so that those out of sight are found too."""
+        if not self.known:
+            return []
+        peers = list(self.known)
+        to = self.known[peers[int(self._rng.integers(len(peers)))]].advert
+        return [ev.Send(to=to, message=self.sample(to, wants_reply=True))]
+
+    def sample(self, to: Advert, *, wants_reply: bool) -> Shuffle:
+        """Some adverts for the peer behind ``to``."""
+        others = [a for a in self.adverts.values() if a.pseudonym != to.pseudonym]
+        order = self._rng.permutation(len(others))[: limits.MAX_ADVERTS_PER_SHUFFLE]
+        return Shuffle(adverts=tuple(others[i] for i in order), wants_reply=wants_reply)
+
+    def failed(self, event: ev.SendFailed, now: float) -> list[ev.Effect]:
+        """Who cannot be reached several times in a row is replaced."""
+        self.adverts.pop(event.to, None)
+        if event.to in self._greeted:
+            self._greeted[event.to] = 0.0
+        for acquaintance in self.known.values():
+            if acquaintance.advert.pseudonym == event.to:
+                acquaintance.failures += 1
+                if acquaintance.failures >= MAX_FAILURES:
+                    return [dropped("unreachable"), *self.choose(now)]
+        return [dropped("not_delivered")]
+
+    def hello(self, sender: PeerId, hello: Hello, now: float) -> list[ev.Effect]:
+        """Weigh the sender of a hello, let it follow, answer where it asks."""
+        effects: list[ev.Effect] = self.remember(hello.advert, ev.Source.HELLO)
+        before = self.known.pop(sender, None)  # to the end: who was heard last is forgotten last
+        same_model = hello.model == self._identity.model or self._identity.method == "mac"
+        self.known[sender] = Acquaintance(
+            advert=hello.advert,
+            geographic=geographic_similarity(self._identity.area, hello.area),
+            semantic=semantic_similarity(self._identity.sketch, hello.sketch),
+            compatible=hello.method == self._identity.method and same_model,
+            last_seen_s=now,
+            minute=before.minute if before else 0,
+            messages_this_minute=before.messages_this_minute if before else 0,
+        )
+        while len(self.known) > limits.MAX_KNOWN_ADVERTS:
+            self.forget(next(p for p in self.known if p not in self.neighbours))
+        effects += self._follow(sender, accepts=hello.accepts)
+        if hello.wants_reply:
+            self._answered = [t for t in self._answered if now - t < 60.0]
+            if len(self._answered) >= limits.MAX_GREETINGS_PER_MINUTE:
+                return [*effects, dropped("too_many_greetings")]
+            self._answered.append(now)
+            effects += self._hellos([hello.advert], wants_reply=False)
+        return effects
+
+    def _follow(self, sender: PeerId, *, accepts: bool) -> list[ev.Effect]:
+        if not accepts:
+            self.followers.pop(sender, None)
+            return []
+        if sender in self.followers or not self.known[sender].compatible:
+            return []
+        if len(self.followers) >= FOLLOWERS_PER_NEIGHBOUR * self._config.k:
+            return [dropped("too_many_followers")]
+        self.followers[sender] = None
+        return self._on_follower(sender)
+
+    def forget(self, peer: PeerId) -> None:
+        """As if it had never been met."""
+        self.known.pop(peer, None)
+        self.followers.pop(peer, None)
+        self._on_forgotten(peer)
+        self.neighbours = tuple(p for p in self.neighbours if p != peer)
+
+
+def dropped(reason: str) -> ev.Tell:
+    """Something was refused; a counter by its reason."""
+    return ev.Tell(what="dropped", fields={"reason": reason})
+
+
+def _reachable(own: Advert, other: Advert) -> bool:
+    return bool(
+        (own.endpoints.tcp and other.endpoints.tcp)
+        or (own.endpoints.mqtt_inbox and other.endpoints.mqtt_inbox)
+    )

@@ -1,0 +1,92 @@
+"""What arrives: opened, decoded and verified before the life hears of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from p2prec.data.catalogue import Catalogue
+from p2prec.errors import RemoteProtocolError, StoreError
+from p2prec.models.families import exchanged_models
+from peers import events as ev
+from peers.adverts import VerifiedAdverts, check_advert, verify_binding
+from peers.books import Books
+from peers.codec import PayloadSchema, decode_message
+from peers.keys import Keyring
+from peers.messages import Hello, Message, Shuffle
+from peers.meter import MeteredReplay
+from peers.replay import ReplayMemory
+from peers.sealing import Opener
+
+
+def payload_schema(catalogue: Catalogue) -> PayloadSchema:
+    """What payloads of a realm may look like."""
+    models = exchanged_models(catalogue)
+    return PayloadSchema(
+        n_items=len(catalogue), models={m.name: (m.width, m.n_dense) for m in models}
+    )
+
+
+class Inbox:
+    """Takes envelopes from all transports and trusts none.
+
+    Args:
+        keyring: Opens what is sealed to this peer.
+        replay: Remembers what was opened.
+        schema: What payloads of the realm may look like.
+        verified: Adverts whose signature was checked.
+        books: Count what is refused, and why.
+        dispatch: Takes what is good.
+    """
+
+    def __init__(
+        self,
+        *,
+        keyring: Keyring,
+        replay: ReplayMemory,
+        schema: PayloadSchema,
+        verified: VerifiedAdverts,
+        books: Books,
+        dispatch: Callable[[ev.Event], None],
+    ) -> None:
+        self._realm = keyring.realm
+        self.schema = schema
+        self._verified = verified
+        self._books = books
+        self._dispatch = dispatch
+        self._opener = Opener(keyring, MeteredReplay(replay, books.crypto), on_drop=books.dropped)
+
+    async def take(self, envelope: bytes, way: str) -> bool:
+        """Take one envelope; false where its sender must have known that it is bad."""
+        crypto = self._books.crypto
+        try:
+            with crypto.part("open"):
+                opened = self._opener.open(envelope, now_s=time.time())
+            if opened is None:
+                return True
+            with crypto.part("decode"):
+                message = decode_message(opened.body, schema=self.schema)
+            with crypto.part("adverts"):
+                self._verify(message, opened.sender_key)
+        except RemoteProtocolError as error:
+            self._books.dropped(error.reason)
+            return error.reason == "replayed"
+        except StoreError as error:
+            self._books.store_failed(error)
+            return True
+        self._books.counters[f"received.{way}"] += 1
+        self._books.counters[f"received_bytes.{way}"] += opened.n_bytes
+        self._dispatch(
+            ev.Arrived(sender=opened.sender, message=message, transport=way, n_bytes=opened.n_bytes)
+        )
+        return True
+
+    def _verify(self, message: Message, sender_key: bytes) -> None:
+        now_s, realm = time.time(), self._realm
+        match message:
+            case Hello():
+                check_advert(message.advert, realm=realm, now_s=now_s, verified=self._verified)
+                verify_binding(message.advert, message.binding, sender_key)
+            case Shuffle():
+                for advert in message.adverts:
+                    check_advert(advert, realm=realm, now_s=now_s, verified=self._verified)
