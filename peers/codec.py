@@ -112,7 +112,6 @@ def _to_wire(message: Message) -> wire.MessageWire:
                 soft.items.shape[1] if soft.items.ndim == 2 else 0,
                 soft.items.astype("<u4").tobytes(),
                 _raw(soft.log_probabilities, "<f2"),
-                float(soft.quality),
             )
     raise LocalProtocolError(f"no encoding for {type(message).__name__}")
 
@@ -214,7 +213,6 @@ def _soft(record: wire.SoftWire, schema: PayloadSchema) -> SoftPredictions:
         references=names,
         items=items,
         log_probabilities=logs,
-        quality=record.quality,
     )
 
 

@@ -158,7 +158,6 @@ class SoftWire(_Wire, frozen=True, tag=5):
     log_probabilities: Annotated[
         bytes, msgspec.Meta(max_length=2 * limits.MAX_REFERENCES * limits.MAX_SOFT_ITEMS)
     ]  # float16
-    quality: Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class GoodbyeWire(_Wire, frozen=True, tag=6):

@@ -199,7 +199,6 @@ class MAC:
             references=tuple(self._own),
             items=np.stack(items).astype(np.uint32),
             log_probabilities=np.stack(logs).astype(np.float32),
-            quality=0.0,
         )
 
     def _similarity_weights(self, teachers: Mapping[str, SoftPredictions]) -> dict[str, float]:

@@ -76,14 +76,12 @@ class SoftPredictions:
         items: Shape ``(n_refs, k)``, item rows, per reference strictly increasing.
         log_probabilities: Shape ``(n_refs, k)``, natural logarithms, at most 0; what is missing
             to one is the mass of all other items.
-        quality: 0 to 1; reserved: 0 is sent, and no method reads it.
     """
 
     round: int
     references: tuple[bytes, ...]
     items: NDArray[np.uint32]
     log_probabilities: NDArray[np.float32]
-    quality: float
 
 
 Payload = ModelUpdate | ReferenceSet | SoftPredictions

@@ -75,7 +75,6 @@ class Stranger:
             "width": 1,
             "items": np.zeros(1, "<u4").tobytes(),
             "log_probabilities": np.full(1, -1.0, "<f2").tobytes(),
-            "quality": 0.5,
         }
         return self.sealed(msgspec.msgpack.encode(SoftWire(**(fields | changes))))
 
@@ -146,7 +145,7 @@ def bad_envelopes(who: Stranger) -> list[tuple[str, bytes]]:
         ("not_finite", who.update(values=np.full((2, width), nan, "<f2").tobytes())),
         ("not_finite", who.update(dense=np.full(dense, np.inf, "<f4").tobytes())),
         ("not_finite", who.soft(log_probabilities=np.full(1, nan, "<f2").tobytes())),
-        ("malformed", who.soft(quality=nan)),
+        ("malformed", who.soft(width=-1)),
         ("malformed_envelope", who.forged(sign=who.keys, created_s=nan)),
         # authentic, but from nobody that was met, and then repeated
         ("from_a_stranger", once_more),

@@ -59,7 +59,6 @@ def soft(**changes: Any) -> SoftPredictions:
         "references": (b"12345678", b"abcdefgh"),
         "items": np.array([[1, 2, 3], [4, 50, 99]], np.uint32),
         "log_probabilities": np.full((2, 3), -2.0, np.float32),
-        "quality": 0.5,
     }
     return SoftPredictions(**(fields | changes))
 

@@ -64,7 +64,6 @@ def soft_predictions(draw: st.DrawFn) -> SoftPredictions:
         references=tuple(names),
         items=np.array([sorted(c) for c in chosen], np.uint32).reshape(len(names), width),
         log_probabilities=draw(hnp.arrays(np.float32, (len(names), width), elements=logs)),
-        quality=draw(st.floats(0, 1)),
     )
 
 
@@ -240,8 +239,8 @@ SINGLE_NAN = np.float32(np.nan).tobytes()
         (changed("soft_predictions", 4, bytes(24)), "wrong_shape"),
         (changed("soft_predictions", 5, bytes(12)), "wrong_shape"),  # three certainties
         (changed("soft_predictions", 5, b"\0\x3c" * 6), "wrong_shape"),  # more than certain
-        (changed("soft_predictions", 6, float("nan")), "malformed"),
-        (changed("soft_predictions", 6, 1.5), "malformed"),
+        (changed("soft_predictions", 3, -1), "malformed"),
+        (changed("soft_predictions", 3, limits.MAX_SOFT_ITEMS + 1), "malformed"),
         (changed("reference_set", 2, [[b"", b""]]), "wrong_shape"),
         (changed("reference_set", 2, [[bytes(4), bytes(4)]]), "wrong_shape"),
         (changed("reference_set", 2, [[bytes(4), b"\xff" * 8]]), "wrong_shape"),
