@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import TaskID
 from rich.table import Table
@@ -132,35 +133,44 @@ def _standing(run: MethodRun, count: int) -> str:
 
 
 def print_table(summary: dict[str, Any]) -> None:
-    """Methods and baselines by hit rate and NDCG at 10; on standard output."""
-    table = Table(title=f"{summary['scenario']}: {summary['peers']} peers")
-    table.add_column("method")
-    for part in _PARTS:
-        n = next(iter(summary["methods"].values()))[part]["n"]
-        table.add_column(f"{part} (n={n})\nHR@10  NDCG", justify="right")
-    table.add_column("KiB sent\na peer", justify="right")
-    table.add_column("seconds", justify="right")
+    """Methods and baselines by hit rate and NDCG at 10; on standard output, 80 columns wide."""
+    first = next(iter(summary["methods"].values()))
+    table = _table(
+        f"{summary['scenario']}: {summary['peers']} peers",
+        *(f"{part}\nn={first[part]['n']}\nHR@10  NDCG" for part in _PARTS),
+        "KiB a\npeer\nsent",
+        "sec-\nonds",
+    )
     for name, row in summary["methods"].items():
-        cells = [f"{row[p]['hr@10']:.3f}  {row[p]['ndcg@10']:.3f}" for p in _PARTS]
+        cells = [f"{row[p]['hr@10']:.3f} {row[p]['ndcg@10']:.3f}" for p in _PARTS]
         seconds = f"{row['seconds']:.0f}" if "seconds" in row else "-"
         table.add_row(name, *cells, f"{row['bytes_per_peer'] / 1024:.0f}", seconds)
-    console = Console()
+    console = Console(highlight=False)
     console.print(table)
-    found = summary["discovered_by"]
+    found, memory = summary["discovered_by"], summary["uss_mib"]
     console.print(
-        f"ready in {summary['seconds_to_ready']:.1f} s, {summary['seconds']:.0f} s in all; private "
-        f"memory a peer {summary['uss_mib']['p50']:.1f} MiB (max {summary['uss_mib']['max']:.1f}); "
-        f"messages: {summary['messages']['tcp']} TCP, {summary['messages']['mqtt']} MQTT; peers "
-        f"discovered: {found['mdns']} by mDNS, {found['mqtt']} by MQTT; lost: {summary['lost']}",
-        highlight=False,
+        f"ready in {summary['seconds_to_ready']:.1f} s, {summary['seconds']:.0f} s in all; "
+        f"lost: {summary['lost']}\n"
+        f"private memory a peer {memory['p50']:.1f} MiB (max {memory['max']:.1f})\n"
+        f"messages: {summary['messages']['tcp']} TCP, {summary['messages']['mqtt']} MQTT\n"
+        f"peers discovered: {found['mdns']} by mDNS, {found['mqtt']} by MQTT"
     )
-    if len(summary["spread"]["seeds"]) > 1:
-        console.print(f"mean and standard deviation over seeds {summary['spread']['seeds']}:")
+    seeds = summary["spread"]["seeds"]
+    if len(seeds) > 1:
+        spread = _table(f"HR@10 over seeds {', '.join(map(str, seeds))}", *_PARTS)
         for name, row in summary["spread"]["methods"].items():
-            text = "  ".join(
-                f"{p} {row[p]['hr@10']['mean']:.3f}±{row[p]['hr@10']['sd']:.3f}" for p in _PARTS
-            )
-            console.print(f"  {name:>20}  HR@10  {text}", highlight=False)
+            rates = [row[p]["hr@10"] for p in _PARTS]
+            spread.add_row(name, *(f"{r['mean']:.3f} ± {r['sd']:.3f}" for r in rates))
+        console.print(spread)
+
+
+def _table(title: str, *numbers: str) -> Table:
+    """Names to the left, numbers to the right; where it is narrow, only names are cut."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("method", vertical="bottom", overflow="fold")
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def _spread(summaries: list[dict[str, Any]]) -> dict[str, Any]:
