@@ -306,14 +306,14 @@ class _Reporter:
                 self._send(k="ready", neighbours=n)
         elif tell.what == "round_finished":
             rank, new = self._rank(daemon, self._split.validation)
-            sent = sum(n for name, n in daemon.counters.items() if name.startswith("sent."))
+            counters = daemon.books.of_all_runs()  # what left before a restart has left too
             self._send(
                 k="round",
                 round=tell.fields["round"],
                 rank=rank,
                 new=new,
-                messages=sent,
-                bytes=daemon.counters["payload_bytes"],
+                messages=sum(n for name, n in counters.items() if name.startswith("sent.")),
+                bytes=counters.get("payload_bytes", 0),
             )
         elif tell.what == "advertised" and not self._advertised:
             self._advertised = True
@@ -343,6 +343,7 @@ class _Reporter:
                 )
             )
         rank, new = self._rank(daemon, split.test)
+        counters = daemon.books.of_all_runs()
         self._send(
             k="result",
             rank=rank,
@@ -351,11 +352,9 @@ class _Reporter:
             cpu_s=time.process_time(),
             crypto_s=dict(daemon.books.crypto.seconds),
             counters={
-                n: c
-                for n, c in daemon.counters.items()
-                if n.startswith(("sent", "said", "payload"))
+                n: c for n, c in counters.items() if n.startswith(("sent", "said", "payload"))
             },
-            dropped={n: c for n, c in daemon.counters.items() if n.startswith("dropped")},
+            dropped={n: c for n, c in counters.items() if n.startswith("dropped")},
             sizes=_sampled(daemon.outbox.message_sizes),
             discovered=dict(daemon.life.discovered),
             area=daemon.portrait.area,
