@@ -7,7 +7,7 @@ beyond a bound is dropped and told.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -101,6 +101,7 @@ class Acquaintances:
         on_forgotten: Callable[[PeerId], None],
     ) -> None:
         self._config = config
+        self._friends = frozenset(config.friends if config.selection == "social" else ())
         self._identity = identity
         self._rng = rng
         self._own_advert = own_advert
@@ -176,8 +177,15 @@ class Acquaintances:
     def _missing(self, now: float) -> int:
         """Acquaintances to look for: with enough to choose from, shuffles keep the view fresh."""
         wanted = KNOWN_PER_NEIGHBOUR * self._config.k
+        unanswered = self._unanswered(now)
+        # Nothing tells a friend's advert from others: whoever misses friends goes on greeting.
+        unmet = sum(friend not in self.known for friend in self._friends)
         # Strangers look too: each greeting that goes out is likely to be matched by one that comes.
-        return max(0, wanted - len(self.known) - 2 * self._unanswered(now))
+        return max(
+            0,
+            wanted - len(self.known) - 2 * unanswered,
+            min(unmet, self._config.k) - unanswered,
+        )
 
     def _greet(self, now: float) -> list[ev.Effect]:
         """Introduce ourselves to a random few strangers."""
@@ -243,7 +251,7 @@ class Acquaintances:
         ]
         kept = [p for p in self.neighbours if p in usable]
         if len(kept) >= config.k:  # they change only where one is lost: links must last
-            chosen = kept
+            chosen = self._with_friends(kept, usable)
         elif not self.neighbours and self._worth_waiting(len(usable), now):
             return []
         else:
@@ -266,6 +274,16 @@ class Acquaintances:
         self.neighbours = tuple(chosen)
         told = ev.Tell(what="neighbours_chosen", fields={"n": len(chosen)})
         return [told, *self._hellos([self.known[p].advert for p in changed], wants_reply=False)]
+
+    def _with_friends(
+        self, kept: list[PeerId], usable: Mapping[PeerId, Acquaintance]
+    ) -> list[PeerId]:
+        """Friends who were met late take places of others, but for those drawn at random."""
+        late = [p for p in usable if p in self._friends and p not in kept]
+        others = [p for p in kept if p not in self._friends]
+        n_drawn = round(self._config.k * self._config.random_share)
+        places = others[: max(0, len(others) - n_drawn)][::-1][: len(late)]  # the least near first
+        return late[: len(places)] + [p for p in kept if p not in places]
 
     def _worth_waiting(self, usable: int, now: float) -> bool:
         """Whether a newcomer will soon have more to choose from; every change costs hellos."""

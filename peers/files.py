@@ -15,6 +15,8 @@ from typing import Any, TextIO
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.check_ins import COLUMNS, CheckIns, csv_fields, read_check_ins
 from p2prec.data.dataset import Dataset
+from p2prec.data.friends import read_friends
+from p2prec.data.interactions import Interactions
 from p2prec.data.movielens import read_movielens
 from p2prec.errors import DataError
 
@@ -103,6 +105,18 @@ def _until_damage(lines: TextIO, path: Path, damage: list[str] | None) -> Iterat
                 f"{sentence}. Get it again, or keep the good lines only (--keep-good-lines)."
             ) from None
         damage.append(sentence)
+
+
+def read_friend_file(path: Path, interactions: Interactions) -> Interactions:
+    """The same interactions with the friendships of a CSV file.
+
+    Raises:
+        DataError: See ``p2prec.data.friends.read_friends``; also for a broken archive.
+    """
+    with open_text(path, errors="surrogateescape") as lines:
+        return read_friends(
+            _until_damage(lines, path, None), source=str(path), interactions=interactions
+        )
 
 
 def read_movielens_folder(path: Path, name: str = "ml-100k") -> Dataset:

@@ -17,6 +17,7 @@ from p2prec.training.config import (
     TrainingConfig,
 )
 from peers.config import NeighbourConfig, NetworkConfig, PeerConfig, ScheduleConfig
+from peers.messages import PeerId
 from peers.settings import convert, read_toml
 
 
@@ -27,6 +28,8 @@ class DataConfig:
     Attributes:
         kind: ``"city"`` generates one, ``"check_ins"`` reads a CSV.
         path: Of the CSV; ``--data`` overrides it.
+        friends: Of a CSV ``user,friend`` with the friendships of the users, for the selection
+            ``"social"``; "" for none.
         users: People of the city.
         places: Places of the city.
         days: Length of the city's record.
@@ -35,6 +38,7 @@ class DataConfig:
 
     kind: Literal["city", "check_ins"] = "city"
     path: str = ""
+    friends: str = ""
     users: int = 60
     places: int = 600
     days: int = 320
@@ -102,6 +106,16 @@ def load_scenario(path: Path) -> Scenario:
     scenario = convert(read_toml(path), Scenario, source=str(path))
     for method in scenario.methods:
         _check_method(scenario, method, str(path))
+    if scenario.neighbours.selection == "social" and not scenario.data.friends:
+        raise ConfigError(
+            f'{path}: neighbours.selection = "social" needs friendships; name a CSV of user,friend '
+            "as data.friends"
+        )
+    if scenario.data.friends and scenario.data.kind == "city":
+        raise ConfigError(
+            f"{path}: data.friends names users of check-ins, and a generated city has none of "
+            'them; set data.kind = "check_ins"'
+        )
     if not 1 <= scenario.peers.count <= 5_000:
         raise ConfigError(f"{path}: peers.count must be 1 to 5,000")
     return scenario
@@ -143,9 +157,24 @@ def learner_config(scenario: Scenario, method: MethodConfig, model: str) -> Lear
 
 
 def peer_config(
-    scenario: Scenario, method: MethodConfig, index: int, *, broker: str, responders: list[str]
+    scenario: Scenario,
+    method: MethodConfig,
+    index: int,
+    *,
+    broker: str,
+    responders: list[str],
+    friends: tuple[PeerId, ...] = (),
 ) -> PeerConfig:
-    """The settings of one peer of a swarm."""
+    """The settings of one peer of a swarm.
+
+    Args:
+        scenario: What runs.
+        method: Of it.
+        index: Of the peer.
+        broker: Its address, or "".
+        responders: Paths of the shared responders of mDNS.
+        friends: Peers of the owner's friends.
+    """
     shares = scenario.peers
     # Peers are dealt to transports in turn, so that any subset of users has the same mix.
     position = (index * 0.6180339887) % 1.0 if shares.count > 1 else 1.0
@@ -157,7 +186,7 @@ def peer_config(
     return PeerConfig(
         share=method.name != "alone",
         learner=learner_config(scenario, method, method.models[index % len(method.models)]),
-        neighbours=scenario.neighbours,
+        neighbours=replace(scenario.neighbours, friends=friends),
         network=NetworkConfig(
             host="127.0.0.1",
             tcp=mdns,

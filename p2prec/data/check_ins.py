@@ -61,7 +61,7 @@ def parse_lines(
     rejected: list[str] = []
     places: dict[str, tuple[float, float, str]] = {}
     ended = False  # whether the lines come with their ends
-    for number, line in _lines(lines, source):
+    for number, line in csv_lines(lines, source, COLUMNS):
         try:
             check_in = _parse(number, csv_fields(line))
             if ended and _is_cut(line, check_in, good):
@@ -128,17 +128,23 @@ def read_check_ins(
     return CheckIns(dataset=_dataset(catalogue, good), rejected=tuple(rejected))
 
 
-def _lines(lines: Iterable[str], source: str) -> Iterator[tuple[int, str]]:
-    """Number and text of each line after the header that is not empty."""
+def csv_lines(
+    lines: Iterable[str], source: str, columns: tuple[str, ...]
+) -> Iterator[tuple[int, str]]:
+    """Number and text of each line after the header that is not empty.
+
+    Raises:
+        DataError: The header is not that of ``columns``, or there is none.
+    """
     number = 0
     for number, line in enumerate(lines, 1):
         if number > 1 and line.strip():
             yield number, line
         elif number == 1:
             text = printable(line.removeprefix("\ufeff").rstrip(_LINE_ENDS))
-            if tuple(f.strip().lower() for f in text.replace('"', "").split(",")) != COLUMNS:
+            if tuple(f.strip().lower() for f in text.replace('"', "").split(",")) != columns:
                 raise DataError(
-                    f"{source}, line 1: the header must be {','.join(COLUMNS)}, not {text[:80]!r}"
+                    f"{source}, line 1: the header must be {','.join(columns)}, not {text[:80]!r}"
                 )
     if not number:
         raise DataError(f"{source} is empty")

@@ -6,22 +6,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.city import generate_city
-from p2prec.data.interactions import History
+from p2prec.data.interactions import History, Interactions
 from p2prec.data.split import MIN_HISTORY
 from p2prec.errors import ConfigError
-from peers.files import read_check_in_file
+from peers.files import read_check_in_file, read_friend_file
 from peers.scenario import Scenario
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Realm:
-    """The items, and the whole history of each peer's owner."""
+    """The items, and the owners of the peers.
+
+    Attributes:
+        catalogue: The items.
+        histories: The whole history of each peer's owner.
+        friends: For each peer the peers of its owner's friends; empty where the data has no social
+            graph.
+    """
 
     catalogue: Catalogue
     histories: tuple[History, ...]
+    friends: tuple[tuple[int, ...], ...] = ()
 
 
 def load_realm(scenario: Scenario, *, data: str) -> Realm:
@@ -52,6 +61,8 @@ def load_realm(scenario: Scenario, *, data: str) -> Realm:
             raise ConfigError(f"scenario {scenario.name!r} needs check-ins: name them with --data")
         dataset = read_check_in_file(Path(data or settings.path)).dataset
     interactions = dataset.interactions
+    if settings.friends:
+        interactions = read_friend_file(Path(settings.friends), interactions)
     lengths = np.bincount(interactions.user, minlength=interactions.n_users)
     usable = np.flatnonzero(lengths > MIN_HISTORY)
     if len(usable) < count:
@@ -62,4 +73,22 @@ def load_realm(scenario: Scenario, *, data: str) -> Realm:
     return Realm(
         catalogue=dataset.catalogue,
         histories=tuple(interactions.history(int(u)) for u in chosen),
+        friends=_friends(interactions, chosen) if settings.friends else (),
     )
+
+
+def _friends(interactions: Interactions, chosen: NDArray[np.intp]) -> tuple[tuple[int, ...], ...]:
+    """Friendships among the chosen users, as positions in ``chosen``.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    position = {int(user): i for i, user in enumerate(chosen)}
+    friends: list[list[int]] = [[] for _ in chosen]
+    for one, other in interactions.friends.tolist():
+        if one in position and other in position:
+            friends[position[one]].append(position[other])
+            friends[position[other]].append(position[one])
+    if not any(friends):
+        raise ConfigError(f"no two of the {len(chosen)} users that were drawn are friends")
+    return tuple(map(tuple, friends))

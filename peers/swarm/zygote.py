@@ -29,18 +29,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
-
-from p2prec.data.interactions import History
 from p2prec.data.split import Split, leave_one_out
-from p2prec.evaluation.metrics import rank_of
-from p2prec.models.recommender import Context
-from peers import events as ev
 from peers.broker import EmbeddedBroker
 from peers.daemon import Daemon
 from peers.discovery.responder import Responder
+from peers.keys import GRACE_S
+from peers.messages import PeerId
+from peers.owner import stored_keyring
 from peers.scenario import MethodConfig, Scenario, load_scenario, peer_config
+from peers.store import STORE_NAME, Store
 from peers.swarm.data import Realm, load_realm
+from peers.swarm.reporter import Reporter, report
 from peers.swarm.warm import warm_up
 
 _PR_SET_PDEATHSIG = 1
@@ -68,6 +67,7 @@ def main() -> None:
         del number, frame
         leaving.append(1)
 
+    ids = _introduced(job, scenario, realm)
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()
@@ -83,7 +83,7 @@ def main() -> None:
     gate = os.pipe()
 
     def start(index: int, gate: tuple[int, int] | None = None) -> int:
-        return _fork(lambda: _peer(index, gate, job, scenario, method, realm))
+        return _fork(lambda: _peer(index, gate, job, scenario, method, realm, ids))
 
     for index in range(scenario.peers.count):
         if leaving:
@@ -102,6 +102,24 @@ def _overridden(scenario: Scenario, job: dict[str, Any]) -> Scenario:
         peers=replace(scenario.peers, count=job["count"]),
         schedule=replace(scenario.schedule, max_rounds=job["rounds"]),
     )
+
+
+def _home(job: dict[str, Any], index: int) -> Path:
+    home = Path(job["folder"]) / f"peer-{index:04d}"
+    home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def _introduced(job: dict[str, Any], scenario: Scenario, realm: Realm) -> list[PeerId]:
+    """Ids of all peers where friends must know them before they start, each key in its store."""
+    if not realm.friends:
+        return []
+    ids = []
+    for index in range(scenario.peers.count):
+        store = Store.open(_home(job, index) / STORE_NAME)
+        ids.append(stored_keyring(store, realm.catalogue, grace_s=GRACE_S).peer_id)
+        store.close()
+    return ids
 
 
 def _fork(child: Any) -> int:
@@ -188,14 +206,6 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
 
 
-def report(path: str, fields: dict[str, Any]) -> None:
-    """One datagram to the supervisor; dropped where it has gone."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-        channel.settimeout(5.0)
-        with contextlib.suppress(OSError):
-            channel.sendto(json.dumps(fields).encode(), path)
-
-
 def _broker(port: int) -> None:
     async def live() -> None:
         stop = _stop_on_sigterm()
@@ -237,6 +247,7 @@ def _peer(  # noqa: PLR0917
     scenario: Scenario,
     method: MethodConfig,
     realm: Realm,
+    ids: list[PeerId],
 ) -> None:
     import torch
 
@@ -248,8 +259,7 @@ def _peer(  # noqa: PLR0917
         os.read(opened, 1)  # ends when the warm parent and all peers have closed the other end
         os.close(opened)
         time.sleep(index * _START_PAUSE_S)
-    home = Path(job["folder"]) / f"peer-{index:04d}"
-    home.mkdir(parents=True, exist_ok=True)
+    home = _home(job, index)
     split = leave_one_out(realm.histories[index])
     brokers = job["brokers"]
     config = peer_config(
@@ -258,6 +268,7 @@ def _peer(  # noqa: PLR0917
         index,
         broker=f"127.0.0.1:{brokers[index % len(brokers)]}" if brokers else "",
         responders=job["responders"],
+        friends=tuple(ids[friend] for friend in realm.friends[index]) if realm.friends else (),
     )
     asyncio.run(_live(index, job, Daemon, config, home, realm, split))
 
@@ -272,7 +283,7 @@ async def _live(  # noqa: PLR0917
     split: Split,
 ) -> None:
     stop = _stop_on_sigterm()
-    reporter = _Reporter(index, job["reports"], split)
+    reporter = Reporter(index, job["reports"], split)
     daemon = make(
         config=config,
         home=home,
@@ -284,100 +295,6 @@ async def _live(  # noqa: PLR0917
     reporter.daemon = daemon
     # Everything is built: what follows is the peer's own life.
     await daemon.run(stop)
-
-
-class _Reporter:
-    """Turns what a peer tells into short reports."""
-
-    def __init__(self, index: int, path: str, split: Split) -> None:
-        self._index, self._path, self._split = index, path, split
-        self.daemon: Daemon | None = None
-        self._advertised = self._ready = False
-
-    def told(self, tell: ev.Tell) -> None:
-        daemon = self.daemon
-        if daemon is None:
-            return
-        schedule = daemon.config.schedule
-        if tell.what == "neighbours_chosen":
-            n = int(str(tell.fields["n"]))
-            if not self._ready and n >= schedule.min_neighbours:
-                self._ready = True
-                self._send(k="ready", neighbours=n)
-        elif tell.what == "round_finished":
-            rank, new = self._rank(daemon, self._split.validation)
-            counters = daemon.books.of_all_runs()  # what left before a restart has left too
-            self._send(
-                k="round",
-                round=tell.fields["round"],
-                rank=rank,
-                new=new,
-                messages=sum(n for name, n in counters.items() if name.startswith("sent.")),
-                bytes=counters.get("payload_bytes", 0),
-            )
-        elif tell.what == "advertised" and not self._advertised:
-            self._advertised = True
-            self._send(k="advertised")
-        elif tell.what == "resting":
-            asyncio.get_running_loop().call_soon(self._finish, daemon)
-
-    def _rank(self, daemon: Daemon, target: History) -> tuple[int, bool]:
-        if not len(target):
-            return 0, False
-        item = int(target.item[0])
-        scores = daemon.learner.scores(Context(timestamp_s=int(target.timestamp_s[0])))
-        own = daemon.learner.knowledge.timeline.own
-        return rank_of(scores, item), item not in own
-
-    def _finish(self, daemon: Daemon) -> None:
-        """The test interaction is looked at once, with the validation one known."""
-        split = self._split
-        if len(split.validation):
-            daemon.learner.add(
-                History(
-                    item=np.concatenate([split.train.item, split.validation.item]),
-                    timestamp_s=np.concatenate(
-                        [split.train.timestamp_s, split.validation.timestamp_s]
-                    ),
-                    rating=np.concatenate([split.train.rating, split.validation.rating]),
-                )
-            )
-        rank, new = self._rank(daemon, split.test)
-        counters = daemon.books.of_all_runs()
-        self._send(
-            k="result",
-            rank=rank,
-            new=new,
-            uss_kib=uss_kib(),
-            cpu_s=time.process_time(),
-            crypto_s=dict(daemon.books.crypto.seconds),
-            counters={
-                n: c for n, c in counters.items() if n.startswith(("sent", "said", "payload"))
-            },
-            dropped={n: c for n, c in counters.items() if n.startswith("dropped")},
-            sizes=_sampled(daemon.outbox.message_sizes),
-            discovered=dict(daemon.life.discovered),
-            area=daemon.portrait.area,
-            peer=daemon.keyring.peer_id[:16],
-            neighbours=[p[:16] for p in daemon.life.neighbours],
-        )
-
-    def _send(self, **fields: Any) -> None:
-        report(self._path, {"i": self._index, **fields})
-
-
-def _sampled(sizes: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    return sizes[:: max(1, len(sizes) // 40)]
-
-
-def uss_kib() -> int:
-    """Memory that only this process holds, in KiB."""
-    total = 0
-    with open("/proc/self/smaps_rollup", encoding="ascii") as lines:  # noqa: PTH123
-        for line in lines:
-            if line.startswith(("Private_Clean", "Private_Dirty")):
-                total += int(line.split()[1])
-    return total
 
 
 if __name__ == "__main__":

@@ -59,8 +59,8 @@ def tmp_path() -> Iterator[Path]:
         yield Path(folder)
 
 
-def begin(tmp_path: Path, *options: str) -> subprocess.Popen[str]:
-    (tmp_path / "s.toml").write_text(SCENARIO)
+def begin(tmp_path: Path, *options: str, scenario: str = SCENARIO) -> subprocess.Popen[str]:
+    (tmp_path / "s.toml").write_text(scenario)
     command = ["swarm", str(tmp_path / "s.toml"), "--json", *options]
     return subprocess.Popen(
         [sys.executable, "-m", "peers.cli.main", *command],
@@ -138,6 +138,54 @@ def test_twenty_peers_learn_and_one_that_is_killed_goes_on(tmp_path: Path) -> No
         assert progress is not None
         assert progress.round == 3
         assert ledger == sorted(set(ledger)), "each round is in the ledger once"
+
+
+def test_friends_of_the_data_become_neighbours(tmp_path: Path) -> None:
+    """Two circles of friends, each scattered over both ends of the town."""
+    n, k = 12, 2
+    circles = [range(0, n, 2), range(1, n, 2)]
+    visits = [
+        f"{user},{half}-{(user + day) % 4},Cafe,40.{half}{(user + day) % 4},-73.5,{day * 9_000}"
+        for user in range(n)
+        for half in [user // (n // 2)]
+        for day in range(20)
+    ]
+    check_ins, friends = tmp_path / "c.csv", tmp_path / "f.csv"
+    check_ins.write_text("\n".join(["user,poi,category,lat,lon,timestamp", *visits]) + "\n")
+    pairs = [(a, circle[(i + 1) % len(circle)]) for circle in circles for i, a in enumerate(circle)]
+    friends.write_text("\n".join(["user,friend", *(f"{a},{b}" for a, b in pairs)]) + "\n")
+    scenario = SCENARIO.replace("count = 20", f"count = {n}\nmdns_only = 0.0\nmqtt_only = 0.0")
+    scenario = scenario.replace("users = 30\nplaces = 200\ndays = 100\n", "")
+    scenario = scenario.replace(
+        "[data]", f'[data]\nkind = "check_ins"\npath = "{check_ins}"\nfriends = "{friends}"'
+    )
+    scenario = scenario.replace("k = 4", f'k = {k}\nselection = "social"\nrandom_share = 0.0')
+    scenario = scenario.replace("round_interval_s = 0.5", "round_interval_s = 1.0\nsettle_s = 15")
+    swarm = begin(tmp_path, scenario=scenario)
+    out, errors = swarm.communicate(timeout=270)
+    assert swarm.returncode == 0, errors
+    summary = json.loads(out)
+    assert summary["lost"] == 0, errors
+    links: dict[int, set[int]] = {}
+    for one, other in summary["methods"]["dclr"]["links"]:
+        links.setdefault(one, set()).add(other)
+    # Each learns with its own two friends and nobody else: the links are two rings of six.
+    assert len(links) == n
+    assert all(len(others) == k for others in links.values())
+    assert all(one in links[other] for one, others in links.items() for other in others)
+    assert sorted(map(len, _components(links))) == [n // 2, n // 2]
+
+
+def _components(links: dict[int, set[int]]) -> list[set[int]]:
+    rest, found = set(links), []
+    while rest:
+        reached, edge = set(), {rest.pop()}
+        while edge:
+            reached |= edge
+            edge = {other for one in edge for other in links[one]} - reached
+        rest -= reached
+        found.append(reached)
+    return found
 
 
 def assert_documented(summary: dict[str, Any]) -> None:

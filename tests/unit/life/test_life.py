@@ -65,12 +65,19 @@ def hello(name: int, *, reply: bool = False, accepts: bool = True, method: str =
     )
 
 
-def peer(name: int = 0, *, share: bool = True, k: int = 3, rounds: int = 4) -> Peer:
+def peer(
+    name: int = 0,
+    *,
+    share: bool = True,
+    k: int = 3,
+    rounds: int = 4,
+    neighbours: NeighbourConfig | None = None,
+) -> Peer:
     own = advert(name)
     return Peer(
         config=PeerConfig(
             share=share,
-            neighbours=NeighbourConfig(k=k, discover_interval_s=2.0),
+            neighbours=neighbours or NeighbourConfig(k=k, discover_interval_s=2.0),
             schedule=ScheduleConfig(
                 round_interval_s=0.0, inbox_timeout_s=20.0, max_rounds=rounds, min_neighbours=1
             ),
@@ -357,11 +364,10 @@ def test_a_peer_that_is_to_settle_does_not_train_before() -> None:
 
 
 def test_friends_are_chosen_before_all_others() -> None:
-    life = peer(k=2)
     neighbours = NeighbourConfig(
         selection="social", k=2, semantic_threshold=0.9, random_share=0.0, friends=("id7", "id11")
     )
-    life.acquaintances._config = neighbours
+    life = peer(neighbours=neighbours)
     life.handle(ev.Started(), NOW)
     for name in range(1, 13):
         life.handle(
@@ -370,6 +376,70 @@ def test_friends_are_chosen_before_all_others() -> None:
         )
     life.handle(ev.TimerFired(timer=ev.Timer.DISCOVER), NOW + 20)
     assert set(life.neighbours) == {"id7", "id11"}
+
+
+def meets(life: Peer, names: range, now: float) -> list[ev.Effect]:
+    """Hellos of these, and what the peer does when it looks around next."""
+    for name in names:
+        life.handle(
+            ev.Arrived(sender=PeerId(f"id{name}"), message=hello(name), transport="tcp", n_bytes=9),
+            now,
+        )
+    return life.handle(ev.TimerFired(timer=ev.Timer.DISCOVER), now + 1)
+
+
+@pytest.mark.parametrize(("random_share", "places"), [(0.0, 4), (0.25, 3), (1.0, 0)])
+def test_a_friend_who_is_met_late_takes_the_place_of_another(
+    random_share: float, places: int
+) -> None:
+    friends = tuple(f"id{n}" for n in range(20, 26))
+    life = peer(
+        neighbours=NeighbourConfig(
+            selection="social", k=4, random_share=random_share, friends=friends
+        )
+    )
+    life.handle(ev.Started(), NOW)
+    meets(life, range(1, 13), NOW + 10)
+    before = life.neighbours
+    assert len(before) == 4
+    effects = meets(life, range(20, 22), NOW + 20)
+    after = life.neighbours
+    assert len(set(after)) == 4
+    assert len(set(after) & set(friends)) == min(2, places)
+    told = {
+        (e.to.pseudonym, e.message.accepts)
+        for e in effects
+        if isinstance(e, ev.Send) and isinstance(e.message, Hello) and not e.message.wants_reply
+    }
+    changed = set(before) ^ set(after)
+    assert told == {(advert(int(p[2:])).pseudonym, p in after) for p in changed}
+    meets(life, range(22, 26), NOW + 30)
+    assert len(set(life.neighbours) & set(friends)) == places
+    settled = life.neighbours
+    meets(life, range(26, 40), NOW + 40)
+    assert life.neighbours == settled
+
+
+@pytest.mark.parametrize(("selection", "greets"), [("social", True), ("both", False)])
+def test_whoever_misses_friends_goes_on_greeting(selection: str, greets: bool) -> None:  # noqa: FBT001
+    life = peer(
+        neighbours=NeighbourConfig(
+            selection=selection,  # type: ignore[arg-type]
+            k=2,
+            friends=("id90",),
+        )
+    )
+    life.handle(ev.Started(), NOW)
+    for name in range(80, 95):
+        life.handle(ev.AdvertSeen(advert=advert(name), source=ev.Source.MDNS), NOW)
+    greeted = 0
+    effects = meets(life, range(1, 9), NOW + 10)
+    for look in range(60):
+        effects += meets(life, range(0), NOW + 20 + 60 * look)
+        sent = [e.message for e in effects if isinstance(e, ev.Send)]
+        effects = []
+        greeted += sum(isinstance(m, Hello) and m.wants_reply for m in sent)
+    assert greeted == (15 if greets else 0)
 
 
 def test_the_same_seed_is_the_same_life() -> None:

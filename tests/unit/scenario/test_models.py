@@ -58,6 +58,22 @@ def test_nonsense_is_refused_with_the_file_and_a_sentence(
         load_scenario(path)
 
 
+@pytest.mark.parametrize(
+    ("tables", "sentence"),
+    [
+        ('[neighbours]\nselection = "social"', "needs friendships"),
+        ('[data]\nfriends = "f.csv"', "a generated city has none"),
+    ],
+)
+def test_friendships_are_named_where_they_are_needed_and_only_there(
+    tables: str, sentence: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(f'name = "s"\n{tables}\n[[methods]]\nname = "alone"\n')
+    with pytest.raises(ConfigError, match=f"^{path}: .*{sentence}"):
+        load_scenario(path)
+
+
 @pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_scenario_of_the_project_can_be_read(path: Path) -> None:
     assert load_scenario(path).methods
