@@ -114,8 +114,12 @@ class Keyring:
 
     def rotate(self, now_s: float) -> None:
         """Take a new pseudonym and prekey; the old one opens messages for the grace period."""
+        self.take(Face.create(now_s), now_s)
+
+    def take(self, face: Face, now_s: float) -> None:
+        """Show another face from now on; the old one opens messages for the grace period."""
         self.face.retired_s = now_s
-        self._faces.append(Face.create(now_s))
+        self._faces.append(face)
         self.expire(now_s)
 
     def expire(self, now_s: float) -> bool:

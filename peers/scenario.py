@@ -19,6 +19,10 @@ from p2prec.training.config import (
 from peers.config import NeighbourConfig, NetworkConfig, PeerConfig, ScheduleConfig
 from peers.messages import PeerId
 from peers.settings import convert, read_toml
+from peers.simulator.config import SimulationConfig, check_simulation
+
+MAX_PEERS = 5_000  # real processes of one machine
+MAX_SIMULATED_PEERS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +99,7 @@ class Scenario:
     protection: ProtectionConfig = field(default_factory=ProtectionConfig)
     neighbours: NeighbourConfig = field(default_factory=NeighbourConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)
 
 
 def load_scenario(path: Path) -> Scenario:
@@ -116,8 +121,12 @@ def load_scenario(path: Path) -> Scenario:
             f"{path}: data.friends names users of check-ins, and a generated city has none of "
             'them; set data.kind = "check_ins"'
         )
-    if not 1 <= scenario.peers.count <= 5_000:
-        raise ConfigError(f"{path}: peers.count must be 1 to 5,000")
+    if not 1 <= scenario.peers.count <= MAX_SIMULATED_PEERS:
+        raise ConfigError(f"{path}: peers.count must be 1 to {MAX_SIMULATED_PEERS:,}")
+    try:
+        check_simulation(scenario.simulation)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     return scenario
 
 

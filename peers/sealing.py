@@ -39,6 +39,8 @@ _SEAL_LABEL, _MESSAGE_LABEL, _DOOR_LABEL = b"p2prec/seal/1", b"p2prec/msg/1", b"
 _FIELDS_BYTES: Final = 512  # room for the signed fields beside the body
 _BUCKETS: Final = tuple(k * 1_024 for k in (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 62))
 _CHUNK_BODY: Final = _BUCKETS[-1] - _FIELDS_BYTES
+_FIELDS_AROUND_BYTES: Final = 251  # of a sealed record, all but the body and its length
+_HPKE_BYTES: Final = 1_120 + 16  # encapsulated key (ML-KEM 1,088, X25519 32), and tag
 DEFAULT_LIFETIME_S: Final = 3_600.0
 
 
@@ -95,6 +97,19 @@ def seal(
             raise RemoteProtocolError("bad_prekey", str(error)) from None
         envelopes.append(_frame(keyring.realm, to.prekey_id, secret))
     return envelopes
+
+
+def sealed_bytes(n_body_bytes: int) -> int:
+    """How long the envelopes of a body are together, without sealing anything."""
+    n_chunks = max(1, -(-n_body_bytes // _CHUNK_BODY))
+    last = n_body_bytes - (n_chunks - 1) * _CHUNK_BODY
+    return (n_chunks - 1) * _envelope_bytes(_CHUNK_BODY) + _envelope_bytes(last)
+
+
+def _envelope_bytes(n_part_bytes: int) -> int:
+    # MessagePack writes the length of bytes in 1, 2 or 4 of them, behind a mark.
+    length = 2 if n_part_bytes < 1 << 8 else 3 if n_part_bytes < 1 << 16 else 5
+    return _HEADER.size + _HPKE_BYTES + _bucket(_FIELDS_AROUND_BYTES + length + n_part_bytes)
 
 
 class Opener:
@@ -206,8 +221,12 @@ def _frame(realm: bytes, prekey_id: bytes, secret: bytes) -> bytes:
 
 def _pad(plain: bytes) -> bytes:
     """Length (u32), plain bytes, zeros up to the next bucket."""
-    size = next(bucket for bucket in _BUCKETS if bucket >= len(plain) + 4)
+    size = _bucket(len(plain))
     return struct.pack(">I", len(plain)) + plain + b"\0" * (size - 4 - len(plain))
+
+
+def _bucket(n_plain_bytes: int) -> int:
+    return next(bucket for bucket in _BUCKETS if bucket >= n_plain_bytes + 4)
 
 
 def _unpad(padded: bytes) -> bytes:

@@ -357,6 +357,38 @@ def swarm(
 
 
 @app.command()
+def simulate(
+    scenario: Annotated[Path, typer.Argument(help="A scenario's TOML file.")],
+    peers: Annotated[int, typer.Option(min=0, help="Peers; 0 as the scenario says.")] = 0,
+    data: Annotated[str, typer.Option(help="CSV of check-ins in place of the scenario's.")] = "",
+    seed: Annotated[int, typer.Option(help="Which users and which draws.")] = -1,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat with so many seeds.")] = 1,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds; 0 as the scenario says.")] = 0,
+    processes: Annotated[int, typer.Option(min=1, help="Shards, each a process.")] = 1,
+    pictures: Annotated[Path | None, typer.Option(help="Draw pictures into this folder.")] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run a scenario in virtual time: the same peers, a modelled network and modelled devices."""
+    from peers.simulator.command import run_simulation
+
+    summary = run_simulation(
+        scenario,
+        peers=peers,
+        data=data,
+        seed=seed,
+        seeds=seeds,
+        rounds=rounds,
+        processes=processes,
+        pictures=pictures,
+        show=not as_json,
+        quiet=quiet,
+    )
+    if as_json:
+        print(json.dumps(summary))
+
+
+@app.command()
 def config(
     path_only: Annotated[bool, typer.Option("--path", help="Print only where it is.")] = False,
     as_json: Json = False,

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import TaskID
@@ -19,11 +18,10 @@ from rich.table import Table
 from p2prec.errors import ConfigError
 from peers.cli.progress import bars, error_console
 from peers.cli.say import size
-from peers.scenario import load_scenario
+from peers.scenario import MAX_PEERS, load_scenario
 from peers.swarm.data import load_realm
-from peers.swarm.supervisor import MethodRun, Supervisor
-
-_PARTS = ("all", "returning", "new")
+from peers.swarm.summary import PARTS, MethodRun, spread
+from peers.swarm.supervisor import Supervisor
 
 
 def run_swarm(
@@ -49,6 +47,11 @@ def run_swarm(
         scenario = replace(scenario, peers=replace(scenario.peers, count=peers))
     if rounds:
         scenario = replace(scenario, schedule=replace(scenario.schedule, max_rounds=rounds))
+    if scenario.peers.count > MAX_PEERS:
+        raise ConfigError(
+            f"{scenario.peers.count:,} processes are too many for one machine (at most "
+            f"{MAX_PEERS:,}); p2prec simulate runs them in virtual time"
+        )
     if not scenario.schedule.max_rounds:
         raise ConfigError(f"{path}: a swarm needs schedule.max_rounds, else it never ends")
     first = scenario.seed if seed < 0 else seed
@@ -68,7 +71,7 @@ def run_swarm(
             )
             summaries.append(supervisor.run())
     summary = summaries[0]
-    summary["spread"] = _spread(summaries)
+    summary["spread"] = spread(summaries)
     if show:
         print_table(summary)
     if pictures is not None:
@@ -137,12 +140,12 @@ def print_table(summary: dict[str, Any]) -> None:
     first = next(iter(summary["methods"].values()))
     table = _table(
         f"{summary['scenario']}: {summary['peers']} peers",
-        *(f"{part}\nn={first[part]['n']}\nHR@10  NDCG" for part in _PARTS),
+        *(f"{part}\nn={first[part]['n']}\nHR@10  NDCG" for part in PARTS),
         "KiB a\npeer\nsent",
         "sec-\nonds",
     )
     for name, row in summary["methods"].items():
-        cells = [f"{row[p]['hr@10']:.3f} {row[p]['ndcg@10']:.3f}" for p in _PARTS]
+        cells = [f"{row[p]['hr@10']:.3f} {row[p]['ndcg@10']:.3f}" for p in PARTS]
         seconds = f"{row['seconds']:.0f}" if "seconds" in row else "-"
         table.add_row(name, *cells, f"{row['bytes_per_peer'] / 1024:.0f}", seconds)
     console = Console(highlight=False)
@@ -157,9 +160,9 @@ def print_table(summary: dict[str, Any]) -> None:
     )
     seeds = summary["spread"]["seeds"]
     if len(seeds) > 1:
-        spread = _table(f"HR@10 over seeds {', '.join(map(str, seeds))}", *_PARTS)
+        spread = _table(f"HR@10 over seeds {', '.join(map(str, seeds))}", *PARTS)
         for name, row in summary["spread"]["methods"].items():
-            rates = [row[p]["hr@10"] for p in _PARTS]
+            rates = [row[p]["hr@10"] for p in PARTS]
             spread.add_row(name, *(f"{r['mean']:.3f} ± {r['sd']:.3f}" for r in rates))
         console.print(spread)
 
@@ -171,22 +174,3 @@ def _table(title: str, *numbers: str) -> Table:
     for heading in numbers:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
-
-
-def _spread(summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    methods: dict[str, Any] = {}
-    for name in summaries[0]["methods"]:
-        methods[name] = {}
-        for part in _PARTS:
-            rows = [s["methods"][name][part] for s in summaries]
-            methods[name][part] = {"n": sum(r["n"] for r in rows)}
-            for metric in ("hr@10", "ndcg@10"):
-                values = np.array([r[metric] for r in rows])
-                counts = np.array([r["n"] for r in rows])
-                methods[name][part][metric] = {
-                    "mean": float(values.mean()),
-                    "sd": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
-                    "pooled": float((values * counts).sum() / max(counts.sum(), 1)),
-                    "values": values.tolist(),
-                }
-    return {"seeds": [s["seed"] for s in summaries], "methods": methods}

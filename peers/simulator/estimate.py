@@ -1,0 +1,78 @@
+"""Whether a world fits into memory, before it begins."""
+
+from __future__ import annotations
+
+import gc
+import os
+from pathlib import Path
+from typing import Final
+
+from p2prec.errors import ConfigError
+from peers.simulator.peer import SimulatedPeer
+from peers.simulator.world import World
+
+_SAMPLE: Final = 48  # peers that are built to see what one costs
+_ACQUAINTANCE_BYTES: Final = 700  # of one known peer; adverts themselves are shared
+_KEPT_FREE: Final = 0.1  # of the memory that is available
+_MIB: Final = 1 << 20
+
+
+def bytes_per_peer(world: World) -> float:
+    """What a peer will hold, measured on a few that are built, plus what it will hear.
+
+    Neighbours' updates fill rows up to their bound or the catalogue; each costs its values,
+    its optimiser state, its evidence and its number.
+    """
+    gc.collect()
+    before = resident_bytes()
+    n = min(_SAMPLE, world.n)
+    peers = [SimulatedPeer(world, i) for i in range(0, world.n, max(1, world.n // n))]
+    for peer in peers:
+        peer.begin(world)
+    built = max(resident_bytes() - before, 0) / len(peers)
+    models = [p.learner.knowledge for p in peers if p.learner is not None]
+    held = sum(len(m.table.rows) for m in models) / len(models)
+    width = models[0].model.width
+    k = world.scenario.neighbours.k
+    options = world.method.options
+    most = float(options.get("max_rows", 512))
+    # Each neighbour tells of its own rows and as much hearsay again; half of it is known already.
+    heard = 0.0
+    if world.method.name not in {"alone", "mac", "d_dist", "dard"}:
+        heard = min(len(world.realm.catalogue) - held, 0.5 * k * min(most, 4.0 * held))
+    return built + heard * 4.0 * (width + 3) + 4 * k * _ACQUAINTANCE_BYTES
+
+
+def check_memory(world: World) -> None:
+    """Refuse a world that does not fit.
+
+    Raises:
+        ConfigError: With the figures.
+    """
+    available = _available_bytes()
+    if world.n < 1_000 or not available:
+        return
+    each = bytes_per_peer(world)
+    if each * world.n > (1.0 - _KEPT_FREE) * available:
+        fit = int((1.0 - _KEPT_FREE) * available / each)
+        raise ConfigError(
+            f"{world.n:,} peers of {each / 1024:.0f} KiB each need {each * world.n / 1e9:.1f} GB "
+            f"of memory, and {available / 1e9:.1f} GB are available; some {fit:,} peers fit "
+            "(--peers), or a smaller embedding"
+        )
+
+
+def resident_bytes() -> int:
+    """Memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _available_bytes() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0

@@ -1,0 +1,81 @@
+"""Measures the peers of a shard: validation after rounds, the test interaction once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+
+import numpy as np
+
+from p2prec.data.interactions import History
+from p2prec.evaluation.metrics import rank_of
+from p2prec.models.recommender import Context
+from p2prec.training.local import LocalLearner
+from peers.simulator.peer import SimulatedPeer
+from peers.simulator.world import World
+
+_SIZES_KEPT = 4_096  # distinct sizes of messages
+
+
+class Examiner:
+    """What the peers of one shard have reached.
+
+    Args:
+        world: They live in.
+
+    Attributes:
+        seen: By round and peer: rank of the validation item, and whether it is new to its owner.
+        sizes: By kind of payload, how many messages had which size.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.seen: dict[int, dict[int, tuple[int, bool]]] = defaultdict(dict)
+        self.sizes: dict[str, Counter[int]] = defaultdict(Counter)
+        self.digests: dict[int, bytes] = {}
+
+    def size(self, kind: str, n_bytes: int) -> None:
+        """Note the size of a sealed payload."""
+        sizes = self.sizes[kind]
+        if n_bytes in sizes or len(sizes) < _SIZES_KEPT:
+            sizes[n_bytes] += 1
+
+    def round(self, peer: SimulatedPeer, round_: int) -> None:
+        """Look at the validation interaction after a round."""
+        if not self._world.settings.validate or peer.index not in self._world.evaluated:
+            return
+        split = self._world.split(peer.index)
+        if peer.learner is not None and len(split.validation):
+            self.seen[round_][peer.index] = rank(peer.learner, split.validation)
+
+    def last(self, peer: SimulatedPeer) -> None:
+        """The test interaction is looked at once, with the validation one known."""
+        learner = peer.learner
+        if learner is None:
+            return
+        self.digests[peer.index] = _digest(learner)
+        peer.result = (0, False)
+        if peer.index not in self._world.evaluated:
+            return
+        split = self._world.split(peer.index)
+        if len(split.validation):
+            whole = self._world.realm.histories[peer.index]
+            learner.add(whole.head(len(whole) - 1))
+        if len(split.test):
+            peer.result = rank(learner, split.test)
+
+
+def rank(learner: LocalLearner, target: History) -> tuple[int, bool]:
+    """Rank of the target's item over the full catalogue, and whether it is new to the owner."""
+    item = int(target.item[0])
+    scores = learner.scores(Context(timestamp_s=int(target.timestamp_s[0])))
+    return rank_of(scores, item), item not in learner.knowledge.timeline.own
+
+
+def _digest(learner: LocalLearner) -> bytes:
+    """Hash of everything that a learner has learned."""
+    sha = hashlib.sha256()
+    for name, value in sorted(learner.state().items()):
+        sha.update(f"{name}/{value.dtype.str}/{value.shape}".encode())
+        sha.update(np.ascontiguousarray(value).tobytes())
+    return sha.digest()

@@ -1,0 +1,109 @@
+"""The modelled network: how long a message is on its way, and whether it arrives."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from p2prec.errors import ConfigError
+from peers.simulator import draws
+from peers.simulator.config import LinkConfig, Partition
+
+_BITS_PER_MBIT = 8e-6  # megabits of one byte
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What the network does to one message: arrival times, none where it is lost."""
+
+    arrivals_s: tuple[float, ...]
+
+
+class Network:
+    """Links between peers.
+
+    Args:
+        config: Of the links.
+        seed: Of everything that is drawn.
+
+    Raises:
+        ConfigError: The trace of latencies cannot be read.
+    """
+
+    def __init__(self, config: LinkConfig, seed: int) -> None:
+        self._config = config
+        self._seed = seed
+        self._trace_s = _latencies(Path(config.latency_trace)) if config.latency_trace else None
+
+    def upload_s(self, way: str, n_bytes: int) -> float:
+        """How long the sender's uplink is busy with a message."""
+        config = self._config
+        mbit_s = config.lan_mbit_s if way == "tcp" else config.broker_mbit_s
+        return n_bytes * _BITS_PER_MBIT / mbit_s
+
+    def passage(self, way: str, *, sender: int, to: int, number: int, left_s: float) -> Passage:
+        """When a message arrives that has left the sender.
+
+        Args:
+            way: ``"tcp"`` or ``"mqtt"``.
+            sender: Index.
+            to: Index.
+            number: Of the message, among all that this sender has sent.
+            left_s: When its last byte left.
+        """
+        config, seed = self._config, self._seed
+        if config.loss and draws.uniform(seed, draws.LOSS, sender, number) < config.loss:
+            return Passage(())
+        latency_s = self._latency_s(way, sender=sender, to=to, number=number)
+        if (
+            config.reordering
+            and draws.uniform(seed, draws.HELD_BACK, sender, number) < config.reordering
+        ):
+            latency_s += config.held_back_s * draws.uniform(seed, draws.HELD_BACK_S, sender, number)
+        first = left_s + latency_s
+        if (
+            config.duplication
+            and draws.uniform(seed, draws.DUPLICATE, sender, number) < config.duplication
+        ):
+            return Passage((first, first + latency_s))
+        return Passage((first,))
+
+    def cut(self, a: int, b: int, now_s: float) -> bool:
+        """Whether a partition lies between two peers."""
+        return any(
+            p.from_s <= now_s < p.to_s and self._side(i, a, p) != self._side(i, b, p)
+            for i, p in enumerate(self._config.partitions)
+        )
+
+    def _side(self, number: int, peer: int, partition: Partition) -> bool:
+        return draws.uniform(self._seed, draws.SIDE, peer, number) < partition.share
+
+    def _latency_s(self, way: str, *, sender: int, to: int, number: int) -> float:
+        config, seed = self._config, self._seed
+        if self._trace_s is not None:
+            drawn = draws.uniform(seed, draws.LATENCY, sender, number)
+            return float(self._trace_s[int(drawn * len(self._trace_s))])
+        median_ms = config.lan_latency_ms if way == "tcp" else config.broker_latency_ms
+        exponent = config.latency_spread and config.latency_spread * draws.normal(
+            seed, draws.LATENCY, sender, number
+        )
+        if config.asymmetry:
+            exponent += config.asymmetry * draws.normal(seed, draws.ASYMMETRY, sender, to)
+        return 1e-3 * median_ms * math.exp(exponent)
+
+
+def _latencies(path: Path) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            values = [float(row["ms"]) for row in csv.DictReader(lines)]
+    except FileNotFoundError:
+        raise ConfigError(f"there is no {path}, the trace of latencies") from None
+    except (KeyError, ValueError, OSError) as error:
+        raise ConfigError(f"{path}: a trace of latencies has a column ms: {error!r}") from None
+    if not values or min(values) < 0:
+        raise ConfigError(f"{path}: a trace needs at least one latency, none below 0")
+    return 1e-3 * np.sort(np.array(values))

@@ -1,0 +1,132 @@
+"""One simulated peer: the very life of a real one, and what its driver must remember."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.training.local import LocalLearner
+from peers import events as ev
+from peers.acquaintances import Identity
+from peers.life import Peer
+from peers.messages import Advert, Endpoints, PeerId
+from peers.simulator import draws
+from peers.simulator.devices import Battery
+from peers.simulator.meeting import Topic
+from peers.simulator.papers import Papers
+from peers.simulator.world import World
+from topology.cells import NOWHERE, activity_centre, blurred_area, coarse_cell
+from topology.profile import sketch
+
+
+@dataclass(slots=True)
+class Saved:
+    """What the store of a peer holds."""
+
+    round: int = 0
+    merged_rounds: Mapping[tuple[PeerId, str], int] = field(default_factory=dict)
+    learner: dict[str, NDArray[np.generic]] | None = None
+
+
+class SimulatedPeer:
+    """State of one peer and its device.
+
+    Args:
+        world: It lives in.
+        index: In the scenario.
+    """
+
+    __slots__ = (
+        "advert", "area", "asleep", "battery", "binding", "bits", "cell", "config", "counters",
+        "device_seed", "endpoints", "generation", "index", "known", "learner", "life", "lives",
+        "missed", "next_number", "papers", "ready_s", "released", "released_round", "result",
+        "saved", "skew_s", "speed", "topics", "uplink_free_s",
+    )  # fmt: skip
+
+    def __init__(self, world: World, index: int) -> None:
+        self.index = index
+        self.config = world.config(index)
+        realm = world.realm.catalogue.digest
+        self.papers = Papers(realm=realm, seed=world.seed, peer=index, seal=world.settings.seal)
+        self.device_seed = draws.bits(world.seed, draws.KEYS, index)
+        self.known = world.known_at_start(index)
+        history = world.split(index).train.head(self.known)
+        self.learner: LocalLearner | None = None
+        rng = np.random.default_rng([self.device_seed, 7])
+        self.area = blurred_area(world.realm.catalogue, history, rng=rng)
+        self.bits = sketch(world.realm.catalogue, history, rng=rng)
+        centre = activity_centre(world.realm.catalogue, history)
+        self.cell = (
+            coarse_cell(latitude_deg=centre[0], longitude_deg=centre[1]) if centre else NOWHERE
+        )
+        network = self.config.network
+        self.endpoints = Endpoints(
+            tcp=((f"10.{index >> 16 & 255}.{index >> 8 & 255}.{index & 255}", 7_000),)
+            if network.tcp
+            else (),
+            mqtt_inbox=self.papers.inbox() if network.mqtt else "",
+        )
+        self.speed = world.devices.kind(index).speed
+        self.battery: Battery | None = world.devices.battery(index)
+        self.skew_s = world.devices.skew_s(index)
+        self.advert: Advert | None = None
+        self.binding = b""
+        self.asleep = False
+        self.missed: list[tuple[float, int, object]] = []  # while it sleeps
+        self.lives = 0  # crashed and left lives are over: what was meant for them is dropped
+        self.generation: dict[ev.Timer, int] = {}
+        self.next_number = 0
+        self.uplink_free_s = 0.0
+        self.topics: list[Topic] = []
+        self.counters: Counter[str] = Counter()
+        self.released: list[float] = []
+        self.released_round = -1
+        self.ready_s = -1.0
+        self.saved = Saved()
+        self.result: tuple[int, bool] | None = None
+        self.life: Peer | None = None
+
+    def begin(self, world: World) -> Peer:
+        """A life, the first or one after a crash; the learner goes on from what was saved."""
+        self.lives += 1
+        learner = LocalLearner(
+            world.realm.catalogue,
+            self.config.learner,
+            history=world.split(self.index).train.head(self.known),
+            seed=world.learning_seed(self.index),
+            device_seed=self.device_seed,
+        )
+        if self.saved.learner is not None:
+            learner.restore(self.saved.learner)
+        self.learner = learner
+        self.life = Peer(
+            config=self.config,
+            identity=Identity(
+                peer_id=self.papers.peer_id,
+                area=self.area,
+                sketch=self.bits,
+                method=self.config.learner.collaboration.method,
+                model=learner.knowledge.model.name,
+            ),
+            rng=np.random.default_rng([self.device_seed, self.lives]),
+            own_advert=self.own_advert,
+        )
+        return self.life
+
+    def own_advert(self) -> tuple[Advert, bytes] | None:
+        """As hellos carry it."""
+        return None if self.advert is None else (self.advert, self.binding)
+
+    def number(self) -> int:
+        """The next number of what this peer sets going; makes the order of events total."""
+        self.next_number += 1
+        return self.next_number
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come of this peer."""
+        return self.result is not None or self.life is None or self.life.phase == "halted"

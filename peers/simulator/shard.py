@@ -1,0 +1,600 @@
+"""Some of the peers of a world, in virtual time.
+
+Time goes in slices of equal length. In a slice each peer handles its own events in their order; it
+meets others only by what was sent in earlier slices, so that peers of one slice are independent of
+each other. What is to be computed in a slice (training, payloads, merges) is computed at its end,
+all peers together; the outcome reaches a peer when its device would have finished.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from p2prec.errors import LocalProtocolError, RemoteProtocolError
+from p2prec.training.local import merge_together, payloads_together, train_together
+from peers import events as ev
+from peers.codec import decode_message, encode_message
+from peers.discovery.labels import WEEK_S, cell_label, cells_around
+from peers.messages import Message, PeerId, Pseudonym, Share
+from peers.replay import BoundedReplayMemory
+from peers.sealing import Opener, seal, sealed_bytes
+from peers.simulator import draws
+from peers.simulator.examiner import Examiner
+from peers.simulator.meeting import Announcement, MeetingPlaces, Topic
+from peers.simulator.papers import peer_id
+from peers.simulator.peer import Saved, SimulatedPeer
+from peers.simulator.world import World
+
+_HOUR_S: Final = 3_600.0
+_WORLD = -1  # source of what no peer has set going
+
+
+class Parcel(NamedTuple):
+    """A message on its way.
+
+    Attributes:
+        arrival_s: Virtual seconds.
+        sender: Index.
+        number: Of what this sender has set going.
+        to: Index.
+        way: ``"tcp"`` or ``"mqtt"``.
+        n_bytes: Of all its envelopes.
+        message: None for the news that a message of the recipient's was not delivered.
+        envelopes: Where messages are really sealed.
+        copy: Whether the network made it out of another one.
+        missed: Pseudonym of whom the recipient could not reach.
+    """
+
+    arrival_s: float
+    sender: int
+    number: int
+    to: int
+    way: str
+    n_bytes: int
+    message: Message | None
+    envelopes: tuple[bytes, ...] = ()
+    copy: bool = False
+    missed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Timer:
+    timer: ev.Timer
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Adverts that a discovery shows."""
+
+    announced: tuple[Announcement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fate:
+    """What befalls a peer from outside: joins, sleeps, wakes, crashes, restarts, leaves."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckIn:
+    """The owner's history has grown to so many interactions."""
+
+    known: int
+
+
+_Item = tuple[float, int, int, int, int, object]  # time, source, number, peer, life, event
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """What a slice sends to other peers, whichever shard they are in."""
+
+    parcels: list[Parcel] = field(default_factory=list)
+    announcements: list[Announcement] = field(default_factory=list)
+
+
+class Shard:
+    """Peers ``number``, ``number + shards``, ... of a world.
+
+    Args:
+        world: They live in.
+        number: Of this shard.
+        shards: How many there are.
+    """
+
+    def __init__(self, world: World, number: int = 0, shards: int = 1) -> None:
+        self.world = world
+        self.members = range(number, world.n, shards)
+        self.peers = {i: SimulatedPeer(world, i) for i in self.members}
+        self.examiner = Examiner(world)
+        self._slices: dict[int, list[_Item]] = defaultdict(list)
+        self._slice = -1
+        self._end_s = 0.0
+        self._places = MeetingPlaces()
+        self._index_of: dict[Pseudonym, int] = {}
+        self._labels: dict[tuple[str, int], str] = {}
+        self._training: list[tuple[SimulatedPeer, int, int, float]] = []
+        self._publishing: list[tuple[SimulatedPeer, int, ev.MakePayloads, float]] = []
+        self._merging: list[tuple[SimulatedPeer, int, ev.Merge, float]] = []
+        self._longer: list[tuple[SimulatedPeer, int]] = []
+        self._bodies: dict[int, tuple[Message, bytes, Message]] = {}
+        self._openers: dict[int, Opener] = {}
+        self._names: dict[int, PeerId] = {}
+        self._away: dict[int, Iterator[tuple[float, float]]] = {}
+        self._crashes: dict[int, Iterator[float]] = {}
+        self._out = Outgoing()
+        self.peer_rounds = 0
+        for peer in self.peers.values():
+            self._fates(peer)
+
+    # --- what the driver of the run calls ------------------------------------------------------
+
+    def next_slice(self) -> int | None:
+        """The next slice in which something happens here."""
+        return min(self._slices, default=None)
+
+    def advance(self, number: int) -> Outgoing:
+        """Live through a slice."""
+        self._slice, self._end_s = number, (number + 1) * self.world.slice_s
+        self._out = Outgoing()
+        items = self._slices.pop(number, [])
+        items.sort(key=lambda item: item[:4])
+        for time_s, _, order, index, life, event in items:
+            peer = self.peers[index]
+            if life and life != peer.lives:
+                continue
+            self._happen(peer, event, time_s, order)
+        self._compute()
+        self._bodies.clear()
+        return self._out
+
+    def deliver(self, parcels: Sequence[Parcel], announcements: Sequence[Announcement]) -> None:
+        """Take in what the slice has sent to peers of this shard, and everybody's adverts."""
+        for parcel in parcels:
+            self._schedule(parcel.arrival_s, parcel.sender, parcel.number, parcel.to, 0, parcel)
+        for said in announcements:
+            self._index_of[said.advert.pseudonym] = said.peer
+        for said in announcements:
+            for i in self._places.take(said):
+                peer = self.peers[i]
+                self._schedule(said.at_s, said.peer, 0, i, peer.lives, _Seen((said,)))
+
+    @property
+    def unfinished(self) -> int:
+        """Peers that are not over yet."""
+        return sum(not peer.over for peer in self.peers.values())
+
+    def finish(self) -> None:
+        """The end of the run: who has no result yet is examined now."""
+        for peer in self.peers.values():
+            if peer.result is None and peer.learner is not None:
+                self.examiner.last(peer)
+
+    # --- events --------------------------------------------------------------------------------
+
+    def _schedule(  # noqa: PLR0917
+        self, time_s: float, source: int, number: int, index: int, life: int, event: object
+    ) -> None:
+        at = max(int(time_s / self.world.slice_s), self._slice + 1)
+        self._slices[at].append((time_s, source, number, index, life, event))
+
+    def _later(self, peer: SimulatedPeer, time_s: float, event: object) -> None:
+        self._schedule(time_s, peer.index, peer.number(), peer.index, peer.lives, event)
+
+    def _happen(  # noqa: C901
+        self, peer: SimulatedPeer, event: object, time_s: float, order: int
+    ) -> None:
+        if isinstance(event, _Fate):
+            self._befall(peer, event.what, time_s)
+        elif isinstance(event, _CheckIn):
+            peer.known = max(peer.known, event.known)
+            if peer.life is not None:
+                self._longer.append((peer, event.known))
+                self._handle(peer, ev.InteractionsAdded(n=1), time_s)
+        elif isinstance(event, Parcel):
+            self._arrive(peer, event, time_s)
+        elif peer.asleep:
+            by_mdns = isinstance(event, _Seen) and event.announced[0].topic.source == "mdns"
+            if not by_mdns:
+                peer.missed.append((time_s, order, event))
+        elif isinstance(event, _Timer):
+            if peer.generation.get(event.timer) == event.generation:
+                self._handle(peer, ev.TimerFired(timer=event.timer), time_s)
+        elif isinstance(event, _Seen):
+            for said in event.announced:
+                self._handle(
+                    peer,
+                    ev.AdvertGone(pseudonym=said.advert.pseudonym)
+                    if said.gone
+                    else ev.AdvertSeen(advert=said.advert, source=said.topic.source),
+                    time_s,
+                )
+        else:
+            self._handle(peer, event, time_s)  # type: ignore[arg-type]  # an event of the life
+
+    def _handle(self, peer: SimulatedPeer, event: ev.Event, time_s: float) -> None:
+        if peer.life is None:
+            return
+        now = self.world.epoch_s + time_s + peer.skew_s
+        for effect in peer.life.handle(event, now):
+            self._perform(peer, effect, time_s)
+
+    def _perform(self, peer: SimulatedPeer, effect: ev.Effect, time_s: float) -> None:  # noqa: C901
+        match effect:
+            case ev.Send():
+                self._send(peer, effect, time_s)
+            case ev.SetTimer():
+                generation = peer.generation.get(effect.timer, 0) + 1
+                peer.generation[effect.timer] = generation
+                self._later(peer, time_s + effect.delay_s, _Timer(effect.timer, generation))
+            case ev.Train():
+                self._training.append((peer, peer.lives, effect.round, time_s))
+            case ev.MakePayloads():
+                self._publishing.append((peer, peer.lives, effect, time_s))
+            case ev.Merge():
+                self._merging.append((peer, peer.lives, effect, time_s))
+            case ev.Tell():
+                self._told(peer, effect, time_s)
+            case ev.Persist():
+                self._persist(peer, effect)
+            case ev.Advertise():
+                self._advertise(peer, effect, time_s)
+            case ev.LookFurther():
+                for cell in cells_around(peer.cell, effect.ring):
+                    self._look(peer, cell, time_s)
+            case ev.Withdraw():
+                self._withdraw(peer, time_s)
+            case ev.Halt():
+                self._places.close_eyes(peer.index, peer.topics)
+
+    def _told(self, peer: SimulatedPeer, told: ev.Tell, time_s: float) -> None:
+        match told.what:
+            case "dropped":
+                peer.counters[f"dropped.{told.fields['reason']}"] += 1
+            case "neighbours_chosen":
+                wanted = self.world.scenario.schedule.min_neighbours
+                if peer.ready_s < 0 and int(str(told.fields["n"])) >= wanted:
+                    peer.ready_s = time_s
+            case "round_finished":
+                self.peer_rounds += 1
+                self.examiner.round(peer, int(str(told.fields["round"])))
+            case "resting":
+                self.examiner.last(peer)
+
+    # --- computing -----------------------------------------------------------------------------
+
+    def _compute(self) -> None:
+        """Everything that fell due in this slice, until nothing is left to do in it."""
+        while self._training or self._publishing or self._merging or self._longer:
+            training, self._training = self._alive(self._training), []
+            if training:
+                learners = [job[0].learner for job in training]
+                reports = train_together(learners, [job[2] for job in training])
+                for (peer, _, round_, time_s), report in zip(training, reports, strict=True):
+                    passes = peer.config.learner.training.epochs
+                    cost_s = (
+                        self.world.settings.devices.seconds_per_example * report.n_examples * passes
+                    )
+                    self._done(peer, ev.Trained(round=round_, report=report), time_s, cost_s)
+            merging, self._merging = self._alive(self._merging), []
+            if merging:
+                learners = [job[0].learner for job in merging]
+                merges = merge_together(
+                    learners, [j[2].round for j in merging], [j[2].received for j in merging]
+                )
+                cost_s = self.world.settings.devices.merge_s
+                for (peer, _, effect, time_s), merged in zip(merging, merges, strict=True):
+                    self._done(peer, ev.Merged(round=effect.round, report=merged), time_s, cost_s)
+            self._publish()
+            longer, self._longer = self._longer, []
+            for peer, known in longer:
+                if peer.learner is not None:
+                    peer.learner.add(self.world.split(peer.index).train.head(known))
+
+    def _alive(self, jobs: list) -> list:  # type: ignore[type-arg]
+        return [job for job in jobs if job[1] == job[0].lives]
+
+    def _publish(self) -> None:
+        publishing, self._publishing = self._alive(self._publishing), []
+        if not publishing:
+            return
+        made = payloads_together(
+            [job[0].learner for job in publishing],
+            [job[2].round for job in publishing],
+            degrees=[max(1, len(job[2].recipients)) for job in publishing],
+        )
+        cost_s = self.world.settings.devices.publish_s
+        for (peer, _, effect, time_s), payloads in zip(publishing, made, strict=True):
+            may = tuple(payloads) if self._may_leave(peer, time_s) else ()
+            if may:
+                peer.released_round = effect.round
+            self._done(peer, ev.PayloadsReady(round=effect.round, payloads=may), time_s, cost_s)
+
+    def _may_leave(self, peer: SimulatedPeer, time_s: float) -> bool:
+        protection = peer.config.learner.protection
+        since_s = time_s - protection.window_s
+        peer.released = [at for at in peer.released if at > since_s]
+        if protection.method != "none" and len(peer.released) >= protection.max_releases:
+            peer.counters["withheld"] += 1
+            return False
+        peer.released.append(time_s)
+        return True
+
+    def _done(self, peer: SimulatedPeer, event: ev.Event, time_s: float, cost_s: float) -> None:
+        cost_s /= peer.speed
+        if peer.battery is not None:
+            time_s = peer.battery.ready_s(cost_s, time_s)
+        finished_s = time_s + cost_s
+        if finished_s <= self._end_s and not peer.asleep:
+            self._handle(peer, event, self._end_s)
+        else:
+            self._later(peer, finished_s, event)
+
+    def _persist(self, peer: SimulatedPeer, effect: ev.Persist) -> None:
+        if not self.world.settings.devices.crashes_per_day or peer.learner is None:
+            return
+        peer.saved = Saved(
+            round=effect.round,
+            merged_rounds=effect.merged_rounds,
+            learner={name: value.copy() for name, value in peer.learner.state().items()},
+        )
+
+    # --- messages ------------------------------------------------------------------------------
+
+    def _send(self, peer: SimulatedPeer, effect: ev.Send, time_s: float) -> None:
+        to = self._index_of.get(effect.to.pseudonym)
+        both = peer.endpoints.tcp and effect.to.endpoints.tcp
+        way = "tcp" if both else "mqtt"
+        try:
+            body, message = self._encoded(effect.message)
+        except LocalProtocolError:  # a training that diverged; the next one may not
+            peer.counters["not_sendable"] += 1
+            return
+        if to is None:
+            self._later(
+                peer, time_s, ev.SendFailed(to=effect.to.pseudonym, reason="nobody is there")
+            )
+            return
+        envelopes: tuple[bytes, ...] = ()
+        if peer.papers.keyring is not None:
+            now = self.world.epoch_s + time_s
+            sealed = seal(body, keyring=peer.papers.keyring, to=effect.to, now_s=now)
+            envelopes = tuple(sealed)
+            n_bytes = sum(map(len, envelopes))
+        else:
+            n_bytes = sealed_bytes(len(body))
+        peer.counters[f"sent.{way}"] += 1
+        peer.counters[f"said.{type(message).__name__.lower()}"] += 1
+        peer.counters[f"sent_bytes.{way}"] += n_bytes
+        if isinstance(message, Share):
+            peer.counters["payload_bytes"] += n_bytes
+            self.examiner.size(type(message.payload).__name__, n_bytes)
+        number = peer.number()
+        left_s = max(time_s, peer.uplink_free_s) + self.world.network.upload_s(way, n_bytes)
+        peer.uplink_free_s = left_s
+        passage = self.world.network.passage(
+            way, sender=peer.index, to=to, number=number, left_s=left_s
+        )
+        for i, arrival_s in enumerate(passage.arrivals_s):
+            self._out.parcels.append(
+                Parcel(arrival_s, peer.index, number, to, way, n_bytes, message, envelopes, i > 0)
+            )
+
+    def _encoded(self, message: Message) -> tuple[bytes, Message]:
+        """The bytes of a message, and what its recipients will read in them."""
+        if not isinstance(message, Share):
+            return encode_message(message), message
+        held = self._bodies.get(id(message.payload))
+        if held is None:
+            body = encode_message(message)
+            held = (message, body, decode_message(body, schema=self.world.schema))
+            self._bodies[id(message.payload)] = held
+        return held[1], held[2]
+
+    def _arrive(self, peer: SimulatedPeer, parcel: Parcel, time_s: float) -> None:
+        if parcel.message is None:
+            failed = ev.SendFailed(to=Pseudonym(parcel.missed), reason="it does not answer")
+            self._handle(peer, failed, time_s)
+            return
+        unreachable = (
+            peer.asleep
+            or peer.life is None
+            or self.world.network.cut(parcel.sender, peer.index, time_s)
+        )
+        if unreachable:
+            if parcel.way == "tcp" and not parcel.copy and peer.advert is not None:
+                self._out.parcels.append(
+                    parcel._replace(
+                        sender=peer.index,
+                        number=peer.number(),
+                        to=parcel.sender,
+                        message=None,
+                        envelopes=(),
+                        missed=peer.advert.pseudonym,
+                    )
+                )
+            else:
+                peer.counters["dropped.away"] += 1
+            return
+        if parcel.copy:
+            peer.counters["dropped.replayed"] += 1
+            return
+        if parcel.envelopes and not self._opens(peer, parcel, time_s):
+            return
+        peer.counters[f"received.{parcel.way}"] += 1
+        self._handle(
+            peer,
+            ev.Arrived(
+                sender=self._named(parcel.sender),
+                message=parcel.message,
+                transport=parcel.way,
+                n_bytes=parcel.n_bytes,
+            ),
+            time_s,
+        )
+
+    def _opens(self, peer: SimulatedPeer, parcel: Parcel, time_s: float) -> bool:
+        """Open the envelopes for real; whether the message is the one that was sent."""
+        keyring = peer.papers.keyring
+        assert keyring is not None and parcel.message is not None  # noqa: S101, PT018 - sealed
+        opener = self._openers.get(peer.index)
+        if opener is None:
+            opener = self._openers[peer.index] = Opener(keyring, BoundedReplayMemory())
+        opened = None
+        try:
+            for envelope in parcel.envelopes:
+                now_s = self.world.epoch_s + time_s + peer.skew_s
+                opened = opener.open(envelope, now_s=now_s)
+        except RemoteProtocolError as error:
+            peer.counters[f"dropped.{error.reason}"] += 1
+            return False
+        return opened is not None and opened.sender == self._named(parcel.sender)
+
+    def _named(self, index: int) -> PeerId:
+        """The id behind an index, in whichever shard the peer is."""
+        name = self._names.get(index)
+        if name is None:
+            name = self._names[index] = peer_id(self.world.seed, index)
+        return name
+
+    # --- discovery -----------------------------------------------------------------------------
+
+    def _advertise(self, peer: SimulatedPeer, effect: ev.Advertise, time_s: float) -> None:
+        now_s = self.world.epoch_s + time_s
+        first = peer.advert is None
+        if effect.rotate:
+            self._withdraw(peer, time_s)
+            peer.papers.rotate(now_s)
+        advert, binding = peer.papers.advert(
+            endpoints=peer.endpoints,
+            cell_label=self._label(peer.cell, now_s),
+            now_s=now_s,
+            lifetime_s=peer.config.network.advert_lifetime_s,
+        )
+        peer.advert, peer.binding = advert, binding
+        self._out.announcements += [
+            Announcement(time_s, peer.index, topic, advert)
+            for topic in self._topics(peer, peer.cell, now_s, shown=True)
+        ]
+        self._look(peer, peer.cell, time_s)
+        if first or effect.rotate:
+            self._index_of[advert.pseudonym] = peer.index
+        self._handle(peer, ev.Advertised(), time_s)
+
+    def _withdraw(self, peer: SimulatedPeer, time_s: float) -> None:
+        if peer.advert is None:
+            return
+        now_s = self.world.epoch_s + time_s
+        self._out.announcements += [
+            Announcement(time_s, peer.index, topic, peer.advert, gone=True)
+            for topic in self._topics(peer, peer.cell, now_s, shown=True)
+        ]
+
+    def _look(self, peer: SimulatedPeer, cell: str, time_s: float) -> None:
+        for topic in self._topics(peer, cell, self.world.epoch_s + time_s, shown=False):
+            if topic in peer.topics:
+                continue
+            peer.topics.append(topic)
+            shown = self._places.look(peer.index, topic)
+            if shown:
+                announced = tuple(Announcement(time_s, i, topic, a) for i, a in shown)
+                self._later(peer, time_s, _Seen(announced))
+
+    def _topics(self, peer: SimulatedPeer, cell: str, now_s: float, *, shown: bool) -> list[Topic]:
+        """Where a peer shows itself, or where it looks: there one part more, drawn at random."""
+        label, network, world = self._label(cell, now_s), peer.config.network, self.world
+        topics = []
+        if network.mdns:
+            lan = peer.index // world.settings.network.lan_peers
+            topics.append(Topic(ev.Source.MDNS, label, lan))
+        if network.mqtt:
+            own = int(peer.endpoints.mqtt_inbox[:8], 16) % world.buckets
+            parts = {own}
+            if not shown:
+                parts.add(draws.bits(world.seed, draws.BUCKET, peer.index) % world.buckets)
+            topics += [Topic(ev.Source.MQTT, label, part) for part in sorted(parts)]
+        return topics
+
+    def _label(self, cell: str, now_s: float) -> str:
+        key = (cell, int(now_s // WEEK_S))
+        if key not in self._labels:
+            self._labels[key] = cell_label(self.world.realm.catalogue.digest, cell, now_s=now_s)
+        return self._labels[key]
+
+    # --- fates ---------------------------------------------------------------------------------
+
+    def _fates(self, peer: SimulatedPeer) -> None:
+        """What will befall a peer; sleep and crashes only ever one ahead."""
+        people, seed, i = self.world.settings.people, self.world.seed, peer.index
+        join_s = 0.0
+        if draws.uniform(seed, draws.LATE, i) < people.late_share:
+            join_s = _HOUR_S * people.late_within_h * draws.uniform(seed, draws.LATE, i, 1)
+        self._fate(peer, join_s, "joins")
+        if draws.uniform(seed, draws.LEAVE, i) < people.leave_share:
+            stay_s = _HOUR_S * people.leave_within_h * draws.uniform(seed, draws.LEAVE, i, 1)
+            self._fate(peer, max(stay_s, join_s + self.world.slice_s), "leaves")
+        self._away[i] = self.world.devices.away(i, self.world.epoch_s)
+        self._crashes[i] = self.world.devices.crashes_s(i)
+        self._next_sleep(peer)
+        self._next_crash(peer)
+        train = self.world.split(i).train
+        for known in range(peer.known, len(train)):
+            at_s = float(train.timestamp_s[known]) - self.world.epoch_s
+            self._schedule(at_s, _WORLD, known, i, 0, _CheckIn(known + 1))
+
+    def _fate(self, peer: SimulatedPeer, at_s: float, what: str) -> None:
+        if math.isfinite(at_s):
+            self._schedule(at_s, _WORLD, -peer.number(), peer.index, 0, _Fate(what))
+
+    def _next_sleep(self, peer: SimulatedPeer) -> None:
+        while True:
+            away = next(self._away[peer.index], None)
+            if away is None:
+                return
+            if away[1] > away[0]:
+                self._fate(peer, away[0], "sleeps")
+                self._fate(peer, away[1], "wakes")
+                return
+
+    def _next_crash(self, peer: SimulatedPeer) -> None:
+        at_s = next(self._crashes[peer.index], math.inf)
+        self._fate(peer, at_s, "crashes")
+
+    def _befall(self, peer: SimulatedPeer, what: str, time_s: float) -> None:
+        match what:
+            case "joins" | "restarts":
+                if what == "restarts" and peer.result is not None:
+                    return
+                peer.begin(self.world)
+                saved = peer.saved
+                # A round that was released is never released again with other content.
+                round_ = max(saved.round, peer.released_round + 1)
+                self._handle(
+                    peer, ev.Started(round=round_, merged_rounds=saved.merged_rounds), time_s
+                )
+            case "leaves":
+                if peer.life is not None:
+                    self._handle(peer, ev.StopRequested(), time_s)
+            case "sleeps":
+                peer.asleep = True
+            case "wakes":
+                peer.asleep = False
+                missed, peer.missed = peer.missed, []
+                for _, order, event in missed:
+                    self._happen(peer, event, time_s, order)
+                self._next_sleep(peer)
+            case "crashes":
+                if peer.life is not None and not peer.over:
+                    self._places.close_eyes(peer.index, peer.topics)
+                    peer.topics = []
+                    peer.life, peer.learner, peer.missed = None, None, []
+                    peer.generation = {}
+                    peer.counters["crashes"] += 1
+                    self._fate(peer, time_s + self.world.settings.devices.restart_s, "restarts")
+                self._next_crash(peer)

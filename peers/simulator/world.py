@@ -1,0 +1,90 @@
+"""Everything about a simulated world that never changes while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+
+from p2prec.data.split import Split, leave_one_out
+from peers.codec import PayloadSchema
+from peers.config import PeerConfig
+from peers.inbox import payload_schema
+from peers.scenario import MethodConfig, Scenario, peer_config
+from peers.simulator.devices import Devices
+from peers.simulator.network import Network
+from peers.swarm.data import Realm
+
+_ROUNDS_IN_SLICES = 200  # slices of one round's interval
+_SHORTEST_SLICE_S, _LONGEST_SLICE_S = 0.5, 60.0
+_PEERS_PER_BUCKET = 40  # as in a swarm
+_DAY_S = 86_400.0
+
+
+class World:
+    """A scenario, its data, one of its methods, and what follows from them.
+
+    Args:
+        scenario: What is simulated.
+        method: One of its methods.
+        realm: Catalogue, and the history of every peer's owner.
+
+    Attributes:
+        n: Peers.
+        slice_s: Length of a time slice.
+        epoch_s: UTC time of virtual second 0.
+    """
+
+    def __init__(self, scenario: Scenario, method: MethodConfig, realm: Realm) -> None:
+        self.scenario, self.method, self.realm = scenario, method, realm
+        self.settings = scenario.simulation
+        self.seed = scenario.seed
+        self.n = scenario.peers.count
+        interval_s = scenario.schedule.round_interval_s / _ROUNDS_IN_SLICES
+        self.slice_s = self.settings.slice_s or min(
+            max(interval_s, _SHORTEST_SLICE_S), _LONGEST_SLICE_S
+        )
+        self.network = Network(self.settings.network, scenario.seed)
+        self.devices = Devices(self.settings.devices, scenario.seed)
+        self.buckets = max(1, self.n // _PEERS_PER_BUCKET)
+        last_s = max((int(h.timestamp_s[-3]) for h in realm.histories if len(h) > 2), default=0)
+        self.epoch_s = float(last_s) - self.settings.people.replay_days * _DAY_S
+        wanted = self.settings.evaluated
+        step = 1 if not wanted else max(1, -(-self.n // wanted))
+        self.evaluated = frozenset(range(0, self.n, step))
+        self._configs: dict[tuple[int, bool, bool], PeerConfig] = {}
+
+    @cached_property
+    def schema(self) -> PayloadSchema:
+        """What payloads look like."""
+        return payload_schema(self.realm.catalogue)
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of each peer; 0 has no end."""
+        return self.method.rounds or self.scenario.schedule.max_rounds
+
+    def split(self, peer: int) -> Split:
+        """The owner's interactions."""
+        return leave_one_out(self.realm.histories[peer])
+
+    def known_at_start(self, peer: int) -> int:
+        """How many training interactions lie before virtual second 0."""
+        train = self.split(peer).train
+        if not self.settings.people.replay_days:
+            return len(train)
+        return int(np.searchsorted(train.timestamp_s, self.epoch_s, side="right"))
+
+    def config(self, peer: int) -> PeerConfig:
+        """The settings of a peer; one object for all that share them, but for the seed."""
+        own = peer_config(
+            self.scenario, self.method, peer, broker="simulated", responders=["simulated"]
+        )
+        models = len(self.method.models)
+        key = (peer % models, own.network.mdns, bool(own.network.mqtt))
+        return self._configs.setdefault(key, replace(own, seed=0))
+
+    def learning_seed(self, peer: int) -> int:
+        """Of everything that is drawn at random in a peer's learning, as in a swarm."""
+        return self.seed * 100_003 + peer
