@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import multiprocessing
 import time
@@ -14,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from p2prec.errors import P2PRecError
 from peers.simulator.meeting import Announcement
-from peers.simulator.shard import Outgoing, Parcel, Shard
+from peers.simulator.shard import Outgoing, Parcel, Shard, shard_of
 from peers.simulator.world import World
 
 _LOOK_EVERY: Final = 16  # slices between two looks at how many peers are over
@@ -152,6 +153,9 @@ class OtherProcess:
 
     def close(self) -> None:
         """As of ``Hand``."""
+        # Its end of the pipe lives on in younger shards, so that closing alone would not be heard.
+        with contextlib.suppress(OSError):
+            self._pipe.send(("stop",))
         self._pipe.close()
         self._process.join(timeout=5.0)
         if self._process.is_alive():
@@ -173,12 +177,17 @@ class OtherProcess:
 
 def _serve(pipe: Connection, world: World, number: int, shards: int) -> None:
     """Answer the driver until it hangs up."""
+    import torch
+
+    torch.set_num_threads(1)  # a forked process does not inherit it, and sums would differ
     try:
         hand = InProcess(world, number, shards)
         while True:
             try:
                 name, *arguments = pipe.recv()
             except EOFError:
+                return
+            if name == "stop":
                 return
             answer = getattr(hand, name)(*arguments)
             if name not in {"begin", "deliver"}:
@@ -214,7 +223,7 @@ def live(
         parcels: list[list[Parcel]] = [[] for _ in hands]
         for out in sent:
             for parcel in out.parcels:
-                parcels[parcel.to % shards].append(parcel)
+                parcels[shard_of(parcel.to, shards)].append(parcel)
         for hand, own in zip(hands, parcels, strict=True):
             hand.deliver(own, said)
         turn += 1

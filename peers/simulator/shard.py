@@ -12,10 +12,10 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from p2prec.errors import LocalProtocolError, RemoteProtocolError
-from p2prec.training.local import merge_together, payloads_together, train_together
+from p2prec.training.local import LocalLearner, merge_together, payloads_together, train_together
 from peers import events as ev
 from peers.codec import decode_message, encode_message
 from peers.discovery.labels import WEEK_S, cell_label, cells_around
@@ -30,6 +30,9 @@ from peers.simulator.peer import Saved, SimulatedPeer
 from peers.simulator.world import World
 
 _HOUR_S: Final = 3_600.0
+# Peers of one group are computed together, others never: the last bits of a sum depend on the
+# shape of what it is computed in, and results must not depend on the number of shards.
+_GROUP: Final = 128
 _WORLD = -1  # source of what no peer has set going
 
 
@@ -88,7 +91,40 @@ class _CheckIn:
     known: int
 
 
+def shard_of(index: int, shards: int) -> int:
+    """In which shard a peer lives."""
+    return index // _GROUP % shards
+
+
 _Item = tuple[float, int, int, int, int, object]  # time, source, number, peer, life, event
+
+
+W = TypeVar("W")
+
+
+@dataclass(frozen=True, slots=True)
+class _Job(Generic[W]):
+    """Something that a device has begun to compute."""
+
+    peer: SimulatedPeer
+    learner: LocalLearner
+    effect: W
+    time_s: float
+
+    @classmethod
+    def of(cls, peer: SimulatedPeer, effect: W, time_s: float) -> _Job[W]:
+        """Of a peer that lives."""
+        assert peer.learner is not None  # noqa: S101 - only a life asks for work
+        return cls(peer, peer.learner, effect, time_s)
+
+
+def _groups(jobs: Sequence[_Job[W]]) -> Iterator[list[_Job[W]]]:
+    """Jobs of each group of peers whose life still waits for them."""
+    groups: dict[int, list[_Job[W]]] = defaultdict(list)
+    for job in jobs:
+        if job.learner is job.peer.learner:  # else it has crashed since
+            groups[job.peer.index // _GROUP].append(job)
+    yield from groups.values()
 
 
 @dataclass(slots=True)
@@ -100,7 +136,7 @@ class Outgoing:
 
 
 class Shard:
-    """Peers ``number``, ``number + shards``, ... of a world.
+    """Every ``shards``-th group of peers of a world.
 
     Args:
         world: They live in.
@@ -110,7 +146,7 @@ class Shard:
 
     def __init__(self, world: World, number: int = 0, shards: int = 1) -> None:
         self.world = world
-        self.members = range(number, world.n, shards)
+        self.members = [i for i in range(world.n) if shard_of(i, shards) == number]
         self.peers = {i: SimulatedPeer(world, i) for i in self.members}
         self.examiner = Examiner(world)
         self._slices: dict[int, list[_Item]] = defaultdict(list)
@@ -119,9 +155,9 @@ class Shard:
         self._places = MeetingPlaces()
         self._index_of: dict[Pseudonym, int] = {}
         self._labels: dict[tuple[str, int], str] = {}
-        self._training: list[tuple[SimulatedPeer, int, int, float]] = []
-        self._publishing: list[tuple[SimulatedPeer, int, ev.MakePayloads, float]] = []
-        self._merging: list[tuple[SimulatedPeer, int, ev.Merge, float]] = []
+        self._training: list[_Job[int]] = []
+        self._publishing: list[_Job[ev.MakePayloads]] = []
+        self._merging: list[_Job[ev.Merge]] = []
         self._longer: list[tuple[SimulatedPeer, int]] = []
         self._bodies: dict[int, tuple[Message, bytes, Message]] = {}
         self._openers: dict[int, Opener] = {}
@@ -234,11 +270,11 @@ class Shard:
                 peer.generation[effect.timer] = generation
                 self._later(peer, time_s + effect.delay_s, _Timer(effect.timer, generation))
             case ev.Train():
-                self._training.append((peer, peer.lives, effect.round, time_s))
+                self._training.append(_Job.of(peer, effect.round, time_s))
             case ev.MakePayloads():
-                self._publishing.append((peer, peer.lives, effect, time_s))
+                self._publishing.append(_Job.of(peer, effect, time_s))
             case ev.Merge():
-                self._merging.append((peer, peer.lives, effect, time_s))
+                self._merging.append(_Job.of(peer, effect, time_s))
             case ev.Tell():
                 self._told(peer, effect, time_s)
             case ev.Persist():
@@ -272,49 +308,52 @@ class Shard:
     def _compute(self) -> None:
         """Everything that fell due in this slice, until nothing is left to do in it."""
         while self._training or self._publishing or self._merging or self._longer:
-            training, self._training = self._alive(self._training), []
-            if training:
-                learners = [job[0].learner for job in training]
-                reports = train_together(learners, [job[2] for job in training])
-                for (peer, _, round_, time_s), report in zip(training, reports, strict=True):
-                    passes = peer.config.learner.training.epochs
-                    cost_s = (
-                        self.world.settings.devices.seconds_per_example * report.n_examples * passes
-                    )
-                    self._done(peer, ev.Trained(round=round_, report=report), time_s, cost_s)
-            merging, self._merging = self._alive(self._merging), []
-            if merging:
-                learners = [job[0].learner for job in merging]
-                merges = merge_together(
-                    learners, [j[2].round for j in merging], [j[2].received for j in merging]
-                )
-                cost_s = self.world.settings.devices.merge_s
-                for (peer, _, effect, time_s), merged in zip(merging, merges, strict=True):
-                    self._done(peer, ev.Merged(round=effect.round, report=merged), time_s, cost_s)
-            self._publish()
+            training, self._training = self._training, []
+            for trained in _groups(training):
+                self._train(trained)
+            merging, self._merging = self._merging, []
+            for merged in _groups(merging):
+                self._merge(merged)
+            publishing, self._publishing = self._publishing, []
+            for published in _groups(publishing):
+                self._publish(published)
             longer, self._longer = self._longer, []
             for peer, known in longer:
                 if peer.learner is not None:
                     peer.learner.add(self.world.split(peer.index).train.head(known))
 
-    def _alive(self, jobs: list) -> list:  # type: ignore[type-arg]
-        return [job for job in jobs if job[1] == job[0].lives]
+    def _train(self, jobs: Sequence[_Job[int]]) -> None:
+        reports = train_together([job.learner for job in jobs], [job.effect for job in jobs])
+        for job, report in zip(jobs, reports, strict=True):
+            cost_s = (
+                self.world.settings.devices.seconds_per_example
+                * report.n_examples
+                * job.peer.config.learner.training.epochs
+            )
+            self._done(job, ev.Trained(round=job.effect, report=report), cost_s)
 
-    def _publish(self) -> None:
-        publishing, self._publishing = self._alive(self._publishing), []
-        if not publishing:
-            return
+    def _merge(self, jobs: Sequence[_Job[ev.Merge]]) -> None:
+        reports = merge_together(
+            [job.learner for job in jobs],
+            [job.effect.round for job in jobs],
+            [job.effect.received for job in jobs],
+        )
+        cost_s = self.world.settings.devices.merge_s
+        for job, report in zip(jobs, reports, strict=True):
+            self._done(job, ev.Merged(round=job.effect.round, report=report), cost_s)
+
+    def _publish(self, jobs: Sequence[_Job[ev.MakePayloads]]) -> None:
         made = payloads_together(
-            [job[0].learner for job in publishing],
-            [job[2].round for job in publishing],
-            degrees=[max(1, len(job[2].recipients)) for job in publishing],
+            [job.learner for job in jobs],
+            [job.effect.round for job in jobs],
+            degrees=[max(1, len(job.effect.recipients)) for job in jobs],
         )
         cost_s = self.world.settings.devices.publish_s
-        for (peer, _, effect, time_s), payloads in zip(publishing, made, strict=True):
-            may = tuple(payloads) if self._may_leave(peer, time_s) else ()
+        for job, payloads in zip(jobs, made, strict=True):
+            may = tuple(payloads) if self._may_leave(job.peer, job.time_s) else ()
             if may:
-                peer.released_round = effect.round
-            self._done(peer, ev.PayloadsReady(round=effect.round, payloads=may), time_s, cost_s)
+                job.peer.released_round = job.effect.round
+            self._done(job, ev.PayloadsReady(round=job.effect.round, payloads=may), cost_s)
 
     def _may_leave(self, peer: SimulatedPeer, time_s: float) -> bool:
         protection = peer.config.learner.protection
@@ -326,7 +365,8 @@ class Shard:
         peer.released.append(time_s)
         return True
 
-    def _done(self, peer: SimulatedPeer, event: ev.Event, time_s: float, cost_s: float) -> None:
+    def _done(self, job: _Job[Any], event: ev.Event, cost_s: float) -> None:
+        peer, time_s = job.peer, job.time_s
         cost_s /= peer.speed
         if peer.battery is not None:
             time_s = peer.battery.ready_s(cost_s, time_s)
