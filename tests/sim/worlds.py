@@ -1,0 +1,80 @@
+"""A small scenario for simulations, and what makes its world a hard one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from p2prec.training.config import TrainingConfig
+from peers.config import NeighbourConfig, ScheduleConfig
+from peers.scenario import DataConfig, MethodConfig, PeersConfig, Scenario
+from peers.simulator.config import SimulationConfig
+from peers.swarm.data import Realm, load_realm
+
+SCENARIO = Scenario(
+    name="small",
+    data=DataConfig(users=30, places=200, days=60, seed=3),
+    peers=PeersConfig(count=12),
+    methods=(MethodConfig(name="dclr", models=("next_place/4",)),),
+    training=TrainingConfig(epochs=1, negatives=8, max_examples=48),
+    neighbours=NeighbourConfig(k=4, discover_interval_s=2.0, shuffle_interval_s=10.0),
+    schedule=ScheduleConfig(
+        round_interval_s=0.0, inbox_timeout_s=10.0, max_rounds=2, min_neighbours=2
+    ),
+)
+REALM: Realm = load_realm(SCENARIO, data="")
+TOML = """
+name = "small"
+[data]
+users = 30
+places = 200
+days = 60
+seed = 3
+[peers]
+count = 6
+[training]
+epochs = 1
+max_examples = 32
+[neighbours]
+k = 3
+discover_interval_s = 2
+[schedule]
+round_interval_s = 0
+inbox_timeout_s = 10
+max_rounds = 1
+min_neighbours = 2
+[[methods]]
+name = "dclr"
+models = ["next_place/4"]
+"""
+
+
+def hard(base: SimulationConfig = SCENARIO.simulation) -> SimulationConfig:
+    """Everything goes wrong at once."""
+    return replace(
+        base,
+        network=replace(base.network, loss=0.05, duplication=0.05, reordering=0.1, asymmetry=0.5),
+        devices=replace(
+            base.devices,
+            crashes_per_day=2_000.0,
+            restart_s=3.0,
+            clock_skew_s=1.0,
+            online_h=0.01,
+            offline_h=0.002,
+        ),
+        people=replace(
+            base.people,
+            late_share=0.3,
+            late_within_h=0.01,
+            leave_share=0.2,
+            leave_within_h=0.02,
+            replay_days=1.0,
+        ),
+    )
+
+
+def written(folder: Path, more: str = "") -> Path:
+    """The scenario as a file."""
+    path = folder / "small.toml"
+    path.write_text(TOML + more)
+    return path
