@@ -44,6 +44,7 @@ def stored_learner(
     state = store.learner_state()
     if "dense" in state:
         learner.restore(state)
+    learner.watch()
     return learner
 
 

@@ -3,41 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
-from p2prec.collaboration.method import Options, Shown, read_options
+from p2prec.collaboration.method import Listener, Options, Speaker, read_options
 from p2prec.collaboration.payload import Payload
 from p2prec.models.explored import Explored
 from p2prec.training.knowledge import Knowledge
-from p2prec.training.learner import MergeReport, Received
+from p2prec.training.learner import MergeReport
 
 
 class Alone:
     """A peer that neither speaks nor listens."""
 
+    __slots__ = ()
+    teaches = False
+
     def __init__(self, options: Options) -> None:
         read_options(options, {})
 
-    def publish(
-        self,
-        knowledge: Knowledge,
-        *,
-        round_: int,
-        degree: int,
-        shown: Shown,
-        rng: np.random.Generator,
-    ) -> Sequence[Payload]:
+    @classmethod
+    def publish_together(
+        cls, methods: Sequence[Self], speakers: Sequence[Speaker]
+    ) -> list[Sequence[Payload]]:
         """Nothing."""
-        del knowledge, round_, degree, shown, rng
-        return ()
+        del methods
+        return [() for _ in speakers]
 
-    def merge(
-        self, knowledge: Knowledge, *, round_: int, received: Sequence[Received]
-    ) -> MergeReport:
+    @classmethod
+    def merge_together(
+        cls, methods: Sequence[Self], listeners: Sequence[Listener]
+    ) -> list[MergeReport]:
         """Refuse everything."""
-        del knowledge, round_
-        return MergeReport(weights={}, rejected={r.sender: "alone" for r in received})
+        del methods
+        return [
+            MergeReport(weights={}, rejected={r.sender: "alone" for r in listener.received})
+            for listener in listeners
+        ]
 
     def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
         """None."""

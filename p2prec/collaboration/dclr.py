@@ -18,13 +18,15 @@ neighbours; one gradient step of it is taken at every merge.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration.method import Options, Shown, read_options
+from p2prec.collaboration.averaging import Average, average_together
+from p2prec.collaboration.method import Listener, Options, Speaker, read_options
 from p2prec.collaboration.payload import ModelUpdate, Payload
-from p2prec.collaboration.updates import average_into, make_update, newest_updates
+from p2prec.collaboration.updates import make_updates, newest_updates
 from p2prec.models.explored import Explored
 from p2prec.models.table import OTHERS
 from p2prec.training.knowledge import Knowledge
@@ -45,75 +47,86 @@ _MI_ROWS = 256  # places compared in one step; 256 x 256 similarities
 class DCLR:
     """Attentive aggregation with mutual-information maximisation."""
 
+    __slots__ = ("options",)
+    teaches = False
+
     def __init__(self, options: Options) -> None:
-        self._options = read_options(options, _DEFAULTS)
+        self.options = read_options(options, _DEFAULTS)
 
-    def publish(
-        self,
-        knowledge: Knowledge,
-        *,
-        round_: int,
-        degree: int,
-        shown: Shown,
-        rng: np.random.Generator,
-    ) -> Sequence[Payload]:
+    @classmethod
+    def publish_together(
+        cls, methods: Sequence[Self], speakers: Sequence[Speaker]
+    ) -> list[Sequence[Payload]]:
         """Known rows and dense parameters."""
-        del shown  # rows are protected when the whole update is
-        max_rows = int(self._options["max_rows"])
-        return (make_update(knowledge, round_=round_, degree=degree, max_rows=max_rows, rng=rng),)
+        max_rows = [int(method.options["max_rows"]) for method in methods]
+        return [(update,) for update in make_updates(speakers, max_rows=max_rows)]
 
-    def merge(
-        self, knowledge: Knowledge, *, round_: int, received: Sequence[Received]
-    ) -> MergeReport:
+    @classmethod
+    def merge_together(
+        cls, methods: Sequence[Self], listeners: Sequence[Listener]
+    ) -> list[MergeReport]:
         """Aggregate by attention, then one step of mutual-information maximisation."""
-        del round_
-        updates, rejected = newest_updates(knowledge, received)
-        if not updates:
-            return MergeReport(weights={}, rejected=rejected)
-        weights, own = self._attention(knowledge, updates, received)
-        views = _mean_view(knowledge, updates, weights)
-        average_into(
-            knowledge, updates, weights, own_weight=own, dilution=self._options["dilution"]
-        )
-        if self._options["mutual_information"] > 0 and len(views[0]) > 1:
-            self._maximise_information(knowledge, *views)
-        return MergeReport(weights=weights, rejected=rejected)
+        reports, averages, views = [], [], []
+        for method, listener in zip(methods, listeners, strict=True):
+            knowledge = listener.knowledge
+            updates, rejected = newest_updates(knowledge, listener.received)
+            weights, own = method.attention(knowledge, updates, listener.received)
+            reports.append(MergeReport(weights=weights, rejected=rejected))
+            if not updates:
+                continue
+            averages.append(
+                Average(
+                    knowledge=knowledge,
+                    updates=list(updates.values()),
+                    weights=list(weights.values()),
+                    own_weight=own,
+                    dilution=method.options["dilution"],
+                )
+            )
+            if method.options["mutual_information"] > 0:
+                views.append((method, knowledge, *_mean_view(knowledge, updates, weights)))
+        average_together(averages)
+        for method, knowledge, rows, view in views:
+            if len(rows) > 1:
+                method.maximise_information(knowledge, rows, view)
+        return reports
 
     def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
         """None."""
         del knowledge, rng
         return ()
 
-    def _attention(
+    def attention(
         self,
         knowledge: Knowledge,
         updates: Mapping[str, ModelUpdate],
         received: Sequence[Received],
     ) -> tuple[dict[str, float], float]:
-        if self._options["uniform"] > 0:
+        """Weight of each sender, and the own one."""
+        if self.options["uniform"] > 0:
             share = 1.0 / (len(updates) + 1)
             return dict.fromkeys(updates, share), share
         near = {r.sender: max(r.geographic, r.semantic) for r in received}
         logits = [near[s] + _agreement(knowledge, u) for s, u in updates.items()]
-        everything = np.array([2.0, *logits]) / self._options["temperature"]
-        everything[0] += self._options["self_bias"]
+        everything = np.array([2.0, *logits]) / self.options["temperature"]
+        everything[0] += self.options["self_bias"]
         shares = np.exp(everything - everything.max())
         shares /= shares.sum()
         return dict(zip(updates, map(float, shares[1:]), strict=True)), float(shares[0])
 
-    def _maximise_information(
+    def maximise_information(
         self, knowledge: Knowledge, rows: NDArray[np.int64], views: NDArray[np.float32]
     ) -> None:
         """One gradient step of L_MI on the own rows; gradient written by hand."""
         slots = knowledge.table.touch(rows)
         own = knowledge.table.values[slots, :OTHERS]
-        logits = own @ views.T / self._options["mi_temperature"]
+        logits = own @ views.T / self.options["mi_temperature"]
         logits -= logits.max(1, keepdims=True)
         share = np.exp(logits)
         share /= share.sum(1, keepdims=True)
         share[np.arange(len(rows)), np.arange(len(rows))] -= 1.0
-        gradient = share @ views / self._options["mi_temperature"]
-        knowledge.table.values[slots, :OTHERS] -= self._options["mutual_information"] * gradient
+        gradient = share @ views / self.options["mi_temperature"]
+        knowledge.table.values[slots, :OTHERS] -= self.options["mutual_information"] * gradient
 
 
 def _agreement(knowledge: Knowledge, update: ModelUpdate) -> float:

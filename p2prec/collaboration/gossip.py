@@ -9,58 +9,75 @@ Learning, EL-Local: De Vos et al., NeurIPS 2023, algorithm 1).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
-from p2prec.collaboration.method import Options, Shown, read_options
+from p2prec.collaboration.averaging import Average, average_together
+from p2prec.collaboration.method import Listener, Options, Speaker, read_options
 from p2prec.collaboration.payload import ModelUpdate, Payload
-from p2prec.collaboration.updates import average_into, make_update, newest_updates
+from p2prec.collaboration.updates import make_updates, newest_updates
 from p2prec.models.explored import Explored
 from p2prec.training.knowledge import Knowledge
-from p2prec.training.learner import MergeReport, Received
+from p2prec.training.learner import MergeReport
 
 
 class Epidemic:
-    """Equal weights for all models in sight."""
+    """Equal weights for all models in sight.
+
+    Attributes:
+        degree: Followers of the peer, when it last spoke.
+        max_rows: Of an update.
+        dilution: As of ``Average``.
+    """
+
+    __slots__ = ("degree", "dilution", "max_rows")
+    teaches = False
 
     def __init__(self, options: Options) -> None:
         read = read_options(options, {"max_rows": 512.0, "dilution": 0.5})
-        self._max_rows, self._dilution = int(read["max_rows"]), read["dilution"]
-        self._degree = 1
+        self.max_rows, self.dilution = int(read["max_rows"]), read["dilution"]
+        self.degree = 1
 
-    def publish(
-        self,
-        knowledge: Knowledge,
-        *,
-        round_: int,
-        degree: int,
-        shown: Shown,
-        rng: np.random.Generator,
-    ) -> Sequence[Payload]:
+    @classmethod
+    def publish_together(
+        cls, methods: Sequence[Self], speakers: Sequence[Speaker]
+    ) -> list[Sequence[Payload]]:
         """Known rows and dense parameters."""
-        self._degree = degree
-        del shown  # rows are protected when the whole update is
-        return (
-            make_update(knowledge, round_=round_, degree=degree, max_rows=self._max_rows, rng=rng),
-        )
+        for method, speaker in zip(methods, speakers, strict=True):
+            method.degree = speaker.degree
+        updates = make_updates(speakers, max_rows=[method.max_rows for method in methods])
+        return [(update,) for update in updates]
 
-    def merge(
-        self, knowledge: Knowledge, *, round_: int, received: Sequence[Received]
-    ) -> MergeReport:
+    @classmethod
+    def merge_together(
+        cls, methods: Sequence[Self], listeners: Sequence[Listener]
+    ) -> list[MergeReport]:
         """Weighted mean of own and received models."""
-        del round_
-        updates, rejected = newest_updates(knowledge, received)
-        weights = {sender: self._weight(u, len(updates)) for sender, u in updates.items()}
-        own = 1.0 - sum(weights.values())
-        average_into(knowledge, updates, weights, own_weight=own, dilution=self._dilution)
-        return MergeReport(weights=weights, rejected=rejected)
+        averages, reports = [], []
+        for method, listener in zip(methods, listeners, strict=True):
+            updates, rejected = newest_updates(listener.knowledge, listener.received)
+            weights = {s: method.weight(u, len(updates)) for s, u in updates.items()}
+            averages.append(
+                Average(
+                    knowledge=listener.knowledge,
+                    updates=list(updates.values()),
+                    weights=list(weights.values()),
+                    own_weight=1.0 - sum(weights.values()),
+                    dilution=method.dilution,
+                )
+            )
+            reports.append(MergeReport(weights=weights, rejected=rejected))
+        average_together(averages)
+        return reports
 
     def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
         """None."""
         del knowledge, rng
         return ()
 
-    def _weight(self, update: ModelUpdate, n: int) -> float:
+    def weight(self, update: ModelUpdate, n: int) -> float:
+        """Mixing weight of one of ``n`` updates."""
         del update
         return 1.0 / (n + 1)
 
@@ -68,6 +85,9 @@ class Epidemic:
 class MetropolisHastings(Epidemic):
     """Weights from the degrees of both ends of a link."""
 
-    def _weight(self, update: ModelUpdate, n: int) -> float:
+    __slots__ = ()
+
+    def weight(self, update: ModelUpdate, n: int) -> float:
+        """By the larger degree."""
         # A sender that understates its degree must not gain weight beyond an equal share.
-        return 1.0 / (1 + max(self._degree, update.degree, n))
+        return 1.0 / (1 + max(self.degree, update.degree, n))

@@ -21,15 +21,16 @@ everything else as lessons of the local training, weighted by ``distillation``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration.method import Options, Shown, read_options
+from p2prec.collaboration.method import Listener, Options, Speaker, read_options
 from p2prec.collaboration.payload import Payload, ReferenceSet, SoftPredictions
 from p2prec.collaboration.references import ReferencePool, make_references
+from p2prec.draws import generator
 from p2prec.models.explored import Explored
-from p2prec.models.model import Observer
 from p2prec.models.table import BIAS
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received
@@ -58,26 +59,36 @@ _Soft = tuple[NDArray[np.int64], NDArray[np.float64]]  # items, their probabilit
 class MAC:
     """Distillation of neighbours' soft decisions."""
 
+    teaches = True
+
     def __init__(self, options: Options) -> None:
         self._options = read_options(options, _DEFAULTS)
         self._pool = ReferencePool(_POOL)
         self._taught: dict[bytes, _Soft] = {}
         self._began = False
-        self._observe: Observer | None = None
         self._own: dict[bytes, NDArray[np.float64]] = {}
 
-    def publish(
-        self,
-        knowledge: Knowledge,
-        *,
-        round_: int,
-        degree: int,
-        shown: Shown,
-        rng: np.random.Generator,
-    ) -> Sequence[Payload]:
+    @classmethod
+    def publish_together(
+        cls, methods: Sequence[Self], speakers: Sequence[Speaker]
+    ) -> list[Sequence[Payload]]:
         """Soft decisions, and a few reference sequences: own ones first, later relayed ones."""
-        del degree
-        options = self._options
+        return [method.publish(s) for method, s in zip(methods, speakers, strict=True)]
+
+    @classmethod
+    def merge_together(
+        cls, methods: Sequence[Self], listeners: Sequence[Listener]
+    ) -> list[MergeReport]:
+        """Choose teachers among the senders and learn from the mean of their soft decisions."""
+        return [
+            method.merge(listener.knowledge, listener.received)
+            for method, listener in zip(methods, listeners, strict=True)
+        ]
+
+    def publish(self, speaker: Speaker) -> Sequence[Payload]:
+        """What one peer says."""
+        knowledge, round_, options = speaker.knowledge, speaker.round, self._options
+        rng = generator(speaker.key)
         if self._began:
             sequences = self._pool.sample(int(options["relayed"]), rng)
         else:
@@ -99,14 +110,11 @@ class MAC:
         )
         if spoken:
             self._own = self._decisions(knowledge, spoken)
-            payloads.append(self._spoken(knowledge, shown(), round_))
+            payloads.append(self._spoken(knowledge, speaker.shown(), round_))
         return payloads
 
-    def merge(
-        self, knowledge: Knowledge, *, round_: int, received: Sequence[Received]
-    ) -> MergeReport:
-        """Choose teachers among the senders and learn from the mean of their soft decisions."""
-        del round_
+    def merge(self, knowledge: Knowledge, received: Sequence[Received]) -> MergeReport:
+        """What one peer hears."""
         soft: dict[str, SoftPredictions] = {}
         rejected: dict[str, str] = {}
         for item in received:
@@ -167,11 +175,10 @@ class MAC:
         self, knowledge: Knowledge, names: Sequence[bytes]
     ) -> dict[bytes, NDArray[np.float64]]:
         """The own explore softmax after each of these sequences."""
-        if self._observe is None:
-            self._observe = knowledge.model.observer()
+        observe = knowledge.model.observer()
         parameters, result = knowledge.parameters(), {}
         for name in names:
-            outlook = self._observe(parameters, self._pool.moment(name))
+            outlook = observe(parameters, self._pool.moment(name))
             result[name] = np.exp(outlook.explore_log_probabilities()).astype(np.float64)
         return result
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,28 +23,72 @@ Shown = Callable[[], NDArray[np.int64]]
 Value = TypeVar("Value", float, int, str, bool)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speaker:
+    """A peer that is about to say something.
+
+    Attributes:
+        knowledge: What it has learned.
+        round: Its round.
+        degree: Its followers, at least 1.
+        shown: Places that may be shown; a payload that points at known places must point at these,
+            never at the own ones.
+        key: Of its own stream in this round, as of ``p2prec.draws``.
+    """
+
+    knowledge: Knowledge
+    round: int
+    degree: int
+    shown: Shown
+    key: np.uint64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """A peer with its inbox.
+
+    Attributes:
+        knowledge: Changed in place.
+        round: Its round.
+        received: In the order in which it came.
+    """
+
+    knowledge: Knowledge
+    round: int
+    received: Sequence[Received]
+
+
 class Collaboration(Protocol):
-    """One method; built by ``METHODS[name](options)``, one object a peer."""
+    """One method; built by ``METHODS[name](options)``, one object a peer.
 
-    def publish(
-        self,
-        knowledge: Knowledge,
-        *,
-        round_: int,
-        degree: int,
-        shown: Shown,
-        rng: np.random.Generator,
-    ) -> Sequence[Payload]:
-        """What every follower gets after this round; may be empty.
+    Attributes:
+        teaches: Whether there are ever lessons.
+    """
 
-        A payload that points at known places must point at ``shown()``, never at the own ones.
+    teaches: bool
+
+    @classmethod
+    def publish_together(
+        cls, methods: Sequence[Self], speakers: Sequence[Speaker]
+    ) -> list[Sequence[Payload]]:
+        """What every follower of each speaker gets after its round; may be empty.
+
+        Args:
+            methods: The method object of each speaker.
+            speakers: Different ones; no answer depends on the others.
         """
         ...
 
-    def merge(
-        self, knowledge: Knowledge, *, round_: int, received: Sequence[Received]
-    ) -> MergeReport:
-        """Take in what came; must do nothing for an empty inbox."""
+    @classmethod
+    def merge_together(
+        cls, methods: Sequence[Self], listeners: Sequence[Listener]
+    ) -> list[MergeReport]:
+        """Let each take in what came; must do nothing for an empty inbox.
+
+        Args:
+            methods: The method object of each listener.
+            listeners: Different ones; no answer depends on the others.
+        """
         ...
 
     def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:

@@ -1,57 +1,127 @@
-"""Making and averaging row-sparse model updates, shared by all methods that send parameters."""
+"""Making and choosing row-sparse model updates, shared by all methods that send parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from p2prec.collaboration.method import Speaker
 from p2prec.collaboration.payload import ModelUpdate
+from p2prec.draws import uniforms
+from p2prec.models.stack import counted
 from p2prec.models.table import OTHERS
-from p2prec.training.knowledge import Knowledge
+from p2prec.training.knowledge import Group, Knowledge, grouped
 from p2prec.training.learner import Received
 
 OWN_SHARE = 0.2  # of the own visits in what is passed on about a place; the rest is hearsay
 _UNHEARD = 1e-3  # chance of hearsay that nobody counts any more
 MAX_EVIDENCE = 16.0  # beyond this a row is no better known; keeps old rows able to learn
+_WHOLE = 1 << 20  # what a weight of 1 is when weights are summed as whole numbers
 
 
-def make_update(
-    knowledge: Knowledge, *, round_: int, degree: int, max_rows: int, rng: np.random.Generator
-) -> ModelUpdate:
-    """The sender's own rows, the best-known others up to ``max_rows``, and dense parameters.
+def make_updates(speakers: Sequence[Speaker], *, max_rows: Sequence[int]) -> list[ModelUpdate]:
+    """Each sender's own rows, the best-known others up to ``max_rows``, and dense parameters.
 
     Own places go first: silence about a place counts as a "no" when its visitors are counted. Of
     hearsay, places that many are said to visit are drawn more often; what a single stranger
     visits is seldom passed on.
     """
-    table = knowledge.table
-    known = np.flatnonzero(table.evidence > 0)
-    own = np.isin(table.rows[known], knowledge.timeline.own)
-    if len(known) > max_rows:
-        # Gumbel top-k: a weighted draw without replacement.
-        heard = np.log(table.values[known, OTHERS] + _UNHEARD)
-        key = np.where(own, np.inf, heard + rng.gumbel(size=len(known)))
-        known = known[np.argpartition(-key, max_rows)[:max_rows]]
-    known = known[np.argsort(table.rows[known])]
-    values = table.values[known].copy()
-    own = np.isin(table.rows[known], knowledge.timeline.own)
-    values[:, OTHERS] = said_popularity(values, visited=own)
-    dense, statistics = knowledge.dense.copy(), knowledge.model.statistics
-    private = knowledge.model.own_bent >= 1.0
-    dense[private] = knowledge.model.initial_dense()[private]
-    dense[statistics] *= 1.0 - OWN_SHARE
-    dense[statistics] += OWN_SHARE * knowledge.model.own_statistics(knowledge.timeline)
-    return ModelUpdate(
-        round=round_,
-        model=knowledge.model.name,
-        rows=table.rows[known].astype(np.uint32),
-        values=values,
-        evidence=np.minimum(table.evidence[known], MAX_EVIDENCE),
-        dense=dense,
-        degree=degree,
+    result: dict[int, ModelUpdate] = {}
+    for group in grouped([speaker.knowledge for speaker in speakers]):
+        said = _made(
+            group,
+            [speakers[i] for i in group.members],
+            np.array([max_rows[i] for i in group.members]),
+        )
+        result.update(zip(group.members, said, strict=True))
+    return [result[i] for i in range(len(speakers))]
+
+
+def _made(
+    group: Group, speakers: Sequence[Speaker], max_rows: NDArray[np.int64]
+) -> list[ModelUpdate]:
+    stack, model = group.stack, group.model
+    shelf, bounds = stack.shelf, stack.bounds()
+    timelines = [speaker.knowledge.timeline for speaker in speakers]
+    own = np.zeros(len(stack.keys), np.bool_)
+    offsets = np.arange(len(stack)) * stack.n_items
+    mine = np.concatenate([t.own for t in timelines]) + np.repeat(
+        offsets, [len(t.own) for t in timelines]
     )
+    own[stack.locate(mine)[0]] = True  # whoever has been somewhere holds its row
+    chosen = shelf.evidence.take(stack.slots) > 0
+    if (stack.lengths > max_rows).any():
+        keys = np.array([speaker.key for speaker in speakers])
+        chosen = _drawn(group, chosen, own, max_rows, uniforms(keys, np.zeros(1, np.int64)))
+    at = np.flatnonzero(chosen)
+    slots = stack.slots.take(at)
+    values = shelf.values.take(slots, axis=0)
+    values[:, OTHERS] = said_popularity(values, visited=own.take(at))
+    rows = shelf.rows.take(slots).astype(np.uint32)
+    evidence = np.minimum(shelf.evidence.take(slots), np.float32(MAX_EVIDENCE))
+    dense = stack.dense.copy()
+    private = model.own_bent >= 1.0
+    dense[:, private] = model.initial_dense()[private]
+    statistics = model.statistics
+    dense[:, statistics] *= 1.0 - OWN_SHARE
+    dense[:, statistics] += OWN_SHARE * np.stack([model.own_statistics(t) for t in timelines])
+    ends = np.cumsum(counted(chosen, bounds)).tolist()
+    return [
+        ModelUpdate(
+            round=speaker.round,
+            model=model.name,
+            rows=rows[start:end],
+            values=values[start:end],
+            evidence=evidence[start:end],
+            dense=vector,
+            degree=speaker.degree,
+        )
+        for speaker, vector, start, end in zip(speakers, dense, [0, *ends[:-1]], ends, strict=True)
+    ]
+
+
+def _drawn(
+    group: Group,
+    known: NDArray[np.bool_],
+    own: NDArray[np.bool_],
+    max_rows: NDArray[np.int64],
+    chance: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """Which held rows go into updates of at most ``max_rows`` rows; flags by position.
+
+    A systematic draw with unequal chances (Madow, 1949): on a line of all weights, every step of
+    equal length takes the row that it lands in. Weights are whole numbers, whose sums do not
+    depend on what was summed before.
+    """
+    stack, bounds = group.stack, group.stack.bounds()
+    n_known, n_own = counted(known, bounds), counted(known & own, bounds)
+    all_fit, own_fit = n_known <= max_rows, n_own <= max_rows
+    peer = np.repeat(np.arange(len(stack)), stack.lengths)
+    certain = known & (all_fit[peer] | (own & own_fit[peer]))
+    drawn = known & ~certain & (own_fit[peer] != own)
+    at = np.flatnonzero(drawn)
+    of = peer.take(at)
+    said = stack.shelf.values[:, OTHERS].take(stack.slots.take(at))
+    weight = np.where(own_fit[of], np.clip(said, 0.0, 1.0) + _UNHEARD, 1.0)
+    whole = (weight * _WHOLE).astype(np.int64)
+    wanted = np.where(own_fit, max_rows - n_own, max_rows)
+    edges = np.concatenate([np.zeros(1, np.int64), np.cumsum(counted(drawn, bounds))])
+    # Twice: a weight beyond a step's length would be landed in again, and the draw fall short.
+    for _ in range(2):
+        line = np.concatenate([np.zeros(1, np.int64), np.cumsum(whole)])
+        length = np.diff(line.take(edges))
+        step = np.maximum(length // np.maximum(wanted, 1), 1)
+        whole = np.minimum(whole, step[of])
+    line = np.concatenate([np.zeros(1, np.int64), np.cumsum(whole)])
+    length = np.diff(line.take(edges))
+    pace = (wanted / np.maximum(length, 1))[of]
+    began, first = line.take(edges[:-1])[of], chance[of]
+    before = np.floor((line[:-1] - began) * pace + first)
+    landed = np.floor((line[1:] - began) * pace + first) > before
+    certain[at[landed]] = True
+    return certain
 
 
 def said_popularity(
@@ -82,74 +152,3 @@ def newest_updates(
         elif item.sender not in updates or updates[item.sender].round < payload.round:
             updates[item.sender] = payload
     return updates, {s: r for s, r in rejected.items() if s not in updates}
-
-
-def average_into(
-    knowledge: Knowledge,
-    updates: Mapping[str, ModelUpdate],
-    weights: Mapping[str, float],
-    *,
-    own_weight: float,
-    dilution: float,
-) -> None:
-    """Weighted mean of own and received parameters, in place.
-
-    A row's change is averaged over those who know it, weighted by mixing weight times evidence;
-    those who do not know it count with the share ``dilution`` of their weight, at the initial
-    values. With ``dilution`` 1 and equal evidence this is the plain mean of full tables; with 0 a
-    place that one neighbour knows is taken over as it is.
-
-    Args:
-        knowledge: Changed in place.
-        updates: By sender.
-        weights: Mixing weight by sender; with ``own_weight`` they sum to one.
-        own_weight: Weight of this peer.
-        dilution: 0 to 1.
-    """
-    if not updates:
-        return
-    table = knowledge.table
-    rows = np.unique(np.concatenate([u.rows for u in updates.values()])).astype(np.int64)
-    own = table.evidence_of(rows)
-    width = table.initial.shape[1]
-    initial = table.initial[rows]
-    change = (own_weight * own)[:, None] * (table.gather(rows) - initial)
-    mass = own_weight * own
-    absent = own_weight * (own == 0)
-    most = own.copy()
-    dense = own_weight * knowledge.dense.astype(np.float64)
-    statistics = knowledge.model.statistics
-    heard_statistics = np.zeros_like(dense[statistics])
-    # What others say of a place is a plain mean over all of them: silence counts as "no".
-    others, listened = np.zeros(len(rows)), 0.0
-    for sender, update in updates.items():
-        weight = weights[sender]
-        at = np.searchsorted(rows, update.rows)
-        # Capped here too: who claims more than an honest peer can have must not drown the others.
-        evidence = np.minimum(update.evidence, MAX_EVIDENCE)
-        change[at] += (weight * evidence)[:, None] * (update.values - initial[at])
-        mass[at] += weight * evidence
-        missing = np.ones(len(rows), bool)
-        missing[at] = False
-        absent += weight * missing
-        most[at] = np.maximum(most[at], evidence)
-        dense += weight * update.dense
-        said = np.maximum(update.dense[statistics], 0.0)
-        heard_statistics += weight * said / max(1.0, float(said.sum()))
-        # A share, whatever a stranger or its noise says: below zero its logarithm is no number.
-        others[at] += weight * np.clip(update.values[:, OTHERS], 0.0, 1.0)
-        listened += weight
-    present = 1.0 - absent
-    mean: NDArray[np.float32] = change / np.maximum(mass, 1e-9)[:, None]
-    share = present / np.maximum(present + dilution * absent, 1e-9)
-    slots = table.touch(rows)
-    heard = table.values[slots, OTHERS].copy()
-    table.values[slots] = initial + share[:, None] * mean.reshape(-1, width)
-    table.values[slots, OTHERS] = heard
-    # ``listened`` is the weight of the senders, so that few of them do not wipe out what many said.
-    table.values[:, OTHERS] *= 1.0 - listened
-    table.values[slots, OTHERS] += others
-    table.evidence[slots] = np.minimum(most, MAX_EVIDENCE)
-    dense[statistics] = (1.0 - listened) * knowledge.dense[statistics] + heard_statistics
-    dense += knowledge.model.own_bent * (knowledge.dense - dense)
-    knowledge.dense = dense.astype(np.float32)

@@ -16,7 +16,7 @@ from p2prec.limits import MAX_ITEMS
 _DIGEST_LABEL = b"p2prec/realm/1"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # equal where it is the same: it keys caches
 class Catalogue:
     """Items with position and category; row *i* of every array speaks of item *i*.
 

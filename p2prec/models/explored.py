@@ -56,8 +56,12 @@ def together(parts: Sequence[Explored | None], *, n_items: int) -> Together | No
     held = [(peer, part) for peer, part in enumerate(parts) if part is not None]
     if not held:
         return None
-    examples = _joined([part for _, part in held])
     owner = np.repeat([peer for peer, _ in held], [len(part.moments) for _, part in held])
+    return keyed(_joined([part for _, part in held]), owner, n_items=n_items)
+
+
+def keyed(examples: Explored, owner: NDArray[np.int64], *, n_items: int) -> Together:
+    """Examples of which each has its owner."""
     offset = (owner * n_items)[:, None]
     sequence = np.stack([m.sequence for m in examples.moments])
     past = (sequence + offset)[sequence >= 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.errors import ConfigError
@@ -39,8 +40,9 @@ def check_model(*, family: str, embedding_size: int, task: Task) -> None:
         raise ConfigError(f"{family} cannot learn the task {task.value!r}; {able} can")
 
 
+@lru_cache(maxsize=64)
 def build_model(catalogue: Catalogue, *, family: str, embedding_size: int, task: Task) -> Model:
-    """The formulas of one model.
+    """The formulas of one model, the same object for all peers that share a catalogue.
 
     Raises:
         ConfigError: As of ``check_model``.

@@ -31,11 +31,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
+from p2prec.draws import integers
 from p2prec.models.explored import Together, together
-from p2prec.models.model import Batch, Gradients, Observer, Outlook, Parameters, RowGradient, Stack
+from p2prec.models.model import Gradients, Observer, Outlook, Parameters, RowGradient, Step
 from p2prec.models.next_place import log_softmax, popularity
 from p2prec.models.next_place_features import Moment, Timeline
 from p2prec.models.recommender import Task
+from p2prec.models.stack import Stack
 from p2prec.models.table import BIAS, OTHERS
 
 MU, FOLD, WEIGHT, LISTENED = range(4)  # dense parameters: mu, c, w, and a statistic
@@ -88,60 +90,66 @@ class MatrixFactorisation:
 
     def sample(
         self,
-        timeline: Timeline,
+        timelines: Sequence[Timeline],
+        owner: NDArray[np.int64],
         at: NDArray[np.int64],
         *,
         negatives: int,
-        rng: np.random.Generator,
+        keys: NDArray[np.uint64],
     ) -> NDArray[np.int32]:
         """Items of which the owner chose none; a rating is compared with nothing."""
-        del timeline
-        n = 0 if self.task is Task.RATING else negatives
-        return rng.integers(0, self._n_items, (len(at), n), dtype=np.int32)
+        del timelines
+        if self.task is Task.RATING:
+            return np.empty((len(at), 0), np.int32)
+        counters = at[:, None] * negatives + np.arange(negatives)
+        return integers(keys[owner, None], counters, self._n_items)
 
     # --- learning ------------------------------------------------------------------------
 
-    def gradients(self, stack: Stack, batches: Sequence[Batch]) -> Gradients:
+    def gradients(self, stack: Stack, step: Step) -> Gradients:
         """Forward and backward over the examples of all peers at once."""
-        own = self._owners(stack, batches)
-        taught = together([b.lesson for b in batches], n_items=stack.n_items)
+        own = self._owners(stack, step)
+        taught = together(step.lessons, n_items=stack.n_items)
         if taught is None:
             return own
-        rows, dense = self._taught(stack, taught)
+        rows, dense = self._taught(stack, taught, len(step.timelines))
         return Gradients(
             loss=own.loss, dense=own.dense + dense, private=own.private, rows=[*own.rows, rows]
         )
 
-    def _owners(self, stack: Stack, batches: Sequence[Batch]) -> Gradients:
+    def _owners(self, stack: Stack, step: Step) -> Gradients:
         """From what the owners did.
 
         Within a step an item meets one ``p_u`` only, its peer's: the errors of all its
         occurrences are summed first, and the gradient of a row is that sum times ``p_u``.
         """
-        n_peers = len(batches)
-        owner = np.repeat(np.arange(n_peers), [len(b.at) for b in batches])
-        items = np.concatenate([b.timeline.item[b.at] for b in batches])
-        ratings = np.concatenate([b.timeline.rating[b.at] for b in batches])
-        others = np.concatenate([b.sampled for b in batches])
-        fair = np.concatenate([~np.isin(b.sampled, b.timeline.own) for b in batches])
-        candidates = np.concatenate([items[:, None], others], axis=1)
-        keys, at = np.unique(candidates + owner[:, None] * stack.n_items, return_inverse=True)
-        at = at.reshape(candidates.shape)
-        rows, peer = stack.gather(keys), keys // stack.n_items
-        scores = self.scores(rows, stack.dense[peer], stack.private[peer])[at]
-        loss, errors = self._errors(scores, ratings, fair)
+        n_peers = len(step.timelines)
+        offset = step.owner * stack.n_items
+        chosen = step.item + offset
+        others = step.sampled + offset[:, None]
+        keys, at = np.unique(np.concatenate([chosen[:, None], others], axis=1), return_inverse=True)
+        at = at.reshape(len(chosen), -1)
+        peer = keys // stack.n_items
+        rows, taste = stack.gather(keys), stack.private.take(peer, axis=0)
+        scores = self.scores(rows, stack.dense.take(peer, axis=0), taste)[at]
+        fair = ~_among(keys, step.own_keys)[at[:, 1:]]
+        loss, errors = self._errors(scores, step.rating, fair)
         total = np.bincount(at.ravel(), errors.ravel(), minlength=len(keys)).astype(np.float32)
-        gradient = np.zeros_like(rows)
-        gradient[:, :OTHERS] = total[:, None] * stack.private[peer, :-1]
+        # By a row: total times p_u, and total for its bias. By p_u: total times the row.
+        private = np.empty((n_peers, self.n_private), np.float32)
+        rows *= total[:, None]
+        for column in range(self.n_private - 1):
+            private[:, column] = np.bincount(peer, rows[:, column], minlength=n_peers)
+        private[:, -1] = np.bincount(peer, total, minlength=n_peers)
+        gradient = rows
+        np.multiply(taste[:, :-1], total[:, None], out=gradient[:, :OTHERS])
+        gradient[:, OTHERS] = 0.0
         gradient[:, BIAS] = total
-        private = np.zeros_like(stack.private)
-        np.add.at(private[:, :-1], peer, total[:, None] * rows[:, :OTHERS])
-        np.add.at(private[:, -1], peer, total)
-        dense = np.zeros_like(stack.dense)
+        dense = np.zeros((n_peers, self.n_dense), np.float32)
         dense[:, MU] = private[:, -1]
         seen = np.bincount(at[:, 0], minlength=len(keys)).astype(np.float32)
         return Gradients(
-            loss=np.bincount(owner, loss, minlength=n_peers).astype(np.float64),
+            loss=np.bincount(step.owner, loss, minlength=n_peers).astype(np.float64),
             dense=dense,
             private=private,
             rows=[RowGradient(keys=keys, gradient=gradient, seen=seen, known=seen > 0)],
@@ -173,7 +181,9 @@ class MatrixFactorisation:
         loss = (_softplus(others - chosen) * share).sum(1)
         return loss, np.hstack([-wrong.sum(1, keepdims=True), wrong])
 
-    def _taught(self, stack: Stack, taught: Together) -> tuple[RowGradient, NDArray[np.float32]]:
+    def _taught(
+        self, stack: Stack, taught: Together, n_peers: int
+    ) -> tuple[RowGradient, NDArray[np.float32]]:
         """Cross entropy of folded-in sequences against soft decisions, by rows and by ``c``."""
         examples, owner = taught.examples, taught.owner
         rows, fold = stack.gather(taught.keys), stack.dense[owner, FOLD, None]
@@ -197,7 +207,7 @@ class MatrixFactorisation:
         np.add.at(gradient[:, BIAS], at, errors)
         np.add.at(gradient[:, :OTHERS], at, errors[:, :, None] * folded[:, None, :])
         np.add.at(gradient[:, :OTHERS], past, share[:, :, None] * (fold * by_folded)[:, None, :])
-        dense = np.zeros_like(stack.dense)
+        dense = np.zeros((n_peers, self.n_dense), np.float32)
         np.add.at(dense[:, FOLD], owner, (by_folded * summed).sum(1))
         part = RowGradient(
             keys=taught.keys, gradient=gradient, seen=taught.seen, known=taught.known
@@ -216,7 +226,10 @@ class MatrixFactorisation:
             dense: Shape ``(n, n_dense)`` or ``(n_dense,)``.
             private: Shape ``(n, n_private)`` or ``(n_private,)``.
         """
-        taste = (rows[:, :OTHERS] * private[..., :-1]).sum(1)
+        if private.ndim == 1:
+            taste = rows[:, :OTHERS] @ private[:-1]
+        else:
+            taste = np.einsum("nd,nd->n", rows[:, :OTHERS], private[:, :-1])
         scores: NDArray[np.float32] = (
             taste + self._known(rows, dense) + dense[..., MU] + private[..., -1]
         )
@@ -224,17 +237,20 @@ class MatrixFactorisation:
 
     def _known(self, rows: NDArray[np.float32], dense: NDArray[np.float32]) -> NDArray[np.float32]:
         """What speaks for an item whoever asks."""
-        others = popularity(rows[:, OTHERS], dense[..., LISTENED])
-        known: NDArray[np.float32] = rows[:, BIAS] + dense[..., WEIGHT] * others
+        bias: NDArray[np.float32] = rows[:, BIAS]
+        if self.task is Task.RATING:  # whose weight is 0 and stays
+            return bias
+        known: NDArray[np.float32] = bias + dense[..., WEIGHT] * popularity(
+            rows[:, OTHERS], dense[..., LISTENED]
+        )
         return known
 
     def observer(self) -> Observer:
         """Nothing is dear to compute."""
+        return self._observe
 
-        def observe(parameters: Parameters, moment: Moment | None) -> Outlook:
-            return _View(self, parameters, moment)
-
-        return observe
+    def _observe(self, parameters: Parameters, moment: Moment | None) -> Outlook:
+        return _View(self, parameters, moment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +287,13 @@ class _View:
             "others choose it": float(others),
             "liked, whoever asks": float(row[BIAS]),
         }
+
+
+def _among(keys: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of ascending keys are among other ascending ones."""
+    at = np.searchsorted(others, keys)
+    found: NDArray[np.bool_] = others[np.minimum(at, len(others) - 1)] == keys
+    return found
 
 
 def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from p2prec.data.catalogue import Catalogue
 from p2prec.models.explored import Explored
 from p2prec.models.next_place_features import Moment, Timeline
 from p2prec.models.recommender import Task
-from p2prec.models.table import RowTable
+from p2prec.models.stack import Stack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,53 +37,28 @@ class Parameters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """What one step of one peer learns from.
+class Step:
+    """What one step of the first peers of a stack learns from: one batch of each.
 
     Attributes:
-        timeline: The owner's history.
-        at: Shape ``(n,)``, positions in it.
-        sampled: What ``Model.sample`` drew for them.
-        lesson: What the collaboration method adds, if anything.
+        timelines: The owners' histories, one a peer.
+        owner: Shape ``(n,)``, the peer of each example, ascending.
+        at: Shape ``(n,)``, positions in the owners' histories.
+        item: Shape ``(n,)``.
+        rating: Shape ``(n,)``.
+        own_keys: Ascending keys of all items that the owners have met.
+        sampled: What ``Model.sample`` drew for the examples.
+        lessons: What the collaboration method adds for each peer, if anything.
     """
 
-    timeline: Timeline
+    timelines: Sequence[Timeline]
+    owner: NDArray[np.int64]
     at: NDArray[np.int64]
+    item: NDArray[np.int32]
+    rating: NDArray[np.float32]
+    own_keys: NDArray[np.int64]
     sampled: NDArray[np.int32]
-    lesson: Explored | None
-
-
-class Stack:
-    """Parameters of several peers of one model, addressed as one.
-
-    Item ``i`` of the stack's peer ``p`` has the key ``p * n_items + i``.
-
-    Attributes:
-        dense: Shape ``(n_peers, n_dense)``, a copy.
-        private: Shape ``(n_peers, n_private)``, a copy.
-    """
-
-    def __init__(
-        self,
-        tables: Sequence[RowTable],
-        dense: NDArray[np.float32],
-        private: NDArray[np.float32],
-    ) -> None:
-        self._tables = tables
-        self.n_items = len(tables[0].initial)
-        self.dense = dense
-        self.private = private
-
-    def gather(self, keys: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Rows of ascending keys, a copy of shape ``(len(keys), width)``."""
-        parts = zip(self._tables, self.split(keys), strict=True)
-        return np.concatenate([table.gather(rows) for table, rows in parts])
-
-    def split(self, keys: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Item rows of ascending keys, one array a peer."""
-        starts = np.arange(1, len(self._tables)) * self.n_items
-        parts = np.split(keys, np.searchsorted(keys, starts))
-        return [part - peer * self.n_items for peer, part in enumerate(parts)]
+    lessons: Sequence[Explored | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,21 +166,30 @@ class Model(Protocol):
 
     def sample(
         self,
-        timeline: Timeline,
+        timelines: Sequence[Timeline],
+        owner: NDArray[np.int64],
         at: NDArray[np.int64],
         *,
         negatives: int,
-        rng: np.random.Generator,
+        keys: NDArray[np.uint64],
     ) -> NDArray[np.int32]:
-        """Draw the items with which the interactions ``at`` are compared."""
+        """Draw the items with which interactions are compared.
+
+        Args:
+            timelines: Of the peers.
+            owner: As of ``Step``.
+            at: As of ``Step``.
+            negatives: Items an interaction.
+            keys: Of one stream a peer; an interaction draws the same whatever goes with it.
+        """
         ...
 
-    def gradients(self, stack: Stack, batches: Sequence[Batch]) -> Gradients:
-        """One step: one batch for each peer of the stack."""
+    def gradients(self, stack: Stack, step: Step) -> Gradients:
+        """One step of the first ``len(step.timelines)`` peers of the stack."""
         ...
 
     def observer(self) -> Observer:
-        """A way to look at situations (none at all: a newcomer's); for one thread at a time.
+        """A way to look at situations (none at all: a newcomer's), the same for all who ask.
 
         It keeps what is dear to compute.
         """

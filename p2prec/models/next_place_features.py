@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -220,6 +221,7 @@ class Timeline:
         return np.stack(columns, axis=1).astype(np.float32)
 
 
+@lru_cache(maxsize=8)
 def category_columns(catalogue: Catalogue) -> NDArray[np.int64]:
     """Category of each item, shape ``(n_items,)``; unknown ones share the last column."""
     return np.where(catalogue.category < 0, len(catalogue.categories), catalogue.category).astype(
@@ -326,12 +328,11 @@ class View:
 
 
 class Surroundings:
-    """Closeness of every item to the places that an owner goes to, kept for a few of them."""
+    """Closeness of every item to the places that owners go to, kept for a few of them."""
 
     def __init__(self, catalogue: Catalogue, *, capacity: int = 64) -> None:
         self._catalogue = catalogue
-        self._capacity = capacity
-        self._columns: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+        self._column = lru_cache(capacity)(self._close_to)
 
     def of(self, moment: Moment) -> View:
         """The view from the places of a moment's sequence."""
@@ -342,14 +343,7 @@ class Surroundings:
             closeness=np.stack([close for close, _ in columns]), around=np.log(around + 1e-4)
         )
 
-    def _column(self, place: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        if place not in self._columns:
-            if len(self._columns) >= self._capacity:
-                del self._columns[next(iter(self._columns))]
-            lat, lon = self._catalogue.latitude_deg, self._catalogue.longitude_deg
-            km = distance_km(lat, lon, lat[place], lon[place])
-            self._columns[place] = (
-                (-np.log(_NEAR_KM + km)).astype(np.float32),
-                ((0.5 + km) ** -1.5).astype(np.float32),
-            )
-        return self._columns[place]
+    def _close_to(self, place: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        lat, lon = self._catalogue.latitude_deg, self._catalogue.longitude_deg
+        km = distance_km(lat, lon, lat[place], lon[place])
+        return (-np.log(_NEAR_KM + km)).astype(np.float32), ((0.5 + km) ** -1.5).astype(np.float32)

@@ -9,19 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
-from p2prec.models.explored import Explored, together
-from p2prec.models.model import (
-    Batch,
-    Gradients,
-    Observer,
-    Outlook,
-    Parameters,
-    RowGradient,
-    Stack,
-)
+from p2prec.draws import integers
+from p2prec.models.explored import Explored, Together, keyed, together
+from p2prec.models.model import Gradients, Observer, Outlook, Parameters, RowGradient, Step
 from p2prec.models.next_place import NextPlace, log_softmax, popularity
 from p2prec.models.next_place_features import RETURN_FEATURES, Moment, Surroundings, Timeline, View
 from p2prec.models.recommender import Task
+from p2prec.models.stack import Stack
 from p2prec.models.table import BIAS, OTHERS
 
 if TYPE_CHECKING:
@@ -40,6 +34,7 @@ class NextPlaceModel(NextPlace):
     def __init__(self, catalogue: Catalogue, embedding_size: int, task: Task) -> None:
         del task  # one only
         super().__init__(catalogue, embedding_size)
+        self._observer = self._observing()
 
     def initial_private(self, timeline: Timeline) -> NDArray[np.float32]:
         """There are none."""
@@ -59,44 +54,46 @@ class NextPlaceModel(NextPlace):
 
     def sample(
         self,
-        timeline: Timeline,
+        timelines: Sequence[Timeline],
+        owner: NDArray[np.int64],
         at: NDArray[np.int64],
         *,
         negatives: int,
-        rng: np.random.Generator,
+        keys: NDArray[np.uint64],
     ) -> NDArray[np.int32]:
         """Places that each first visit might have gone to instead."""
-        n_new = int(timeline.is_new[at].sum())
-        return rng.integers(0, len(self.catalogue), (n_new, negatives), dtype=np.int32)
+        new = _is_new(timelines, owner, at)
+        counters = at[new, None] * negatives + np.arange(negatives)
+        return integers(keys[owner[new], None], counters, len(self.catalogue))
 
-    def gradients(self, stack: Stack, batches: Sequence[Batch]) -> Gradients:
+    def gradients(self, stack: Stack, step: Step) -> Gradients:
         """Forward and backward over the examples of all peers at once."""
         import torch
 
-        dense = torch.from_numpy(stack.dense).requires_grad_()
-        owner = np.repeat(np.arange(len(batches)), [len(b.at) for b in batches])
-        returned = self.return_loss(
-            dense[torch.from_numpy(owner)],
-            [b.timeline.before(int(i)) for b in batches for i in b.at],
-            np.concatenate([b.timeline.item[b.at] for b in batches]),
-        )
-        reported = _by_peer(owner, returned, len(batches))
+        n_peers = len(step.timelines)
+        dense = torch.from_numpy(stack.dense[:n_peers]).requires_grad_()
+        moments = [
+            step.timelines[o].before(i)
+            for o, i in zip(step.owner.tolist(), step.at.tolist(), strict=True)
+        ]
+        returned = self.return_loss(dense[torch.from_numpy(step.owner)], moments, step.item)
+        reported = _by_peer(step.owner, returned, n_peers)
         total = returned.sum()
-        tried = together([_first_visits(b) for b in batches], n_items=stack.n_items)
-        taught = together([b.lesson for b in batches], n_items=stack.n_items)
+        tried = _first_visits(step, moments, n_items=stack.n_items)
+        taught = together(step.lessons, n_items=stack.n_items)
         parts = []
         for part in filter(None, (tried, taught)):
             rows = torch.from_numpy(stack.gather(part.keys)).requires_grad_()
             loss = self.explore_loss(rows, dense[torch.from_numpy(part.owner)], part)
             if part is tried:
-                reported += _by_peer(part.owner, loss, len(batches))
+                reported += _by_peer(part.owner, loss, n_peers)
             total = total + loss.sum()
             parts.append((part, rows))
         by_dense, *by_rows = torch.autograd.grad(total, [dense, *(rows for _, rows in parts)])
         return Gradients(
             loss=reported,
             dense=by_dense.numpy(),
-            private=np.zeros_like(stack.private),
+            private=np.zeros((n_peers, 0), np.float32),
             rows=[
                 RowGradient(
                     keys=part.keys, gradient=gradient.numpy(), seen=part.seen, known=part.known
@@ -106,7 +103,10 @@ class NextPlaceModel(NextPlace):
         )
 
     def observer(self) -> Observer:
-        """Keeps how all places lie to those that the owner goes to."""
+        """Keeps how all places lie to those that owners go to."""
+        return self._observer
+
+    def _observing(self) -> Observer:
         surroundings = Surroundings(self.catalogue)
         latest: tuple[bytes, View] | None = None  # the same until the owner goes somewhere
 
@@ -114,34 +114,45 @@ class NextPlaceModel(NextPlace):
             nonlocal latest
             if moment is None:
                 return _Newcomer(parameters)
-            sequence = moment.sequence.tobytes()
-            if latest is None or latest[0] != sequence:
-                latest = sequence, surroundings.of(moment)
-            return _Visitor(self, parameters, moment, latest[1])
+            # Read and written as a whole: another thread may look at another situation.
+            sequence, seen = moment.sequence.tobytes(), latest
+            if seen is None or seen[0] != sequence:
+                seen = sequence, surroundings.of(moment)
+                latest = seen
+            return _Visitor(self, parameters, moment, seen[1])
 
         return observe
 
 
-def _first_visits(batch: Batch) -> Explored | None:
-    timeline = batch.timeline
-    new = batch.at[timeline.is_new[batch.at]]
+def _is_new(
+    timelines: Sequence[Timeline], owner: NDArray[np.int64], at: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which interactions are first visits."""
+    starts = np.cumsum([0, *(len(t) for t in timelines)])
+    new: NDArray[np.bool_] = np.concatenate([t.is_new for t in timelines])[starts[owner] + at]
+    return new
+
+
+def _first_visits(step: Step, moments: Sequence[Moment], *, n_items: int) -> Together | None:
+    new = np.flatnonzero(_is_new(step.timelines, step.owner, step.at))
     if not len(new):
         return None
-    moments = [timeline.before(int(i)) for i in new]
-    targets = timeline.item[new][:, None]
-    candidates = np.concatenate([targets, batch.sampled], axis=1)
-    allowed = np.stack([~np.isin(row, m.own) for row, m in zip(candidates, moments, strict=True)])
+    before = [moments[i] for i in new.tolist()]
+    targets = step.item[new, None]
+    candidates = np.concatenate([targets, step.sampled], axis=1)
+    allowed = np.stack([~np.isin(row, m.own) for row, m in zip(candidates, before, strict=True)])
     allowed[:, 1:] &= candidates[:, 1:] != targets
     allowed[:, 0] = True
     target = np.zeros(candidates.shape, np.float32)
     target[:, 0] = 1.0
-    return Explored(
-        moments=moments,
+    examples = Explored(
+        moments=before,
         candidates=candidates,
         target=target,
         allowed=allowed,
         weight=np.ones(len(new), np.float32),
     )
+    return keyed(examples, step.owner[new], n_items=n_items)
 
 
 def _by_peer(owner: NDArray[np.int64], loss: torch.Tensor, n_peers: int) -> NDArray[np.float64]:

@@ -8,6 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from p2prec.models.shelf import Shelf
+
 OTHERS, BIAS = -2, -1  # columns of a row behind its embedding
 _BLOCK_ROWS = 1_024  # rows drawn by one generator; fixed for ever, since it defines the values
 
@@ -36,47 +38,67 @@ def initial_table(digest: bytes, name: str, n_rows: int, width: int) -> NDArray[
 
 
 class RowTable:
-    """Rows that differ from the initial ones, with their optimiser state and evidence.
+    """The rows of one peer: those that differ from the initial ones, with state and evidence.
 
-    Memory follows the touched rows: ``width + 2`` floats each, and four bytes an item.
+    A view of one seat of a shelf, so that memory follows the touched rows. What its properties give
+    is good until the next ``touch``.
     """
 
-    def __init__(self, initial: NDArray[np.float32], *, accumulator: float) -> None:
-        self.initial = initial
-        self._start = accumulator
-        self._slot = np.full(len(initial), -1, np.int32)
-        self.rows = np.empty(0, np.int64)
-        self.values = np.empty((0, initial.shape[1]), np.float32)
-        self.accumulator = np.empty(0, np.float32)
-        self.evidence = np.empty(0, np.float32)
+    __slots__ = ("seat", "shelf")
 
-    def touch(self, rows: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Make sure that unique ``rows`` are held; returns their slots."""
-        fresh = rows[self._slot[rows] < 0].astype(np.int64)
-        if len(fresh):
-            self._slot[fresh] = np.arange(len(self.rows), len(self.rows) + len(fresh))
-            self.rows = np.concatenate([self.rows, fresh])
-            self.values = np.concatenate([self.values, self.initial[fresh]])
-            more = np.full(len(fresh), self._start, np.float32)
-            self.accumulator = np.concatenate([self.accumulator, more])
-            self.evidence = np.concatenate([self.evidence, np.zeros(len(fresh), np.float32)])
-        slots: NDArray[np.int32] = self._slot[rows]
-        return slots
+    def __init__(self, shelf: Shelf, seat: int) -> None:
+        self.shelf = shelf
+        self.seat = seat
+
+    @property
+    def initial(self) -> NDArray[np.float32]:
+        """Shape ``(n_items, width)``, the realm's initial rows."""
+        return self.shelf.initial
+
+    @property
+    def _segment(self) -> slice:
+        start = int(self.shelf.start[self.seat])
+        return slice(start, start + int(self.shelf.length[self.seat]))
+
+    @property
+    def rows(self) -> NDArray[np.int32]:
+        """Shape ``(n_held,)``, ascending items."""
+        return self.shelf.rows[self._segment]
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """Shape ``(n_held, width)``; may be written to."""
+        return self.shelf.values[self._segment]
+
+    @property
+    def accumulator(self) -> NDArray[np.float32]:
+        """Shape ``(n_held,)``, of row-wise Adagrad; may be written to."""
+        return self.shelf.accumulator[self._segment]
+
+    @property
+    def evidence(self) -> NDArray[np.float32]:
+        """Shape ``(n_held,)``; may be written to."""
+        return self.shelf.evidence[self._segment]
+
+    def touch(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Make sure that unique ``rows`` are held; returns their places in the segment."""
+        fresh = rows[~self._found(rows)[1]]
+        self.shelf.insert(np.full(len(fresh), self.seat), fresh)
+        return self._found(rows)[0]
 
     def gather(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         """Values of any rows, a copy of shape ``(len(rows), width)``."""
-        slot = self._slot[rows]
+        place, held = self._found(rows)
         values: NDArray[np.float32] = self.initial[rows]
-        held = slot >= 0
-        values[held] = self.values[slot[held]]
+        values[held] = self.values[place[held]]
         return values
 
     def evidence_of(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         """Evidence of any rows; 0 where the row was never touched."""
-        slot = self._slot[rows]
-        return np.where(slot >= 0, self.evidence[slot] if len(self.evidence) else 0.0, 0.0).astype(
-            np.float32
-        )
+        place, held = self._found(rows)
+        evidence = np.zeros(len(rows), np.float32)
+        evidence[held] = self.evidence[place[held]]
+        return evidence
 
     def dense(self) -> NDArray[np.float32]:
         """The whole table, a copy."""
@@ -85,12 +107,12 @@ class RowTable:
         return table
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Named arrays, enough for ``restore``."""
+        """Named arrays, enough for ``restore``; copies."""
         return {
             "rows": self.rows.astype(np.uint32),
-            "values": self.values,
-            "accumulator": self.accumulator,
-            "evidence": self.evidence,
+            "values": self.values.copy(),
+            "accumulator": self.accumulator.copy(),
+            "evidence": self.evidence.copy(),
         }
 
     def restore(
@@ -101,12 +123,19 @@ class RowTable:
         accumulator: NDArray[np.float32],
         evidence: NDArray[np.float32],
     ) -> None:
-        """Take over the rows of ``state``."""
-        self._slot[:] = -1
-        self.rows = rows.astype(np.int64)
-        self._slot[self.rows] = np.arange(len(rows))
-        self.values, self.accumulator, self.evidence = (
-            values.copy(),
-            accumulator.copy(),
-            evidence.copy(),
-        )
+        """Take over the rows of ``state``, in any order."""
+        order = np.argsort(rows)
+        columns = {
+            "rows": rows,
+            "values": values,
+            "accumulator": accumulator,
+            "evidence": evidence,
+        }
+        self.shelf.replace(self.seat, {name: part[order] for name, part in columns.items()})
+
+    def _found(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        held = self.rows
+        place = np.searchsorted(held, rows)
+        if not len(held):
+            return place, np.zeros(len(rows), np.bool_)
+        return place, held[np.minimum(place, len(held) - 1)] == rows

@@ -9,18 +9,38 @@ noise, and the ledger says so.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.updates import said_popularity
+from p2prec.draws import normals
 from p2prec.models.geo import nearest_alike
 from p2prec.models.next_place_features import Timeline
 from p2prec.models.table import OTHERS
 from p2prec.training.config import ProtectionConfig
-from p2prec.training.knowledge import Knowledge
+from p2prec.training.knowledge import Group, Knowledge, grouped
 
 _NEARBY = 40  # a pseudo item is one of so many nearest places of the same category
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PseudoItems:
+    """Fixed made-up places of one device; none of them is known to its owner.
+
+    Attributes:
+        made_up: Shape ``(n,)``, ascending.
+        like: Shape ``(n,)``, the place that each stands beside.
+        direction: Shape ``(n, width)``, of length one: where the change of its row points.
+    """
+
+    made_up: NDArray[np.int64]
+    like: NDArray[np.int64]
+    direction: NDArray[np.float32]
 
 
 class Protection:
@@ -32,117 +52,183 @@ class Protection:
         device_seed: Secret of the device, so that nobody can compute its pseudo items.
     """
 
+    __slots__ = ("_config", "_device_seed", "_fakes", "_knowledge")
+
     def __init__(self, config: ProtectionConfig, knowledge: Knowledge, *, device_seed: int) -> None:
         self._config = config
         self._knowledge = knowledge
         self._device_seed = device_seed
-        self._fakes: tuple[Timeline, dict[int, list[int]]] | None = None
+        self._fakes: tuple[Timeline, PseudoItems] | None = None
 
-    def protect(self, payload: Payload, *, rng: np.random.Generator) -> Payload:
-        """The payload that may leave.
+    @property
+    def config(self) -> ProtectionConfig:
+        """The settings."""
+        return self._config
 
-        Soft predictions and reference sequences pass as they are: they were made from
-        desensitised sequences.
-        """
-        if self._config.method == "none" or not isinstance(payload, ModelUpdate):
-            return payload
-        return self._noised(self._clipped(self._hidden(payload)), rng)
+    @property
+    def knowledge(self) -> Knowledge:
+        """What the peer learned."""
+        return self._knowledge
 
     def shown_places(self) -> NDArray[np.int64]:
         """Places that a payload may show as known, shape ``(n,)``, ascending."""
         own = self._knowledge.timeline.own.astype(np.int64)
         if self._config.method == "none":
             return own
-        made_up = [fake for fakes in self.pseudo_items().values() for fake in fakes]
-        return np.unique(np.concatenate([own, np.array(made_up, np.int64)]))
+        return np.union1d(own, self.pseudo_items().made_up)
 
-    def pseudo_items(self) -> dict[int, list[int]]:
-        """Fixed made-up places for each place that the owner knows; none of them is known."""
+    def pseudo_items(self) -> PseudoItems:
+        """Fixed made-up places beside those that the owner knows."""
         timeline = self._knowledge.timeline
         if self._fakes is None or self._fakes[0] is not timeline:
             self._fakes = timeline, self._made_up(timeline.own)
         return self._fakes[1]
 
-    def _made_up(self, own: NDArray[np.int32]) -> dict[int, list[int]]:
-        catalogue = self._knowledge.catalogue
+    def _made_up(self, own: NDArray[np.int32]) -> PseudoItems:
+        catalogue, width = self._knowledge.catalogue, self._knowledge.model.width
         taken = set(own.tolist())
-        fakes: dict[int, list[int]] = {}
+        found: list[tuple[int, int, NDArray[np.float64]]] = []
         for place in own.tolist():
             # One stream a place: a new visit adds pseudo items and keeps the earlier ones.
             rng = np.random.default_rng([self._device_seed, place])
             wanted = int(self._config.pseudo_items) + int(
                 rng.random() < self._config.pseudo_items % 1
             )
-            drawn = rng.permutation(nearest_alike(catalogue, place, _NEARBY))[:wanted]
-            fakes[place] = [int(i) for i in drawn if int(i) not in taken]
-            taken.update(fakes[place])
-        return fakes
-
-    def _hidden(self, update: ModelUpdate) -> ModelUpdate:
-        """Each pseudo item is there when its place is, and looks like it."""
-        fakes = self.pseudo_items()
-        pairs = [
-            (row, fake)
-            for row, place in enumerate(update.rows.tolist())
-            for fake in fakes.get(place, ())
-        ]
-        if not pairs:
-            return update
-        like = np.array([row for row, _ in pairs])
-        made_up = np.array([fake for _, fake in pairs])
-        order = np.argsort(made_up)
-        like, made_up = like[order], made_up[order]
-        initial = self._knowledge.table.initial
-        change = update.values[like] - initial[update.rows[like]]
-        rng = np.random.default_rng([self._device_seed, 1])
-        learned = np.delete(change, change.shape[1] + OTHERS, axis=1)
-        direction = rng.standard_normal(change.shape)
+            near = nearest_alike(catalogue, place, _NEARBY)
+            for fake in rng.permutation(near)[:wanted].tolist():
+                if fake not in taken:
+                    found.append((fake, place, rng.standard_normal(width)))
+                    taken.add(fake)
+        found.sort(key=lambda one: one[0])
+        direction = np.array([d for _, _, d in found]).reshape(len(found), width)
         direction[:, OTHERS] = 0.0
-        direction *= (np.linalg.norm(learned, axis=1) / np.linalg.norm(direction, axis=1))[:, None]
-        values = initial[made_up] + direction
-        # What an honest visitor would say of the place: copied hearsay would mislead everybody.
-        values[:, OTHERS] = said_popularity(self._knowledge.table.gather(made_up), visited=1.0)
-        kept = ~np.isin(update.rows, made_up)
-        rows = np.concatenate([update.rows[kept], made_up.astype(np.uint32)])
-        order = np.argsort(rows)
-        return _replaced(
-            update,
-            rows=rows[order],
-            values=np.concatenate([update.values[kept], values.astype(np.float32)])[order],
-            evidence=np.concatenate([update.evidence[kept], update.evidence[like]])[order],
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        return PseudoItems(
+            made_up=np.array([fake for fake, _, _ in found], np.int64),
+            like=np.array([place for _, place, _ in found], np.int64),
+            direction=direction.astype(np.float32),
         )
 
-    def _clipped(self, update: ModelUpdate) -> ModelUpdate:
-        if self._config.clip_norm <= 0:
-            return update
-        initial = self._knowledge.table.initial[update.rows]
-        change = update.values - initial
-        length = np.maximum(np.linalg.norm(change, axis=1), 1e-12)
-        scale = np.minimum(1.0, self._config.clip_norm / length)
-        return _replaced(update, values=(initial + change * scale[:, None]).astype(np.float32))
 
-    def _noised(self, update: ModelUpdate, rng: np.random.Generator) -> ModelUpdate:
-        if self._config.noise_multiplier <= 0:
-            return update
-        # Replacing the whole history moves a clipped row by at most twice the clip.
-        sd = self._config.noise_multiplier * 2.0 * self._config.clip_norm
-        noise = rng.normal(0.0, sd, update.values.shape).astype(np.float32)
-        return _replaced(update, values=update.values + noise)
-
-
-def _replaced(
-    update: ModelUpdate,
+def protect_together(
+    devices: Sequence[Protection],
+    payloads: Sequence[Sequence[Payload]],
     *,
-    values: NDArray[np.float32],
-    rows: NDArray[np.uint32] | None = None,
-    evidence: NDArray[np.float32] | None = None,
-) -> ModelUpdate:
-    return ModelUpdate(
-        round=update.round,
-        model=update.model,
-        rows=update.rows if rows is None else rows,
-        values=values,
-        evidence=update.evidence if evidence is None else evidence,
-        dense=update.dense,
-        degree=update.degree,
+    keys: NDArray[np.uint64],
+) -> list[Sequence[Payload]]:
+    """What may leave each device.
+
+    Soft predictions and reference sequences pass as they are: they were made from desensitised
+    sequences.
+
+    Args:
+        devices: Different ones; no answer depends on the others.
+        payloads: What each wants to send.
+        keys: Of a stream of each for the noise, as of ``p2prec.draws``.
+    """
+    result = [list(said) for said in payloads]
+    alike = defaultdict(list)
+    for number, (device, said) in enumerate(zip(devices, payloads, strict=True)):
+        if device.config.method != "none":
+            for place, payload in enumerate(said):
+                if isinstance(payload, ModelUpdate):
+                    alike[device.config, place].append((number, payload))
+    for (config, place), updates in alike.items():
+        known = [devices[number].knowledge for number, _ in updates]
+        for group in grouped(known):
+            numbers = [updates[i][0] for i in group.members]
+            safe = _protected(
+                config,
+                group,
+                [devices[number] for number in numbers],
+                [updates[i][1] for i in group.members],
+                keys[numbers],
+            )
+            for number, update in zip(numbers, safe, strict=True):
+                result[number][place] = update
+    return list(result)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Rows:
+    """Rows of the updates of a group; ascending keys, as of its stack."""
+
+    keys: NDArray[np.int64]
+    values: NDArray[np.float32]
+    evidence: NDArray[np.float32]
+
+
+def _protected(
+    config: ProtectionConfig,
+    group: Group,
+    devices: Sequence[Protection],
+    updates: Sequence[ModelUpdate],
+    keys: NDArray[np.uint64],
+) -> list[ModelUpdate]:
+    n_items, initial = group.stack.n_items, group.stack.shelf.initial
+    owner = np.repeat(np.arange(len(updates)), [len(u.rows) for u in updates])
+    rows = _Rows(
+        keys=np.concatenate([u.rows for u in updates]).astype(np.int64) + owner * n_items,
+        values=np.concatenate([u.values for u in updates]),
+        evidence=np.concatenate([u.evidence for u in updates]),
+    )
+    rows = _hidden(group, devices, rows)
+    owner, item = np.divmod(rows.keys, n_items)
+    if config.clip_norm > 0:
+        start = initial.take(item, axis=0)
+        change = rows.values - start
+        length = np.sqrt(np.einsum("nd,nd->n", change, change))
+        scale = config.clip_norm / np.maximum(length, np.float32(1e-12))
+        rows.values = start + change * np.minimum(scale, 1.0).astype(np.float32)[:, None]
+    if config.noise_multiplier > 0:
+        # Replacing the whole history moves a clipped row by at most twice the clip.
+        sd = config.noise_multiplier * 2.0 * config.clip_norm
+        width = rows.values.shape[1]
+        counters = item[:, None] * width + np.arange(width)
+        rows.values += (sd * normals(keys[owner, None], counters)).astype(np.float32)
+    ends = np.searchsorted(rows.keys, np.arange(1, len(updates) + 1) * n_items).tolist()
+    named = item.astype(np.uint32)
+    return [
+        ModelUpdate(
+            round=update.round,
+            model=update.model,
+            rows=named[start:end],
+            values=rows.values[start:end],
+            evidence=rows.evidence[start:end],
+            dense=update.dense,
+            degree=update.degree,
+        )
+        for update, start, end in zip(updates, [0, *ends[:-1]], ends, strict=True)
+    ]
+
+
+def _hidden(group: Group, devices: Sequence[Protection], rows: _Rows) -> _Rows:
+    """Each pseudo item is there when its place is, and looks like it."""
+    stack = group.stack
+    fakes = [device.pseudo_items() for device in devices]
+    offset = np.repeat(np.arange(len(fakes)) * stack.n_items, [len(f.made_up) for f in fakes])
+    made_up = np.concatenate([f.made_up for f in fakes]) + offset
+    place = np.concatenate([f.like for f in fakes]) + offset
+    at = np.searchsorted(rows.keys, place)
+    said = np.zeros(len(place), np.bool_)
+    inside = at < len(rows.keys)
+    said[inside] = rows.keys[at[inside]] == place[inside]
+    if not said.any():
+        return rows
+    made_up, like = made_up[said], at[said]
+    direction = np.concatenate([f.direction for f in fakes])[said]
+    initial = stack.shelf.initial
+    learned = rows.values[like] - initial.take(rows.keys[like] % stack.n_items, axis=0)
+    learned[:, OTHERS] = 0.0
+    direction *= np.sqrt(np.einsum("nd,nd->n", learned, learned))[:, None]
+    values = initial.take(made_up % stack.n_items, axis=0) + direction
+    # What an honest visitor would say of the place: copied hearsay would mislead everybody.
+    values[:, OTHERS] = said_popularity(stack.gather(made_up), visited=1.0)
+    kept = ~np.isin(rows.keys, made_up)
+    keys = np.concatenate([rows.keys[kept], made_up])
+    order = np.argsort(keys)
+    return _Rows(
+        keys=keys[order],
+        values=np.concatenate([rows.values[kept], values])[order],
+        evidence=np.concatenate([rows.evidence[kept], rows.evidence[like]])[order],
     )

@@ -7,16 +7,20 @@ rows. No peer's numbers depend on who else is in the batch.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
 
 import numpy as np
+from numpy.typing import NDArray
 
+from p2prec.draws import bits, stream
 from p2prec.models.explored import Explored
-from p2prec.models.model import Batch, Stack
-from p2prec.training.knowledge import Knowledge
+from p2prec.models.model import Step
+from p2prec.training.adagrad import update_rows, update_vectors
+from p2prec.training.knowledge import Group, Knowledge, grouped
+
+_ORDER, _SAMPLE = 0, 1  # purposes of streams within an epoch
+_PLACE_BITS, _PEER_BITS = 20, 16  # of a place in one epoch, and of a peer in a group
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,62 +29,99 @@ class Pupil:
 
     Attributes:
         knowledge: Changed in place.
-        rng: The peer's own stream.
+        key: Of the peer's own stream in this epoch, as of ``p2prec.draws``.
         lessons: A share of them joins every step.
         loss: Summed over the examples.
         n_examples: Of the pass.
     """
 
     knowledge: Knowledge
-    rng: np.random.Generator
+    key: np.uint64
     lessons: Sequence[Explored] = ()
     loss: float = field(default=0.0, init=False)
     n_examples: int = field(default=0, init=False)
 
 
 def train_epoch(pupils: Sequence[Pupil]) -> None:
-    """One pass over the examples of each peer; peers of one model and one setting go together."""
-    classes = defaultdict(list)
+    """One pass over the examples of each peer."""
     for pupil in pupils:
-        classes[pupil.knowledge.model.name, pupil.knowledge.config].append(pupil)
-    for together in classes.values():
-        for drawn in zip_longest(*map(_batches, together)):
-            steps = [(p, b) for p, b in zip(together, drawn, strict=True) if b is not None]
-            _step([pupil for pupil, _ in steps], [batch for _, batch in steps])
+        pupil.n_examples = pupil.knowledge.n_examples
+    # Those with the most steps first: whoever goes on in a group is at its front.
+    going = sorted((p for p in pupils if p.n_examples), key=lambda p: -p.n_examples)
+    for group in grouped([pupil.knowledge for pupil in going]):
+        _train(group, [going[i] for i in group.members])
 
 
-def _batches(pupil: Pupil) -> Iterator[Batch]:
-    knowledge, rng = pupil.knowledge, pupil.rng
-    examples, size = knowledge.examples(), knowledge.config.batch_size
-    pupil.n_examples = len(examples)
-    order = rng.permutation(len(examples))
-    for step, start in enumerate(range(0, len(order), size)):
-        at = examples[order[start : start + size]]
-        sampled = knowledge.model.sample(
-            knowledge.timeline, at, negatives=knowledge.config.negatives, rng=rng
+def _train(group: Group, pupils: Sequence[Pupil]) -> None:
+    model, config, stack = group.model, group.config, group.stack
+    total = np.zeros(len(pupils))
+    for step in _steps(group, pupils):
+        n_peers = len(step.timelines)
+        found = model.gradients(stack, step)
+        size = np.bincount(step.owner, minlength=n_peers).astype(np.float32)[:, None]
+        total[:n_peers] += found.loss
+        update_vectors(stack, model, config, dense=found.dense / size, private=found.private / size)
+        for part in found.rows:
+            update_rows(stack, model, config, part)
+    stack.store()
+    for pupil, loss in zip(pupils, total.tolist(), strict=True):
+        pupil.loss = loss
+
+
+def _steps(group: Group, pupils: Sequence[Pupil]) -> Iterator[Step]:
+    model, config = group.model, group.config
+    timelines = [pupil.knowledge.timeline for pupil in pupils]
+    keys = np.array([pupil.key for pupil in pupils])
+    n = np.array([pupil.n_examples for pupil in pupils])
+    starts = np.cumsum(n) - n
+    owner = np.repeat(np.arange(len(n)), n)
+    place = np.arange(len(owner)) - starts[owner]
+    newest = np.concatenate([t.item[-m:] for t, m in zip(timelines, n, strict=True)])
+    ratings = np.concatenate([t.rating[-m:] for t, m in zip(timelines, n, strict=True)])
+    own = [t.own for t in timelines]
+    own_keys = np.repeat(
+        np.arange(len(n)) * group.stack.n_items, [len(o) for o in own]
+    ) + np.concatenate(own)
+    shuffled = _shuffled(owner, place, stream(keys, _ORDER))
+    step = place // config.batch_size
+    order = np.argsort(step, kind="stable")  # peers stay in order within a step
+    ends = np.cumsum(np.bincount(step))
+    first = np.array([len(t) for t in timelines]) - n
+    sampling = stream(keys, _SAMPLE)
+    for number, (start, stop) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        part = order[start:stop]
+        of = owner[part]
+        n_peers = int(of[-1]) + 1
+        at = shuffled[part]
+        which = starts[of] + at
+        at = at + first[of]
+        yield Step(
+            timelines=timelines[:n_peers],
+            owner=of,
+            at=at,
+            item=newest[which],
+            rating=ratings[which],
+            own_keys=own_keys,
+            sampled=model.sample(
+                timelines[:n_peers], of, at, negatives=config.negatives, keys=sampling
+            ),
+            lessons=[p.lessons[number % len(p.lessons)] if p.lessons else None for p in pupils][
+                :n_peers
+            ],
         )
-        lesson = pupil.lessons[step % len(pupil.lessons)] if pupil.lessons else None
-        yield Batch(timeline=knowledge.timeline, at=at, sampled=sampled, lesson=lesson)
 
 
-def _step(pupils: Sequence[Pupil], batches: Sequence[Batch]) -> None:
-    peers = [pupil.knowledge for pupil in pupils]
-    stack = Stack(
-        [peer.table for peer in peers],
-        dense=np.stack([peer.dense for peer in peers]),
-        private=np.stack([peer.private for peer in peers]),
-    )
-    found = peers[0].model.gradients(stack, batches)
-    for number, (pupil, peer, batch) in enumerate(zip(pupils, peers, batches, strict=True)):
-        pupil.loss += float(found.loss[number])
-        peer.update_dense(found.dense[number] / len(batch.at))
-        peer.update_private(found.private[number] / len(batch.at))
-    for part in found.rows:
-        start = 0
-        for peer, rows in zip(peers, stack.split(part.keys), strict=True):
-            own = slice(start, start + len(rows))
-            start += len(rows)
-            if len(rows):
-                peer.update_rows(
-                    rows, part.gradient[own], seen=part.seen[own], known=part.known[own]
-                )
+def _shuffled(
+    owner: NDArray[np.int64], place: NDArray[np.int64], keys: NDArray[np.uint64]
+) -> NDArray[np.int64]:
+    """The places of each owner in random order; owners ascend.
+
+    One sort of whole numbers: the owner, then random bits, then the place.
+    """
+    drawn = bits(keys[owner], place) >> np.uint64(_PLACE_BITS + _PEER_BITS)
+    packed = owner.astype(np.uint64) << np.uint64(64 - _PEER_BITS)
+    packed |= drawn << np.uint64(_PLACE_BITS)
+    packed |= place.astype(np.uint64)
+    packed.sort()
+    packed &= np.uint64((1 << _PLACE_BITS) - 1)
+    return packed.astype(np.int64)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,11 +14,41 @@ from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.models.model import Model, Parameters
 from p2prec.models.next_place_features import Timeline
-from p2prec.models.table import OTHERS, RowTable, initial_table
+from p2prec.models.shelf import MAX_SEATS, Shelf
+from p2prec.models.stack import Stack
+from p2prec.models.table import RowTable, initial_table
 from p2prec.training.config import TrainingConfig
 
 _ROW_ACCUMULATOR = 1e-3  # Adagrad's start for rows: the first step of a row is a large one
 _DENSE_ACCUMULATOR = 0.1  # and for dense parameters, which start from reasonable values
+# Held rows that are worked on at once: what is computed about them stays in a core's cache.
+_ROWS_TOGETHER = 1 << 16
+_ITEMS_TOGETHER = 1 << 22  # items of all peers that are worked on at once; 16 MiB of notes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One state of what a peer has learned, as small as what it has changed.
+
+    Attributes:
+        initial: Shape ``(n_items, width)``, of the realm.
+        rows: Shape ``(n_held,)``.
+        values: Shape ``(n_held, width)``.
+        dense: Shape ``(n_dense,)``.
+        private: Shape ``(n_private,)``.
+    """
+
+    initial: NDArray[np.float32]
+    rows: NDArray[np.int32]
+    values: NDArray[np.float32]
+    dense: NDArray[np.float32]
+    private: NDArray[np.float32]
+
+    def parameters(self) -> Parameters:
+        """All that scoring needs."""
+        table = self.initial.copy()
+        table[self.rows] = self.values
+        return Parameters(table=table, dense=self.dense, private=self.private)
 
 
 class Knowledge:
@@ -23,88 +58,191 @@ class Knowledge:
         model: The formulas.
         table: Item rows. Their evidence says how often a row was a target or part of a sequence,
             by this peer or by those it listened to.
-        dense: Shape ``(n_dense,)``, shared with others.
-        private: Shape ``(n_private,)``; no payload is made of it.
         timeline: The owner's history.
     """
+
+    __slots__ = ("catalogue", "config", "history", "model", "table", "timeline")
 
     def __init__(
         self, catalogue: Catalogue, model: Model, config: TrainingConfig, history: History
     ) -> None:
         self.catalogue = catalogue
         self.model = model
-        self.config = config
+        self.config = _one_of_equal(config)
         initial = initial_table(catalogue.digest, "items", len(catalogue), model.width)
-        self.table = RowTable(initial, accumulator=_ROW_ACCUMULATOR)
+        shelf = Shelf(
+            initial,
+            n_dense=model.n_dense,
+            n_private=model.n_private,
+            accumulator=_ROW_ACCUMULATOR,
+        )
+        self.table = RowTable(shelf, int(shelf.open(1)[0]))
+        self.reset_history(history)
         self.dense = model.initial_dense()
         self.dense_accumulator = np.full(model.n_dense, _DENSE_ACCUMULATOR, np.float32)
+        self.private = self._row("private_start")
         self.private_accumulator = np.full(model.n_private, _ROW_ACCUMULATOR, np.float32)
-        self._rates = model.dense_rates(explore_rate=config.explore_rate)
-        self.reset_history(history)
-        self.private = self._private_start.copy()
+
+    def __del__(self) -> None:
+        table = getattr(self, "table", None)  # none where the constructor has failed
+        if table is not None:
+            table.shelf.close(table.seat)
+
+    @property
+    def dense(self) -> NDArray[np.float32]:
+        """Shape ``(n_dense,)``, shared with others; may be written to."""
+        return self._row("dense")
+
+    @dense.setter
+    def dense(self, values: NDArray[np.floating]) -> None:
+        self._row("dense")[:] = values
+
+    @property
+    def dense_accumulator(self) -> NDArray[np.float32]:
+        """Shape ``(n_dense,)``, of Adagrad."""
+        return self._row("dense_accumulator")
+
+    @dense_accumulator.setter
+    def dense_accumulator(self, values: NDArray[np.floating]) -> None:
+        self._row("dense_accumulator")[:] = values
+
+    @property
+    def private(self) -> NDArray[np.float32]:
+        """Shape ``(n_private,)``; no payload is made of it. May be written to."""
+        return self._row("private")
+
+    @private.setter
+    def private(self, values: NDArray[np.floating]) -> None:
+        self._row("private")[:] = values
+
+    @property
+    def private_accumulator(self) -> NDArray[np.float32]:
+        """Shape ``(n_private,)``, of Adagrad."""
+        return self._row("private_accumulator")
+
+    @private_accumulator.setter
+    def private_accumulator(self, values: NDArray[np.floating]) -> None:
+        self._row("private_accumulator")[:] = values
+
+    def _row(self, name: str) -> NDArray[np.float32]:
+        row: NDArray[np.float32] = getattr(self.table.shelf, name)[self.table.seat]
+        return row
 
     def reset_history(self, history: History) -> None:
         """Learn from ``history`` from now on."""
         self.history = history
         self.timeline = Timeline(self.catalogue, history)
-        self._private_start = self.model.initial_private(self.timeline)
+        self._row("private_start")[:] = self.model.initial_private(self.timeline)
         # A visit alone is evidence, so that places older than the oldest example are spoken of too.
-        slots = self.table.touch(self.timeline.own)
-        self.table.evidence[slots] = np.maximum(self.table.evidence[slots], 1.0)
+        at = self.table.touch(self.timeline.own)
+        self.table.evidence[at] = np.maximum(self.table.evidence[at], 1.0)
 
-    def examples(self) -> NDArray[np.int64]:
-        """Positions in the timeline of the newest interactions that can be learned from."""
-        n = len(self.timeline)
-        return np.arange(max(self.model.first, n - self.config.max_examples), n)
+    @property
+    def n_examples(self) -> int:
+        """How many of the newest interactions can be learned from in one pass."""
+        return max(0, min(len(self.timeline) - self.model.first, self.config.max_examples))
 
     def parameters(self) -> Parameters:
         """A copy of all that scoring needs."""
-        return Parameters(
-            table=self.table.dense(), dense=self.dense.copy(), private=self.private.copy()
+        return self.snapshot().parameters()
+
+    def snapshot(self) -> Snapshot:
+        """A copy of what differs from the start; it no longer changes."""
+        return Snapshot(
+            initial=self.table.initial,
+            rows=self.table.rows.copy(),
+            values=self.table.values.copy(),
+            dense=self.dense.copy(),
+            private=self.private.copy(),
         )
 
-    def update_dense(self, gradient: NDArray[np.float32]) -> None:
-        """Adagrad on the dense parameters."""
-        gradient = gradient + self.config.reg * (self.dense - self.model.initial_dense())
-        self.dense_accumulator += gradient**2
-        rate = self.config.dense_learning_rate * self._rates
-        self.dense -= rate * gradient / np.sqrt(self.dense_accumulator)
 
-    def update_private(self, gradient: NDArray[np.float32]) -> None:
-        """Adagrad on the private parameters."""
-        gradient = gradient + self.config.reg * (self.private - self._private_start)
-        self.private_accumulator += gradient**2
-        rate = self.config.learning_rate * self.model.row_rate
-        self.private -= rate * gradient / np.sqrt(self.private_accumulator)
+@lru_cache(maxsize=64)
+def _one_of_equal(config: TrainingConfig) -> TrainingConfig:
+    """The same object for equal settings, so that peers are told apart without comparing them."""
+    return config
 
-    def update_rows(
-        self,
-        rows: NDArray[np.int64],
-        gradient: NDArray[np.float32],
-        *,
-        seen: NDArray[np.float32],
-        known: NDArray[np.bool_],
-    ) -> None:
-        """Row-wise Adagrad on rows with evidence.
 
-        A sampled place that nobody has told about stays at its initial values: pushing it down
-        would only grow the memory, since a softmax does not care for a common offset.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Peers that are worked on at once.
 
-        Args:
-            rows: Shape ``(n,)``, unique item rows.
-            gradient: Shape ``(n, width)``.
-            seen: As of ``RowGradient``.
-            known: As of ``RowGradient``.
-        """
-        kept = known | (self.table.evidence_of(rows) > 0)
-        rows, gradient = rows[kept], gradient[kept]
-        slots = self.table.touch(rows)
-        gradient = gradient + self.config.reg * (
-            self.table.values[slots] - self.table.initial[rows]
-        )
-        gradient[:, OTHERS] = 0.0  # a statistic, not a parameter
-        self.table.accumulator[slots] += (gradient**2).mean(1)
-        rate = self.config.learning_rate * self.model.row_rate
-        step = rate / np.sqrt(self.table.accumulator[slots])
-        self.table.values[slots] -= step[:, None] * gradient
-        self.table.evidence[slots] += seen[kept]
+    Attributes:
+        members: Their places in what was grouped.
+        model: Of all of them.
+        config: Of all of them.
+        stack: Their rows and vectors; its peer ``i`` is ``members[i]``.
+    """
+
+    members: list[int]
+    model: Model
+    config: TrainingConfig
+    stack: Stack
+
+
+def grouped(peers: Sequence[Knowledge], *, more_rows: int = 0) -> Iterator[Group]:
+    """All peers in groups of one model and setting, each group small enough for a cache.
+
+    Peers that are worked on together come to sit together. A group is laid out when it is reached:
+    until the next one, no row of these peers may be inserted but through its stack.
+
+    Args:
+        peers: Different ones; the order within a group is theirs.
+        more_rows: Of each peer, beside those that it holds.
+    """
+    alike = defaultdict(list)
+    for number, peer in enumerate(peers):
+        alike[id(peer.model), id(peer.config)].append(number)
+    for numbers in alike.values():
+        _seat_together([peers[i] for i in numbers])
+        by_shelf = defaultdict(list)
+        for i in numbers:
+            by_shelf[id(peers[i].table.shelf)].append(i)
+        for members in by_shelf.values():
+            first = peers[members[0]]
+            shelf = first.table.shelf
+            seats = np.array([peers[i].table.seat for i in members])
+            for part in _parts(shelf.length[seats] + more_rows, len(shelf.initial)):
+                yield Group(
+                    members=members[part],
+                    model=first.model,
+                    config=first.config,
+                    stack=Stack(shelf, seats[part]),
+                )
+
+
+def _parts(rows: NDArray[np.int64], n_items: int) -> Iterator[slice]:
+    """Slices of peers with so many rows each."""
+    at_most = max(1, _ITEMS_TOGETHER // n_items)
+    ends, start = np.cumsum(rows), 0
+    while start < len(rows):
+        before = int(ends[start - 1]) if start else 0
+        stop = int(np.searchsorted(ends, before + _ROWS_TOGETHER, side="right"))
+        stop = min(max(stop, start + 1), start + at_most)
+        yield slice(start, stop)
+        start = stop
+
+
+def _seat_together(peers: Sequence[Knowledge]) -> None:
+    """Move peers of one model to the largest of their shelves, as far as it has room."""
+    shelves = {id(peer.table.shelf): peer.table.shelf for peer in peers}
+    if len(shelves) == 1:
+        return
+    # Shelves that are more than half full are good as they are: nobody moves again and again.
+    small = [s for s in shelves.values() if s.n_seats <= MAX_SEATS // 2]
+    target = max(small, key=lambda s: s.n_seats, default=None)
+    if target is None:
+        return
+    away = {id(shelf) for shelf in small if shelf is not target}
+    moving = [peer for peer in peers if id(peer.table.shelf) in away]
+    room = MAX_SEATS - target.n_seats
+    moving, rest = moving[:room], moving[room:]
+    if not moving:
+        return
+    seats = target.open(len(moving))
+    target.take_over(seats, [(peer.table.shelf, peer.table.seat) for peer in moving])
+    for peer, seat in zip(moving, seats.tolist(), strict=True):
+        peer.table.shelf.close(peer.table.seat)
+        peer.table = RowTable(target, seat)
+    if rest:
+        _seat_together(rest)

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from p2prec.collaboration.method import Collaboration, Listener, Speaker
 from p2prec.collaboration.methods import build_method
 from p2prec.collaboration.payload import Payload
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
+from p2prec.draws import generator, stream, word
 from p2prec.errors import StoreError
+from p2prec.models.explored import Explored
 from p2prec.models.families import build_model
 from p2prec.models.model import Outlook
 from p2prec.models.recommender import Context, Task
-from p2prec.privacy.protection import Protection
+from p2prec.privacy.protection import Protection, protect_together
 from p2prec.training.combinations import check_learner
 from p2prec.training.config import LearnerConfig
 from p2prec.training.epoch import Pupil, train_epoch
-from p2prec.training.knowledge import Knowledge
+from p2prec.training.knowledge import Knowledge, Snapshot
 from p2prec.training.learner import MergeReport, Received, Recommendation, TrainingReport
 
-_TRAIN, _PUBLISH = 0, 1  # purposes of random streams
+_TRAIN, _PUBLISH, _PROTECT = 0, 1, 2  # purposes of random streams
 
 
 class LocalLearner:
@@ -30,7 +34,12 @@ class LocalLearner:
 
     Random streams are a pure function of (seed, purpose, round), so that a restarted peer draws
     what it would have drawn.
+
+    Recommendations read what was learned where it lies, until ``watch``: from then on they read a
+    copy of the changed rows, which is made anew after each training and merge.
     """
+
+    __slots__ = ("_seed", "_snapshot", "collaboration", "config", "knowledge", "protection")
 
     def __init__(
         self,
@@ -43,7 +52,7 @@ class LocalLearner:
     ) -> None:
         check_learner(config)
         self.config = config
-        self._seed = seed
+        self._seed = word(seed)
         model = build_model(
             catalogue,
             family=config.model.family,
@@ -53,8 +62,7 @@ class LocalLearner:
         self.knowledge = Knowledge(catalogue, model, config.training, history)
         self.collaboration = build_method(config.collaboration.method, config.collaboration.options)
         self.protection = Protection(config.protection, self.knowledge, device_seed=device_seed)
-        self._observe = model.observer()
-        self.publish_snapshot()
+        self._snapshot: Snapshot | None = None
 
     def train(self, round_: int) -> TrainingReport:
         """One round of local training; the lessons of the collaboration method join in."""
@@ -94,10 +102,10 @@ class LocalLearner:
         """Everything a restart needs."""
         knowledge = self.knowledge
         result: dict[str, NDArray[np.generic]] = dict(knowledge.table.state())
-        result["dense"] = knowledge.dense
-        result["dense_accumulator"] = knowledge.dense_accumulator
-        result["private"] = knowledge.private
-        result["private_accumulator"] = knowledge.private_accumulator
+        result["dense"] = knowledge.dense.copy()
+        result["dense_accumulator"] = knowledge.dense_accumulator.copy()
+        result["private"] = knowledge.private.copy()
+        result["private_accumulator"] = knowledge.private_accumulator.copy()
         return result
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
@@ -126,30 +134,35 @@ class LocalLearner:
                 accumulator=np.asarray(state["accumulator"], np.float32),
                 evidence=np.asarray(state["evidence"], np.float32),
             )
-            knowledge.dense = dense.copy()
-            knowledge.dense_accumulator = np.asarray(state["dense_accumulator"], np.float32).copy()
-            knowledge.private = private.copy()
-            knowledge.private_accumulator = np.asarray(
-                state["private_accumulator"], np.float32
-            ).copy()
+            knowledge.dense = dense
+            knowledge.dense_accumulator = np.asarray(state["dense_accumulator"], np.float32)
+            knowledge.private = private
+            knowledge.private_accumulator = np.asarray(state["private_accumulator"], np.float32)
         except KeyError as missing:
             raise StoreError(f"the stored model lacks {missing}") from missing
         self.publish_snapshot()
 
-    def rng(self, purpose: int, round_: int) -> np.random.Generator:
-        """The stream of one purpose in one round."""
-        return np.random.default_rng(np.random.SeedSequence([self._seed, purpose, round_]))
+    @property
+    def seed(self) -> np.uint64:
+        """Of all streams of this learner."""
+        return self._seed
+
+    def watch(self) -> None:
+        """Let another thread recommend while this one trains or merges, from now on."""
+        self._snapshot = self.knowledge.snapshot()
 
     def publish_snapshot(self) -> None:
-        """Let recommendations see what was learned."""
-        # One assignment: a recommendation in another thread sees the old model or the new one.
-        self._snapshot = self.knowledge.parameters()
+        """Let watched recommendations see what was learned."""
+        if self._snapshot is not None:
+            # One assignment: another thread sees the old model or the new one.
+            self._snapshot = self.knowledge.snapshot()
 
     def _look(self, context: Context) -> tuple[Outlook, NDArray[np.float32], NDArray[np.int32]]:
         """The outlook, its scores with new items favoured, and the owner's items."""
         timeline = self.knowledge.timeline  # read once: another thread may lengthen the history
         moment = timeline.moment(len(timeline), float(context.timestamp_s)) if timeline else None
-        outlook = self._observe(self._snapshot, moment)
+        snapshot = self._snapshot or self.knowledge.snapshot()
+        outlook = self.knowledge.model.observer()(snapshot.parameters(), moment)
         scores = outlook.scores()
         if moment is not None and self.knowledge.model.task is not Task.RATING:
             favour = np.float32(np.log(self.config.model.discovery))
@@ -167,26 +180,29 @@ def train_together(learners: Sequence[LocalLearner], rounds: Sequence[int]) -> l
         learners: Different ones.
         rounds: The round of each.
     """
-    rngs = [learner.rng(_TRAIN, r) for learner, r in zip(learners, rounds, strict=True)]
+    keys = _streams(learners, _TRAIN, rounds)
     epochs = [learner.config.training.epochs for learner in learners]
     loss = np.zeros(len(learners))
-    examples = np.zeros(len(learners), np.int64)
+    pupils: list[Pupil] = []
     for epoch in range(max(epochs)):
         going = [i for i, n in enumerate(epochs) if epoch < n]
-        pupils = []
-        for i in going:
-            knowledge = learners[i].knowledge
-            lessons = learners[i].collaboration.lessons(knowledge, rng=rngs[i])
-            pupils.append(Pupil(knowledge=knowledge, rng=rngs[i], lessons=lessons))
+        drawing = stream(keys, epoch)
+        pupils = [
+            Pupil(
+                knowledge=learners[i].knowledge,
+                key=drawing[i],
+                lessons=_lessons(learners[i], drawing[i]),
+            )
+            for i in going
+        ]
         train_epoch(pupils)
-        for i, pupil in zip(going, pupils, strict=True):
-            loss[i] += pupil.loss
-            examples[i] = pupil.n_examples
+        loss[going] += [pupil.loss for pupil in pupils]
     for learner in learners:
         learner.publish_snapshot()
+    examples = [learner.knowledge.n_examples for learner in learners]
     return [
         TrainingReport(loss=total / max(1, n * n_epochs), n_examples=n)
-        for total, n, n_epochs in zip(loss.tolist(), examples.tolist(), epochs, strict=True)
+        for total, n, n_epochs in zip(loss.tolist(), examples, epochs, strict=True)
     ]
 
 
@@ -200,18 +216,28 @@ def payloads_together(
         rounds: The round of each.
         degrees: Followers of each, at least 1.
     """
-    result: list[Sequence[Payload]] = []
-    for learner, round_, degree in zip(learners, rounds, degrees, strict=True):
-        rng = learner.rng(_PUBLISH, round_)
-        published = learner.collaboration.publish(
-            learner.knowledge,
-            round_=round_,
+    keys = _streams(learners, _PUBLISH, rounds)
+    speaking = [
+        Speaker(
+            knowledge=learner.knowledge,
+            round=round_,
             degree=degree,
             shown=learner.protection.shown_places,
-            rng=rng,
+            key=key,
         )
-        result.append([learner.protection.protect(payload, rng=rng) for payload in published])
-    return result
+        for learner, round_, degree, key in zip(learners, rounds, degrees, keys, strict=True)
+    ]
+    result: dict[int, Sequence[Payload]] = {}
+    for kind, members in _by_method(learners).items():
+        said = kind.publish_together(
+            [learners[i].collaboration for i in members], [speaking[i] for i in members]
+        )
+        result.update(zip(members, said, strict=True))
+    return protect_together(
+        [learner.protection for learner in learners],
+        [result[i] for i in range(len(learners))],
+        keys=_streams(learners, _PROTECT, rounds),
+    )
 
 
 def merge_together(
@@ -226,13 +252,39 @@ def merge_together(
         rounds: The round of each.
         received: The inbox of each.
     """
-    reports = []
-    for learner, round_, inbox in zip(learners, rounds, received, strict=True):
-        reports.append(
-            learner.collaboration.merge(learner.knowledge, round_=round_, received=inbox)
+    listening = [
+        Listener(knowledge=learner.knowledge, round=round_, received=inbox)
+        for learner, round_, inbox in zip(learners, rounds, received, strict=True)
+    ]
+    reports: dict[int, MergeReport] = {}
+    for kind, members in _by_method(learners).items():
+        found = kind.merge_together(
+            [learners[i].collaboration for i in members], [listening[i] for i in members]
         )
+        reports.update(zip(members, found, strict=True))
+    for learner in learners:
         learner.publish_snapshot()
-    return reports
+    return [reports[i] for i in range(len(learners))]
+
+
+def _streams(
+    learners: Sequence[LocalLearner], purpose: int, rounds: Sequence[int]
+) -> NDArray[np.uint64]:
+    seeds = np.array([learner.seed for learner in learners], np.uint64)
+    return stream(seeds, purpose, np.asarray(rounds))
+
+
+def _lessons(learner: LocalLearner, key: np.uint64) -> Sequence[Explored]:
+    if not learner.collaboration.teaches:
+        return ()
+    return learner.collaboration.lessons(learner.knowledge, rng=generator(key))
+
+
+def _by_method(learners: Sequence[LocalLearner]) -> dict[type[Collaboration], list[int]]:
+    kinds = defaultdict(list)
+    for number, learner in enumerate(learners):
+        kinds[type(learner.collaboration)].append(number)
+    return kinds
 
 
 def _strongest(outlook: Outlook, item: int) -> tuple[tuple[str, float], ...]:

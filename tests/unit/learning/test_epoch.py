@@ -65,13 +65,13 @@ def test_five_peers_together_learn_what_each_learns_alone(family: str, task: Tas
     one_by_one, at_once = [], []
     for epoch in range(3):
         each = [
-            Pupil(knowledge=peer, rng=np.random.default_rng([user, epoch]), lessons=lessons[user])
+            Pupil(knowledge=peer, key=np.uint64(10 * user + epoch), lessons=lessons[user])
             for user, peer in enumerate(alone)
         ]
         for pupil in each:
             train_epoch([pupil])
         many = [
-            Pupil(knowledge=peer, rng=np.random.default_rng([user, epoch]), lessons=lessons[user])
+            Pupil(knowledge=peer, key=np.uint64(10 * user + epoch), lessons=lessons[user])
             for user, peer in enumerate(together)
         ]
         train_epoch(many)

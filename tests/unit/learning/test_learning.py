@@ -162,9 +162,11 @@ def test_pseudo_items_hide_among_equals_and_stay_the_same() -> None:
     peer = learner(0, "dclr", protection="default")
     peer.train(0)
     own = set(peer.knowledge.timeline.own.tolist())
-    fakes = [peer.protection.pseudo_items() for _ in range(2)]
-    assert fakes[0] == fakes[1]
-    made_up = {fake for places in fakes[0].values() for fake in places}
+    again = learner(0, "dclr", protection="default").protection.pseudo_items()
+    fakes = peer.protection.pseudo_items()
+    assert (fakes.made_up == again.made_up).all()
+    assert (fakes.direction == again.direction).all()
+    made_up = set(fakes.made_up.tolist())
     assert not own & made_up
     assert len(made_up) >= len(own) // 3
     [update] = peer.payloads(0, degree=1)
@@ -245,7 +247,7 @@ def test_noise_is_on_the_rows_of_an_update_and_on_nothing_else() -> None:
 def test_soft_decisions_may_lean_to_pseudo_items_as_to_known_places() -> None:
     peer = learner(0, "mac", protection="default")
     own = set(peer.knowledge.timeline.own.tolist())
-    made_up = {fake for fakes in peer.protection.pseudo_items().values() for fake in fakes}
+    made_up = set(peer.protection.pseudo_items().made_up.tolist())
     assert set(peer.protection.shown_places().tolist()) == own | made_up
     assert made_up
     bare = learner(0, "mac", protection="none")

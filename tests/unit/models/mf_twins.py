@@ -17,6 +17,22 @@ from p2prec.models.recommender import Task
 from p2prec.training.knowledge import Knowledge
 
 
+def splitmix(key: int, counter: int) -> int:
+    """The output number ``counter`` of SplitMix64 with this key."""
+    z = (key + (counter + 1) * 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+    return z ^ z >> 31
+
+
+def named(seed: int, *words: int) -> int:
+    """The key of a stream."""
+    key = splitmix(seed, 0)
+    for word in words:
+        key = splitmix(key, word)
+    return key
+
+
 def total_loss(
     table: torch.Tensor,
     dense: torch.Tensor,
@@ -85,16 +101,16 @@ class ExampleByExample:
         taste = sum(x * y for x, y in zip(self.p, self.q[i], strict=True))
         return self.mu + self.b_u + self.b[i] + taste
 
-    def epoch(self, rng: np.random.Generator) -> float:
-        """The same draws as the real one, in the same order."""
+    def epoch(self, key: int) -> float:
+        """The same draws as the real one."""
         n, size = len(self.peer.timeline), self.config.batch_size
-        order = rng.permutation(n)
+        order = sorted(range(n), key=lambda i: (splitmix(named(key, 0), i) >> 36, i))
         loss = 0.0
         for start in range(0, n, size):
-            at = [int(i) for i in order[start : start + size]]
+            at = order[start : start + size]
             k = 0 if self.task is Task.RATING else self.config.negatives
-            sampled = rng.integers(0, len(self.q), (len(at), k), dtype=np.int32)
-            loss += self._step(at, sampled.tolist())
+            sampled = [[splitmix(named(key, 1), i * k + j) >> 32 for j in range(k)] for i in at]
+            loss += self._step(at, [[x * len(self.q) >> 32 for x in row] for row in sampled])
         return loss
 
     def _step(self, at: list[int], sampled: list[list[int]]) -> float:

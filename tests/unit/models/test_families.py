@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from steps import step_of
 
 from p2prec.data.city import generate_city
 from p2prec.models.families import MODELS, build_model
-from p2prec.models.model import Batch, Model, Stack
+from p2prec.models.model import Model
 from p2prec.models.recommender import Task
 from p2prec.training.config import TrainingConfig
 from p2prec.training.epoch import Pupil, train_epoch
-from p2prec.training.knowledge import Knowledge
+from p2prec.training.knowledge import Knowledge, grouped
 
 CITY = generate_city(rng=np.random.default_rng(1), n_users=2, n_places=120, days=120)
 FAMILIES = [(name, task) for name, family in MODELS.items() for task in sorted(family.tasks)]
@@ -26,7 +27,7 @@ def trained(family: str, task: Task) -> Knowledge:
     history = CITY.interactions.history(0).head(40)
     peer = Knowledge(CITY.catalogue, built(family, task), TrainingConfig(negatives=6), history)
     for epoch in range(3):
-        train_epoch([Pupil(knowledge=peer, rng=np.random.default_rng(epoch))])
+        train_epoch([Pupil(knowledge=peer, key=np.uint64(epoch))])
     return peer
 
 
@@ -55,12 +56,10 @@ def test_statistics_are_shares_that_training_leaves_alone(family: str, task: Tas
 
 def test_gradients_name_what_they_are_about(family: str, task: Task) -> None:
     peer = trained(family, task)
-    at = peer.examples()[:8]
-    sampled = peer.model.sample(peer.timeline, at, negatives=6, rng=np.random.default_rng(0))
-    batch = Batch(timeline=peer.timeline, at=at, sampled=sampled, lesson=None)
-    stack = Stack([peer.table], dense=peer.dense[None], private=peer.private[None])
+    step = step_of([peer], [np.arange(peer.model.first, 11)], [None], negatives=6)
     before = peer.table.dense()
-    found = peer.model.gradients(stack, [batch])
+    [group] = grouped([peer])
+    found = peer.model.gradients(group.stack, step)
     assert found.loss.shape == (1,)
     assert found.dense.shape == (1, peer.model.n_dense)
     assert found.private.shape == (1, peer.model.n_private)

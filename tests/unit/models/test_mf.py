@@ -11,6 +11,7 @@ import mf_twins
 import numpy as np
 import pytest
 import torch
+from steps import step_of
 
 from p2prec.collaboration.methods import METHODS
 from p2prec.data.catalogue import Catalogue
@@ -19,7 +20,6 @@ from p2prec.errors import ConfigError, StoreError
 from p2prec.models.explored import Explored
 from p2prec.models.families import EMBEDDING_SIZES, build_model, exchanged_models, parse_model
 from p2prec.models.mf import FOLD, LISTENED, WEIGHT
-from p2prec.models.model import Batch, Stack
 from p2prec.models.recommender import Context, Task
 from p2prec.models.table import BIAS, OTHERS
 from p2prec.training.config import (
@@ -29,7 +29,7 @@ from p2prec.training.config import (
     TrainingConfig,
 )
 from p2prec.training.epoch import Pupil, train_epoch
-from p2prec.training.knowledge import Knowledge
+from p2prec.training.knowledge import Knowledge, grouped
 from p2prec.training.learner import Received
 from p2prec.training.local import LocalLearner
 
@@ -112,33 +112,21 @@ def received(sender: str, payloads: object) -> list[Received]:
 def test_gradients_equal_those_of_autograd(task: Task, *, taught: bool) -> None:
     peers = [stirred(user, task) for user in range(3)]
     rng = np.random.default_rng(5)
-    batches = []
-    for peer in peers:
-        at = rng.permutation(len(peer.timeline))[:8]
-        sampled = peer.model.sample(peer.timeline, at, negatives=5, rng=rng)
-        batches.append(
-            Batch(
-                timeline=peer.timeline,
-                at=at,
-                sampled=sampled,
-                lesson=lesson(peer) if taught else None,
-            )
-        )
-    stack = Stack(
-        [p.table for p in peers],
-        dense=np.stack([p.dense for p in peers]),
-        private=np.stack([p.private for p in peers]),
-    )
-    found = peers[0].model.gradients(stack, batches)
-    for number, (peer, batch) in enumerate(zip(peers, batches, strict=True)):
+    chosen = [rng.permutation(len(peer.timeline))[:8] for peer in peers]
+    lessons = [lesson(peer) if taught else None for peer in peers]
+    step = step_of(peers, chosen, lessons, negatives=5)
+    [group] = grouped(peers)
+    found = group.model.gradients(group.stack, step)
+    for number, peer in enumerate(peers):
         leaves = [
             torch.from_numpy(values.copy()).requires_grad_()
             for values in (peer.table.dense(), peer.dense, peer.private)
         ]
-        settings = {"task": task, "peer": peer, "at": batch.at, "sampled": batch.sampled}
+        sampled = step.sampled[step.owner == number]
+        settings = {"task": task, "peer": peer, "at": chosen[number], "sampled": sampled}
         own = mf_twins.total_loss(*leaves, **settings, lesson=None)
         assert found.loss[number] == pytest.approx(float(own.detach()), rel=1e-5)
-        loss = mf_twins.total_loss(*leaves, **settings, lesson=batch.lesson)
+        loss = mf_twins.total_loss(*leaves, **settings, lesson=lessons[number])
         by_table, by_dense, by_private = torch.autograd.grad(loss, leaves)
         table = np.zeros_like(peer.table.dense())
         for part in found.rows:
@@ -156,9 +144,9 @@ def test_training_goes_where_a_brute_force_twin_goes(task: Task) -> None:
     peer = knowledge(0, task)
     twin = mf_twins.ExampleByExample(peer, task)
     for epoch in range(4):
-        pupil = Pupil(knowledge=peer, rng=np.random.default_rng(epoch))
+        pupil = Pupil(knowledge=peer, key=np.uint64(epoch))
         train_epoch([pupil])
-        assert pupil.loss == pytest.approx(twin.epoch(np.random.default_rng(epoch)), rel=1e-4)
+        assert pupil.loss == pytest.approx(twin.epoch(epoch), rel=1e-4)
     table = peer.table.dense()
     assert np.allclose(table[:, :OTHERS], twin.q, atol=1e-4)
     assert np.allclose(table[:, BIAS], twin.b, atol=1e-4)
@@ -250,8 +238,7 @@ def test_two_families_of_two_sizes_teach_each_other() -> None:
         heeding, heedless = knowledge_of(peer), knowledge_of(peer)
         for step in range(20):
             for again, heard in ((heeding, lessons), (heedless, ())):
-                rng = np.random.default_rng(step)
-                train_epoch([Pupil(knowledge=again, rng=rng, lessons=heard)])
+                train_epoch([Pupil(knowledge=again, key=np.uint64(step), lessons=heard)])
         assert disagreement(heeding, lessons) < disagreement(heedless, lessons) - 0.01
 
 

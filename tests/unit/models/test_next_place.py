@@ -11,6 +11,7 @@ from p2prec.data.interactions import History
 from p2prec.models.explored import Explored, together
 from p2prec.models.next_place import NextPlace
 from p2prec.models.next_place_features import Surroundings, Timeline
+from p2prec.models.shelf import Shelf
 from p2prec.models.table import RowTable, initial_table
 
 
@@ -78,13 +79,14 @@ def test_initial_rows_are_a_pure_function_of_the_realm() -> None:
 
 
 def test_a_row_table_holds_only_what_was_touched() -> None:
-    table = RowTable(initial_table(b"x" * 32, "items", 50, 5), accumulator=0.1)
+    initial = initial_table(b"x" * 32, "items", 50, 5)
+    shelf = Shelf(initial, n_dense=0, n_private=0, accumulator=0.1)
+    table, other = (RowTable(shelf, int(seat)) for seat in shelf.open(2))
     slots = table.touch(np.array([7, 3]))
     table.values[slots] += 1.0
     assert len(table.rows) == 2
     assert np.allclose(table.gather(np.array([3, 4, 7])), table.dense()[[3, 4, 7]])
     assert np.allclose(table.gather(np.array([4])), table.initial[4])
-    other = RowTable(table.initial, accumulator=0.1)
     other.restore(**table.state())  # type: ignore[arg-type]
     assert (other.dense() == table.dense()).all()
 

@@ -1,0 +1,183 @@
+"""What many peers have learned, side by side in a few flat arrays.
+
+A peer has a *seat*: its vectors, and a segment of rows that differ from the realm's initial ones,
+in ascending order of items. Whoever works on many peers at once addresses all of them through a
+``Stack``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_SEATS = 8_192  # of one shelf, so that no array grows beyond some hundred megabytes at once
+_SPARE = 8  # a segment that must move gets an eighth more room than it needs
+_VECTORS = ("dense", "dense_accumulator", "private", "private_accumulator", "private_start")
+_COLUMNS = ("rows", "values", "accumulator", "evidence")
+
+
+def spans(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All indices of some stretches, one stretch after the other."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+
+
+class Shelf:
+    """Rows and vectors of peers of one model.
+
+    Attributes:
+        initial: Shape ``(n_items, width)``, the realm's initial rows.
+        rows: Shape ``(capacity,)``, item of each held row.
+        values: Shape ``(capacity, width)``.
+        accumulator: Shape ``(capacity,)``, of row-wise Adagrad.
+        evidence: Shape ``(capacity,)``, how often a row was trained, here or elsewhere.
+        start: Shape ``(n_seats,)``, where the segment of each seat begins.
+        length: Shape ``(n_seats,)``, rows in it.
+        dense: Shape ``(n_seats, n_dense)``.
+        dense_accumulator: Shape ``(n_seats, n_dense)``.
+        private: Shape ``(n_seats, n_private)``.
+        private_accumulator: Shape ``(n_seats, n_private)``.
+        private_start: Shape ``(n_seats, n_private)``, the private parameters before any training.
+    """
+
+    def __init__(
+        self, initial: NDArray[np.float32], *, n_dense: int, n_private: int, accumulator: float
+    ) -> None:
+        self.initial = initial
+        self._fresh_accumulator = accumulator
+        self.rows = np.empty(0, np.int32)
+        self.values = np.empty((0, initial.shape[1]), np.float32)
+        self.accumulator = np.empty(0, np.float32)
+        self.evidence = np.empty(0, np.float32)
+        self.dense = np.empty((0, n_dense), np.float32)
+        self.dense_accumulator = np.empty((0, n_dense), np.float32)
+        self.private = np.empty((0, n_private), np.float32)
+        self.private_accumulator = np.empty((0, n_private), np.float32)
+        self.private_start = np.empty((0, n_private), np.float32)
+        self.start = np.empty(0, np.int64)
+        self.length = np.empty(0, np.int64)
+        self._room = np.empty(0, np.int64)
+        self._end = 0  # of what is used of the columns
+        self._left: list[int] = []
+        self._where = np.empty(0, np.int32)
+
+    @property
+    def n_seats(self) -> int:
+        """Seats taken."""
+        return len(self.start) - len(self._left)
+
+    def open(self, n: int) -> NDArray[np.int64]:
+        """Seats for ``n`` more peers; their vectors are zeros and they hold no row."""
+        again = [self._left.pop() for _ in range(min(n, len(self._left)))]
+        more = n - len(again)
+        fresh = np.arange(len(self.start), len(self.start) + more)
+        for name in (*_VECTORS, "start", "length", "_room"):
+            old = getattr(self, name)
+            setattr(self, name, np.concatenate([old, np.zeros((more, *old.shape[1:]), old.dtype)]))
+        return np.concatenate([np.array(again, np.int64), fresh])
+
+    def close(self, seat: int) -> None:
+        """The peer is gone, or sits elsewhere."""
+        self.length[seat] = self._room[seat] = 0
+        self._left.append(seat)
+
+    def take_over(self, seats: NDArray[np.int64], parts: Sequence[tuple[Shelf, int]]) -> None:
+        """Copy everything from one seat of another shelf into each of these empty ones."""
+        lengths = np.array([shelf.length[seat] for shelf, seat in parts], np.int64)
+        self._place(seats, lengths)
+        target = spans(self.start[seats], lengths)
+        stretches = [
+            (shelf, slice(int(shelf.start[seat]), int(shelf.start[seat] + shelf.length[seat])))
+            for shelf, seat in parts
+        ]
+        for name in _COLUMNS:
+            getattr(self, name)[target] = np.concatenate(
+                [getattr(shelf, name)[stretch] for shelf, stretch in stretches]
+            )
+        for name in _VECTORS:
+            getattr(self, name)[seats] = np.stack([getattr(s, name)[seat] for s, seat in parts])
+
+    def insert(self, seats: NDArray[np.int64], items: NDArray[np.integer]) -> None:
+        """Hold more rows, at their initial values; the rows of these seats move.
+
+        Args:
+            seats: Shape ``(n,)``.
+            items: Shape ``(n,)``; with the seats unique pairs that are not held yet.
+        """
+        changed, extra = np.unique(seats, return_counts=True)
+        if not len(changed):
+            return
+        held = spans(self.start[changed], self.length[changed])
+        at = np.arange(len(changed))
+        n_items = len(self.initial)
+        keys = np.concatenate(
+            [
+                np.repeat(at, self.length[changed]) * n_items + self.rows[held],
+                np.searchsorted(changed, seats) * n_items + items,
+            ]
+        )
+        order = np.argsort(keys, kind="stable")
+        fresh = len(items)
+        parts = {
+            "rows": np.concatenate([self.rows[held], items.astype(np.int32)]),
+            "values": np.concatenate([self.values[held], self.initial[items]]),
+            "accumulator": np.concatenate(
+                [self.accumulator[held], np.full(fresh, self._fresh_accumulator, np.float32)]
+            ),
+            "evidence": np.concatenate([self.evidence[held], np.zeros(fresh, np.float32)]),
+        }
+        self._place(changed, self.length[changed] + extra)
+        target = spans(self.start[changed], self.length[changed])
+        for name, part in parts.items():
+            getattr(self, name)[target] = part[order]
+
+    def replace(self, seat: int, columns: dict[str, NDArray[np.generic]]) -> None:
+        """Other rows for one seat, by name of the column, ascending."""
+        self._place(np.array([seat]), np.array([len(columns["rows"])], np.int64))
+        stretch = slice(int(self.start[seat]), int(self.start[seat] + self.length[seat]))
+        for name in _COLUMNS:
+            getattr(self, name)[stretch] = columns[name]
+
+    def where(self, n_peers: int) -> NDArray[np.int32]:
+        """Room to note a position for each item of so many peers; what it holds is left over."""
+        n = n_peers * len(self.initial)
+        if len(self._where) < n:
+            self._where = np.zeros(n, np.int32)
+        return self._where
+
+    def _place(self, seats: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
+        """Segments of new lengths, whose contents are to be written again."""
+        self.length[seats] = lengths
+        moving = seats[lengths > self._room[seats]]
+        if not len(moving):
+            return
+        needed = self.length[moving]
+        # One peer alone has no use for spare room: its few rows are copied in no time.
+        room = needed + (needed // _SPARE if len(self.start) > 1 else 0)
+        self._room[moving] = 0
+        if self._end + room.sum() > len(self.rows) and self._end > 2 * self._room.sum():
+            self._close_up()
+        self._room[moving] = room
+        ends = self._end + np.cumsum(room)
+        self.start[moving] = ends - room
+        self._end = int(ends[-1])
+        if self._end > len(self.rows):
+            capacity = self._end + (self._end // _SPARE if len(self.start) > 1 else 0)
+            for name in _COLUMNS:
+                old = getattr(self, name)
+                grown = np.empty((capacity, *old.shape[1:]), old.dtype)
+                grown[: len(old)] = old
+                setattr(self, name, grown)
+
+    def _close_up(self) -> None:
+        """Move the segments together where most of the room is forsaken."""
+        order = np.argsort(self.start, kind="stable")
+        held = spans(self.start[order], self._room[order])
+        for name in _COLUMNS:
+            column = getattr(self, name)
+            column[: len(held)] = column[held]
+        ends = np.cumsum(self._room[order])
+        self.start[order] = ends - self._room[order]
+        self._end = len(held)

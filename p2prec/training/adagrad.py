@@ -1,0 +1,73 @@
+"""Adagrad for the first peers of a stack: row-wise on item rows, by parameter on vectors.
+
+Duchi, Hazan & Singer, JMLR 2011; the row-wise form keeps one sum a row.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.models.model import Model, RowGradient
+from p2prec.models.stack import Stack
+from p2prec.models.table import OTHERS
+from p2prec.training.config import TrainingConfig
+
+
+def update_vectors(
+    stack: Stack,
+    model: Model,
+    config: TrainingConfig,
+    *,
+    dense: NDArray[np.float32],
+    private: NDArray[np.float32],
+) -> None:
+    """A step of dense and private parameters.
+
+    Args:
+        stack: Its vectors are changed.
+        model: Of its peers.
+        config: Of its peers.
+        dense: Gradient, shape ``(n, n_dense)``, of the first ``n`` peers.
+        private: Gradient, shape ``(n, n_private)``.
+    """
+    shelf, n = stack.shelf, len(dense)
+    seats = stack.seats[:n]
+    rates = model.dense_rates(explore_rate=config.explore_rate)
+    dense = dense + config.reg * (stack.dense[:n] - model.initial_dense())
+    shelf.dense_accumulator[seats] += dense**2
+    rates = np.float32(config.dense_learning_rate) * rates
+    stack.dense[:n] -= rates * dense / np.sqrt(shelf.dense_accumulator[seats])
+    private = private + config.reg * (stack.private[:n] - shelf.private_start[seats])
+    shelf.private_accumulator[seats] += private**2
+    rate = np.float32(config.learning_rate * model.row_rate)
+    stack.private[:n] -= rate * private / np.sqrt(shelf.private_accumulator[seats])
+
+
+def update_rows(stack: Stack, model: Model, config: TrainingConfig, part: RowGradient) -> None:
+    """A step of rows with evidence; the gradient is used up.
+
+    A sampled item that nobody has told about stays at its initial values: pushing it down would
+    only grow the memory, since a softmax does not care for a common offset.
+    """
+    shelf, keys, gradient, seen = stack.shelf, part.keys, part.gradient, part.seen
+    positions, held = stack.locate(keys)
+    held[held] = shelf.evidence.take(stack.slots[positions[held]]) > 0
+    kept = part.known | held
+    if not kept.all():
+        keys, gradient, seen, positions = keys[kept], gradient[kept], seen[kept], positions[kept]
+    if (part.known & ~held).any():
+        positions = stack.hold(keys)
+    slots = stack.slots.take(positions)
+    values = shelf.values.take(slots, axis=0)
+    pull = values - shelf.initial.take(keys % stack.n_items, axis=0)
+    pull *= np.float32(config.reg)
+    gradient += pull
+    gradient[:, OTHERS] = 0.0  # a statistic, not a parameter
+    sums = shelf.accumulator.take(slots)
+    sums += np.einsum("nd,nd->n", gradient, gradient) / np.float32(gradient.shape[1])
+    shelf.accumulator[slots] = sums
+    gradient *= (np.float32(config.learning_rate * model.row_rate) / np.sqrt(sums))[:, None]
+    values -= gradient
+    shelf.values[slots] = values
+    shelf.evidence[slots] += seen
