@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Collection
 
 UNREADABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters, which a terminal obeys, and bytes that were no UTF-8."""
@@ -11,3 +13,9 @@ UNREADABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
 def printable(text: str) -> str:
     """The text without what a terminal would obey."""
     return UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """What somebody who wrote ``name`` may have meant, as the end of a sentence."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known))}"

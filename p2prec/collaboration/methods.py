@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 from p2prec.collaboration.alone import Alone
@@ -11,7 +10,7 @@ from p2prec.collaboration.gossip import Epidemic, MetropolisHastings
 from p2prec.collaboration.mac import MAC
 from p2prec.collaboration.method import Collaboration, Options
 from p2prec.errors import ConfigError
-from p2prec.text import printable
+from p2prec.text import nearest, printable
 
 METHODS: dict[str, Callable[[Options], Collaboration]] = {
     "alone": Alone,
@@ -29,7 +28,5 @@ def build_method(name: str, options: Options) -> Collaboration:
         ConfigError: There is no such method, or it has no such option.
     """
     if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(METHODS))}"
-        raise ConfigError(f"unknown method {printable(name)[:80]!r}; {hint}")
+        raise ConfigError(f"unknown method {printable(name)[:80]!r}; {nearest(name, METHODS)}")
     return METHODS[name](options)

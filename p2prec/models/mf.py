@@ -49,7 +49,7 @@ _NEVER = np.float32(-1e9)  # logit of what is masked out
 
 
 class MatrixFactorisation:
-    """Implements ``p2prec.models.model.Model``; gradients by hand on gathered rows."""
+    """Matrix factorisation with private user factors; gradients by hand on gathered rows."""
 
     family = "mf"
     tasks = frozenset(Task)

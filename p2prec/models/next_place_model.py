@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class NextPlaceModel(NextPlace):
-    """Implements ``p2prec.models.model.Model``; gradients by autograd on gathered rows."""
+    """Repeat or explore, attending to the recent sequence; gradients by autograd on gathered rows."""
 
     tasks = frozenset({Task.RANKING})
     task = Task.RANKING

@@ -389,6 +389,47 @@ def simulate(
 
 
 @app.command()
+def evaluate(
+    data: Annotated[str, typer.Option(help="CSV of check-ins, or the folder of MovieLens 100K.")],
+    methods: Annotated[str, typer.Option(help="Names with commas; all where empty.")] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat with so many seeds.")] = 1,
+    users: Annotated[int, typer.Option(min=0, help="Only so many of them; 0 for all.")] = 0,
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds; 0 for the usual number.")] = 0,
+    processes: Annotated[int, typer.Option(min=1, help="Shards, each a process.")] = 1,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Compare all methods, with a server and without, on one data set; nothing is tuned on it."""
+    from peers.evaluate import run_evaluation
+
+    summary = run_evaluation(
+        data,
+        methods=[name.strip() for name in methods.split(",") if name.strip()],
+        seeds=seeds,
+        users=users,
+        rounds=rounds,
+        processes=processes,
+        show=not as_json,
+        quiet=quiet,
+    )
+    if as_json:
+        print(json.dumps(summary))
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """List all that can be chosen, by axis."""
+    from peers.axes import axes
+
+    found = axes()
+    lines = []
+    for axis, members in found.items():
+        lines.append(axis)
+        lines += [f"  {name:20} {says}" for name, says in members.items()]
+    _print(found, as_json=as_json, text="\n".join(lines))
+
+
+@app.command()
 def config(
     path_only: Annotated[bool, typer.Option("--path", help="Print only where it is.")] = False,
     as_json: Json = False,

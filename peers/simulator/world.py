@@ -14,6 +14,7 @@ from peers.inbox import payload_schema
 from peers.scenario import MethodConfig, Scenario, peer_config
 from peers.simulator.devices import Devices
 from peers.simulator.network import Network
+from peers.simulator.papers import peer_id
 from peers.swarm.data import Realm
 
 _ROUNDS_IN_SLICES = 200  # slices of one round's interval
@@ -81,6 +82,9 @@ class World:
         own = peer_config(
             self.scenario, self.method, peer, broker="simulated", responders=["simulated"]
         )
+        if self.realm.friends:
+            names = tuple(peer_id(self.seed, friend) for friend in self.realm.friends[peer])
+            return replace(own, neighbours=replace(own.neighbours, friends=names))
         models = len(self.method.models)
         key = (peer % models, own.network.mdns, bool(own.network.mqtt))
         return self._configs.setdefault(key, replace(own, seed=0))

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.city import generate_city
+from p2prec.data.dataset import Dataset
 from p2prec.data.interactions import History, Interactions
 from p2prec.data.split import MIN_HISTORY
 from p2prec.errors import ConfigError
-from peers.files import read_check_in_file, read_friend_file
+from peers.files import read_check_in_file, read_friend_file, read_movielens_folder
 from peers.scenario import Scenario
 
 
@@ -47,24 +48,11 @@ def load_realm(scenario: Scenario, *, data: str) -> Realm:
         DataError: The file cannot be read.
     """
     settings, count = scenario.data, scenario.peers.count
-    if settings.kind == "city" and not data:
-        users = max(settings.users, count)
-        places = max(settings.places, 3 * users)
-        dataset = generate_city(
-            rng=np.random.default_rng(settings.seed),
-            n_users=users,
-            n_places=places,
-            days=settings.days,
-        )
-    else:
-        if not (data or settings.path):
-            raise ConfigError(f"scenario {scenario.name!r} needs check-ins: name them with --data")
-        dataset = read_check_in_file(Path(data or settings.path)).dataset
+    dataset = _dataset(scenario, data)
     interactions = dataset.interactions
     if settings.friends:
         interactions = read_friend_file(Path(settings.friends), interactions)
-    lengths = np.bincount(interactions.user, minlength=interactions.n_users)
-    usable = np.flatnonzero(lengths > MIN_HISTORY)
+    usable = _usable(interactions)
     if len(usable) < count:
         raise ConfigError(f"{count} peers need as many users; the data has {len(usable)}")
     order = np.random.default_rng(settings.seed).permutation(usable)
@@ -75,6 +63,41 @@ def load_realm(scenario: Scenario, *, data: str) -> Realm:
         histories=tuple(interactions.history(int(u)) for u in chosen),
         friends=_friends(interactions, chosen) if settings.friends else (),
     )
+
+
+def usable_users(scenario: Scenario, *, data: str) -> int:
+    """How many users of the data have a history that is long enough.
+
+    Raises:
+        ConfigError: None has.
+        DataError: The file cannot be read.
+    """
+    n = len(_usable(_dataset(scenario, data).interactions))
+    if not n:
+        raise ConfigError(f"{data}: no user has more than {MIN_HISTORY} interactions")
+    return n
+
+
+def _usable(interactions: Interactions) -> NDArray[np.intp]:
+    lengths = np.bincount(interactions.user, minlength=interactions.n_users)
+    return np.flatnonzero(lengths > MIN_HISTORY)
+
+
+def _dataset(scenario: Scenario, data: str) -> Dataset:
+    """The scenario's city, a CSV of check-ins, or a folder of MovieLens 100K."""
+    settings, count = scenario.data, scenario.peers.count
+    if settings.kind == "city" and not data:
+        users = max(settings.users, count)
+        return generate_city(
+            rng=np.random.default_rng(settings.seed),
+            n_users=users,
+            n_places=max(settings.places, 3 * users),
+            days=settings.days,
+        )
+    if not (data or settings.path):
+        raise ConfigError(f"scenario {scenario.name!r} needs check-ins: name them with --data")
+    path = Path(data or settings.path)
+    return read_movielens_folder(path) if path.is_dir() else read_check_in_file(path).dataset
 
 
 def _friends(interactions: Interactions, chosen: NDArray[np.intp]) -> tuple[tuple[int, ...], ...]:

@@ -26,18 +26,22 @@ class Candidate:
 
 
 def _geography(candidate: Candidate) -> float:
+    """Those whose area is nearest."""
     return candidate.geographic
 
 
 def _category(candidate: Candidate) -> float:
+    """Those who prefer the same categories."""
     return candidate.semantic
 
 
 def _both(candidate: Candidate) -> float:
+    """By area and categories together."""
     return candidate.geographic + candidate.semantic
 
 
 def _social(candidate: Candidate) -> float:
+    """Friends first, then by area and categories together."""
     # Friends first; the others by both signals, so that a peer without friends is not alone.
     return (2.0 + _both(candidate)) if candidate.is_friend else _both(candidate)
 

@@ -1,0 +1,38 @@
+"""All that can be chosen, by axis: read from the registries, so that nothing is forgotten."""
+
+from __future__ import annotations
+
+import inspect
+
+from p2prec.collaboration.methods import METHODS
+from p2prec.evaluation import central
+from p2prec.evaluation.baselines import BASELINES
+from p2prec.models.families import EMBEDDING_SIZES, MODELS
+from topology import selection
+
+
+def axes() -> dict[str, dict[str, str]]:
+    """What each member of each axis is, in one sentence; by axis and member."""
+    return {
+        "recommender": {name: _first(model) for name, model in MODELS.items()},
+        "embedding_size": {
+            str(size): f"rows of {size} numbers, a bias and a popularity"
+            for size in EMBEDDING_SIZES
+        },
+        "collaboration": {name: _first(method) for name, method in METHODS.items()},
+        "selection": {name: _first(selection.SELECTIONS[name]) for name in selection.SELECTIONS},
+        "protection": {
+            "default": "pseudo items, bounded rows, few releases; Gaussian noise as a setting",
+            "none": "for scenarios that measure the price of protection",
+        },
+        "server": {
+            "server_fedavg": _first(central.server_fedavg),
+            "centralised": _first(central.centralised),
+        },
+        "baseline": {name: _first(baseline) for name, baseline in BASELINES.items()},
+    }
+
+
+def _first(member: object) -> str:
+    text = inspect.getdoc(member) if member is not None else None
+    return text.splitlines()[0].rstrip(".") if text else "uniform"

@@ -1,0 +1,198 @@
+"""``p2prec evaluate``: every method on one data set, one split, one budget, nothing tuned on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from p2prec.data.split import leave_one_out
+from p2prec.errors import ConfigError
+from p2prec.evaluation.baselines import BASELINES
+from p2prec.evaluation.central import centralised, server_fedavg
+from p2prec.evaluation.metrics import quality
+from p2prec.text import nearest
+from p2prec.training.local import LocalLearner, payloads_together
+from peers.cli.progress import bars, error_console
+from peers.codec import encode_message
+from peers.messages import Share
+from peers.scenario import MethodConfig, Scenario, learner_config, load_scenario
+from peers.sealing import sealed_bytes
+from peers.simulator.command import simulate
+from peers.simulator.examiner import rank
+from peers.swarm.command import print_table
+from peers.swarm.data import Realm, load_realm, usable_users
+from peers.swarm.summary import baselines, spread
+
+FROZEN: Final = Path(__file__).with_name("evaluate.toml")
+WITH_A_SERVER: Final = ("server_fedavg", "centralised")
+_PLACES, _FILMS = "next_place/16", "mf/16"
+_INTERACTION_BYTES: Final = 4 + 8 + 4  # item, time and rating, sent once to a server
+_ROUND_S: Final = 0.12  # of one peer, measured on New York; for the announcement only
+
+_Server = Callable[[list[LocalLearner], int, Callable[[int], None]], None]
+
+
+def known_methods() -> tuple[str, ...]:
+    """What ``--methods`` may name: all but the baselines, which are always there."""
+    frozen = load_scenario(FROZEN)
+    return (*(m.label or m.name for m in frozen.methods), *WITH_A_SERVER)
+
+
+def run_evaluation(
+    data: str,
+    *,
+    methods: Sequence[str] = (),
+    seeds: int = 1,
+    users: int = 0,
+    rounds: int = 0,
+    processes: int = 1,
+    show: bool = True,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Compare methods on a data set; the object of a swarm, with ``spread`` over seeds.
+
+    Args:
+        data: CSV of check-ins, or the folder of MovieLens 100K.
+        methods: Of ``known_methods``; all where empty.
+        seeds: Repetitions.
+        users: Only so many of them; 0 for all.
+        rounds: Of each peer; 0 as the frozen settings say.
+        processes: For the simulated peers.
+        show: Whether to print a table.
+        quiet: Whether to say nothing on the way.
+
+    Raises:
+        ConfigError: An unknown method, or fewer users than asked for.
+        DataError: The file cannot be read.
+    """
+    wanted = list(methods) or list(known_methods())
+    for name in wanted:
+        if name not in known_methods() and name not in BASELINES:
+            raise ConfigError(f"unknown method {name!r}; {nearest(name, known_methods())}")
+    frozen = load_scenario(FROZEN)
+    count = users or usable_users(frozen, data=data)
+    frozen = replace(
+        frozen,
+        peers=replace(frozen.peers, count=count),
+        schedule=replace(frozen.schedule, max_rounds=rounds or frozen.schedule.max_rounds),
+    )
+    console = error_console()
+    learned = [name for name in wanted if name not in BASELINES]
+    if not quiet:
+        jobs = count * frozen.schedule.max_rounds * seeds * len(learned)
+        minutes = jobs * _ROUND_S / 60
+        console.print(
+            f"{count} users, {len(learned)} methods, {seeds} seeds: some {minutes:.0f} minutes "
+            "on one core of 2026"
+        )
+    summaries = []
+    for seed in range(seeds):
+        scenario = replace(frozen, seed=seed)
+        realm = load_realm(scenario, data=data)
+        scenario = replace(scenario, methods=_methods(scenario, realm, learned))
+        summaries.append(
+            _one(scenario, realm, learned, seed=seed, processes=processes, quiet=quiet)
+        )
+    summary = summaries[0]
+    summary["spread"] = spread(summaries)
+    if show:
+        print_table(summary)
+    return summary
+
+
+def _methods(scenario: Scenario, realm: Realm, names: Sequence[str]) -> tuple[MethodConfig, ...]:
+    """The frozen methods that were asked for, with models that suit the data."""
+    kept = [m for m in scenario.methods if (m.label or m.name) in names]
+    if np.isfinite(realm.catalogue.latitude_deg).any():
+        return tuple(kept)
+    # Without positions there is no next place; factors of several sizes for those who may differ.
+    sizes = {1: (_FILMS,)}
+    return tuple(
+        replace(m, models=sizes.get(len(m.models), ("mf/8", "mf/16", "mf/24"))) for m in kept
+    )
+
+
+def _one(
+    scenario: Scenario,
+    realm: Realm,
+    names: Sequence[str],
+    *,
+    seed: int,
+    processes: int,
+    quiet: bool,
+) -> dict[str, Any]:
+    begun = time.monotonic()
+    simulated = simulate(scenario, realm, processes=processes, label=f"seed {seed} ", quiet=quiet)
+    rows = {n: m for n, m in simulated["methods"].items() if n not in BASELINES}
+    for name in names:
+        if name in WITH_A_SERVER:
+            rows[name] = _with_a_server(name, scenario, realm, label=f"seed {seed} ", quiet=quiet)
+    ordered = {name: rows[name] for name in names}
+    simulated["methods"] = ordered | baselines(realm)
+    simulated["seconds"] = round(time.monotonic() - begun, 2)
+    return simulated
+
+
+def _with_a_server(
+    name: str, scenario: Scenario, realm: Realm, *, label: str, quiet: bool
+) -> dict[str, Any]:
+    """One of the two rows that need a server, on the same split and with the same rounds."""
+    begun = time.monotonic()
+    places = bool(np.isfinite(realm.catalogue.latitude_deg).any())
+    method = MethodConfig(name="epidemic")
+    config = learner_config(scenario, method, _PLACES if places else _FILMS)
+    splits = [leave_one_out(history) for history in realm.histories]
+    learners = [
+        LocalLearner(
+            realm.catalogue,
+            config,
+            history=split.train,
+            seed=scenario.seed * 100_003 + i,
+            device_seed=i,
+        )
+        for i, split in enumerate(splits)
+    ]
+    rounds = scenario.schedule.max_rounds
+    serve: dict[str, _Server] = {
+        "server_fedavg": lambda peers, n, after: server_fedavg(peers, n, after=after),
+        "centralised": lambda peers, n, after: centralised(
+            peers, n, rng=np.random.default_rng(scenario.seed), after=after
+        ),
+    }
+    console = error_console()
+    if quiet or not console.is_terminal:
+        serve[name](learners, rounds, lambda _: None)
+    else:
+        with bars(console) as progress:
+            task = progress.add_task(f"{label}{name}", total=rounds, text="")
+            serve[name](learners, rounds, lambda n: progress.update(task, completed=n))
+    n_bytes = _server_bytes(name, learners, rounds)
+    ranks = []
+    for learner, split, history in zip(learners, splits, realm.histories, strict=True):
+        learner.add(history.head(len(history) - 1))
+        ranks.append(rank(learner, split.test))
+    return {
+        **quality([r for r, _ in ranks], [new for _, new in ranks]),
+        "bytes_per_peer": n_bytes,
+        "rounds": rounds,
+        "seconds": round(time.monotonic() - begun, 2),
+    }
+
+
+def _server_bytes(name: str, learners: list[LocalLearner], rounds: int) -> int:
+    """What one client sends, mean; in a gossip network the same model goes to every follower."""
+    if name == "centralised":
+        return round(
+            float(np.mean([len(each.knowledge.timeline) for each in learners])) * _INTERACTION_BYTES
+        )
+    made = payloads_together(learners, [rounds] * len(learners), degrees=[1] * len(learners))
+    sizes = [
+        sum(sealed_bytes(len(encode_message(Share(payload=p)))) for p in payloads)
+        for payloads in made
+    ]
+    return round(rounds * float(np.mean(sizes)))
