@@ -84,23 +84,21 @@ def _average(group: Group, averages: Sequence[Average]) -> None:
     stack = group.stack
     most_updates = max(len(average.updates) for average in averages)
     turns = [_Turn.of(averages, turn, stack.n_items) for turn in range(most_updates)]
-    named = turns[0].keys
-    if len(turns) > 1:
-        named = np.unique(np.concatenate([turn.keys for turn in turns]))
-    positions = stack.hold(named)
-    row_of = np.empty(len(stack.keys), np.int32)  # of the rows named, by position
-    row_of[positions] = np.arange(len(named), dtype=np.int32)
-    rows = [row_of.take(stack.locate(turn.keys)[0]) for turn in turns[1:]]
-    # Nothing to look up for a first update where there is no second one: it names all rows.
-    first = row_of.take(stack.locate(turns[0].keys)[0]) if rows else slice(None)
+    positions = stack.hold(np.concatenate([turn.keys for turn in turns]))
+    flags = np.zeros(len(stack.keys), np.bool_)
+    flags[positions] = True
+    named = np.flatnonzero(flags)
+    row_of = np.empty(len(flags), np.int32)  # among the rows named, by position
+    row_of[named] = np.arange(len(named), dtype=np.int32)
+    ends = np.cumsum([len(turn.keys) for turn in turns])
+    rows = np.split(row_of.take(positions), ends[:-1])
     own_weight = np.array([average.own_weight for average in averages], np.float32)
     dilution = np.array([average.dilution for average in averages], np.float32)
     listened = np.array([sum(average.weights) for average in averages], np.float32)
     _average_rows(
         group,
         named,
-        stack.slots.take(positions),
-        list(zip(turns, [first, *rows], strict=True)),
+        list(zip(turns, rows, strict=True)),
         own_weight=own_weight,
         dilution=dilution,
         listened=listened,
@@ -111,8 +109,7 @@ def _average(group: Group, averages: Sequence[Average]) -> None:
 def _average_rows(
     group: Group,
     named: NDArray[np.int64],
-    slots: NDArray[np.int64],
-    turns: Sequence[tuple[_Turn, NDArray[np.int32] | slice]],
+    turns: Sequence[tuple[_Turn, NDArray[np.int32]]],
     *,
     own_weight: NDArray[np.float32],
     dilution: NDArray[np.float32],
@@ -122,16 +119,16 @@ def _average_rows(
 
     Args:
         group: Changed in place.
-        named: Shape ``(n,)``, ascending keys of all rows that updates name.
-        slots: Shape ``(n,)``, where they lie.
-        turns: With the places of their keys in ``named``.
+        named: Shape ``(n,)``, ascending positions of all rows that updates name.
+        turns: With the places of their rows in ``named``.
         own_weight: By peer.
         dilution: By peer.
         listened: By peer, the weight of all senders.
     """
-    shelf = group.stack.shelf
-    peer, item = np.divmod(named, group.stack.n_items)
-    initial = shelf.initial.take(item, axis=0)
+    stack, shelf = group.stack, group.stack.shelf
+    slots = stack.slots.take(named)
+    peer = stack.peer.take(named)
+    initial = shelf.initial.take(shelf.rows.take(slots), axis=0)
     values = shelf.values.take(slots, axis=0)
     heard = values[:, OTHERS] * (1.0 - listened.take(peer))
     most = shelf.evidence.take(slots)
@@ -168,7 +165,7 @@ def _fade(group: Group, listened: NDArray[np.float32]) -> None:
     """
     stack = group.stack
     said = stack.shelf.values[:, OTHERS]
-    said[stack.slots] *= np.repeat(1.0 - listened, stack.lengths)
+    said[stack.slots] *= (1.0 - listened).take(stack.peer)
 
 
 def _average_vectors(

@@ -132,15 +132,17 @@ class MatrixFactorisation:
         peer = keys // stack.n_items
         rows, taste = stack.gather(keys), stack.private.take(peer, axis=0)
         scores = self.scores(rows, stack.dense.take(peer, axis=0), taste)[at]
-        fair = ~_among(keys, step.own_keys)[at[:, 1:]]
+        fair = np.ones(others.shape, np.bool_)
+        if others.size:
+            fair = ~_among(keys, step.own_keys)[at[:, 1:]]
         loss, errors = self._errors(scores, step.rating, fair)
         total = np.bincount(at.ravel(), errors.ravel(), minlength=len(keys)).astype(np.float32)
         # By a row: total times p_u, and total for its bias. By p_u: total times the row.
         private = np.empty((n_peers, self.n_private), np.float32)
         rows *= total[:, None]
-        for column in range(self.n_private - 1):
-            private[:, column] = np.bincount(peer, rows[:, column], minlength=n_peers)
-        private[:, -1] = np.bincount(peer, total, minlength=n_peers)
+        firsts = np.flatnonzero(np.diff(peer, prepend=-1))  # every peer of a step has an example
+        private[:, :-1] = np.add.reduceat(rows[:, :OTHERS], firsts, axis=0)
+        private[:, -1] = np.add.reduceat(total, firsts)
         gradient = rows
         np.multiply(taste[:, :-1], total[:, None], out=gradient[:, :OTHERS])
         gradient[:, OTHERS] = 0.0

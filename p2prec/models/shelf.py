@@ -1,8 +1,8 @@
 """What many peers have learned, side by side in a few flat arrays.
 
-A peer has a *seat*: its vectors, and a segment of rows that differ from the realm's initial ones,
-in ascending order of items. Whoever works on many peers at once addresses all of them through a
-``Stack``.
+A peer has a *seat*: its vectors, and a segment of the rows that differ from the realm's initial
+ones, in the order in which they came. Whoever works on many peers at once addresses all of them
+through a ``Stack``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_SEATS = 8_192  # of one shelf, so that no array grows beyond some hundred megabytes at once
-_SPARE = 8  # a segment that must move gets an eighth more room than it needs
+_SPARE = 4  # a segment that must move gets a quarter more room than it needs
 _VECTORS = ("dense", "dense_accumulator", "private", "private_accumulator", "private_start")
-_COLUMNS = ("rows", "values", "accumulator", "evidence")
+_COLUMNS = ("rows", "values", "accumulator", "evidence", "own")
 
 
 def spans(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -33,6 +33,7 @@ class Shelf:
         values: Shape ``(capacity, width)``.
         accumulator: Shape ``(capacity,)``, of row-wise Adagrad.
         evidence: Shape ``(capacity,)``, how often a row was trained, here or elsewhere.
+        own: Shape ``(capacity,)``, whether the owner has met the item.
         start: Shape ``(n_seats,)``, where the segment of each seat begins.
         length: Shape ``(n_seats,)``, rows in it.
         dense: Shape ``(n_seats, n_dense)``.
@@ -51,6 +52,7 @@ class Shelf:
         self.values = np.empty((0, initial.shape[1]), np.float32)
         self.accumulator = np.empty(0, np.float32)
         self.evidence = np.empty(0, np.float32)
+        self.own = np.empty(0, np.bool_)
         self.dense = np.empty((0, n_dense), np.float32)
         self.dense_accumulator = np.empty((0, n_dense), np.float32)
         self.private = np.empty((0, n_private), np.float32)
@@ -99,42 +101,48 @@ class Shelf:
         for name in _VECTORS:
             getattr(self, name)[seats] = np.stack([getattr(s, name)[seat] for s, seat in parts])
 
-    def insert(self, seats: NDArray[np.int64], items: NDArray[np.integer]) -> None:
-        """Hold more rows, at their initial values; the rows of these seats move.
+    def insert(self, seats: NDArray[np.int64], items: NDArray[np.integer]) -> bool:
+        """Hold more rows, at their initial values, behind those that are held.
 
         Args:
-            seats: Shape ``(n,)``.
+            seats: Shape ``(n,)``, in any order.
             items: Shape ``(n,)``; with the seats unique pairs that are not held yet.
+
+        Returns:
+            Whether all other rows lie where they lay.
         """
         changed, extra = np.unique(seats, return_counts=True)
-        if not len(changed):
-            return
-        held = spans(self.start[changed], self.length[changed])
-        at = np.arange(len(changed))
-        n_items = len(self.initial)
-        keys = np.concatenate(
-            [
-                np.repeat(at, self.length[changed]) * n_items + self.rows[held],
-                np.searchsorted(changed, seats) * n_items + items,
-            ]
-        )
-        order = np.argsort(keys, kind="stable")
-        fresh = len(items)
-        parts = {
-            "rows": np.concatenate([self.rows[held], items.astype(np.int32)]),
-            "values": np.concatenate([self.values[held], self.initial[items]]),
-            "accumulator": np.concatenate(
-                [self.accumulator[held], np.full(fresh, self._fresh_accumulator, np.float32)]
-            ),
-            "evidence": np.concatenate([self.evidence[held], np.zeros(fresh, np.float32)]),
-        }
-        self._place(changed, self.length[changed] + extra)
-        target = spans(self.start[changed], self.length[changed])
-        for name, part in parts.items():
-            getattr(self, name)[target] = part[order]
+        lengths = self.length[changed]
+        stayed = self._grow(changed, lengths + extra)
+        # The new rows of one seat in the order given.
+        order = np.argsort(seats, kind="stable")
+        fresh = np.empty(len(seats), np.int64)
+        fresh[order] = spans(self.start[changed] + lengths, extra)
+        self.rows[fresh] = items
+        self.values[fresh] = self.initial.take(items, axis=0)
+        self.accumulator[fresh] = self._fresh_accumulator
+        self.evidence[fresh] = 0.0
+        self.own[fresh] = False
+        return stayed
+
+    def _grow(self, seats: NDArray[np.int64], lengths: NDArray[np.int64]) -> bool:
+        """Longer segments; whether none of them had to move."""
+        tight = lengths > self._room[seats]
+        if not tight.any():
+            self.length[seats] = lengths
+            return True
+        moving = seats[tight]
+        held = spans(self.start[moving], self.length[moving])
+        before = self.length[moving]
+        moved = {name: getattr(self, name).take(held, axis=0) for name in _COLUMNS}
+        self._place(seats, lengths)
+        target = spans(self.start[moving], before)
+        for name, column in moved.items():
+            getattr(self, name)[target] = column
+        return False
 
     def replace(self, seat: int, columns: dict[str, NDArray[np.generic]]) -> None:
-        """Other rows for one seat, by name of the column, ascending."""
+        """Other rows for one seat, by name of the column."""
         self._place(np.array([seat]), np.array([len(columns["rows"])], np.int64))
         stretch = slice(int(self.start[seat]), int(self.start[seat] + self.length[seat]))
         for name in _COLUMNS:

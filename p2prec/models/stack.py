@@ -19,9 +19,9 @@ class Stack:
         seats: Shape ``(n_peers,)``.
         dense: Shape ``(n_peers, n_dense)``, a copy until ``store``.
         private: Shape ``(n_peers, n_private)``, a copy until ``store``.
-        lengths: Shape ``(n_peers,)``, held rows of each.
+        peer: Shape ``(n_held,)``, the peer of each held row.
         slots: Shape ``(n_held,)``, where in the shelf's columns each held row lies.
-        keys: Shape ``(n_held,)``, ascending.
+        keys: Shape ``(n_held,)``, in no order.
     """
 
     def __init__(self, shelf: Shelf, seats: NDArray[np.int64]) -> None:
@@ -35,24 +35,19 @@ class Stack:
     def __len__(self) -> int:
         return len(self.seats)
 
+    def _lay_out(self) -> None:
+        lengths = self.shelf.length[self.seats]
+        self._starts = self.shelf.start[self.seats]
+        self.peer = np.repeat(np.arange(len(self.seats)), lengths)
+        self.slots = spans(self._starts, lengths)
+        self.keys = self.peer * self.n_items
+        self.keys += self.shelf.rows.take(self.slots)
+        self._where: NDArray[np.int32] | None = None
+
     def store(self) -> None:
         """Give the vectors, which were changed here, back to the shelf."""
         self.shelf.dense[self.seats] = self.dense
         self.shelf.private[self.seats] = self.private
-
-    def bounds(self) -> NDArray[np.int64]:
-        """Shape ``(n_peers + 1,)``: between which positions the rows of each peer lie."""
-        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.lengths)])
-
-    def _lay_out(self) -> None:
-        shelf, seats = self.shelf, self.seats
-        self.lengths = shelf.length[seats]
-        self.slots = spans(shelf.start[seats], self.lengths)
-        offsets = np.arange(len(seats)) * self.n_items
-        self.keys = np.repeat(offsets, self.lengths)
-        self.keys += shelf.rows.take(self.slots)
-        self._where = shelf.where(len(seats))
-        self._where[self.keys] = np.arange(len(self.keys), dtype=np.int32)
 
     def locate(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """Position of the row of each key, and whether it is held at all.
@@ -60,19 +55,37 @@ class Stack:
         Where it is not, the position means nothing. The notes of a stack need no clearing between
         two stacks, since what they say is compared with the keys (Briggs & Torczon, 1993).
         """
-        positions = self._where.take(keys)
+        positions = self._notes().take(keys)
         if not len(self.keys):
             return positions, np.zeros(keys.shape, np.bool_)
         return positions, self.keys.take(positions, mode="clip") == keys
 
+    def _notes(self) -> NDArray[np.int32]:
+        if self._where is None:
+            self._where = self.shelf.where(len(self.seats))
+            self._where[self.keys] = np.arange(len(self.keys), dtype=np.int32)
+        return self._where
+
     def hold(self, keys: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Positions of rows, which are held from now on; earlier positions mean nothing more."""
+        """Positions of rows, which are held from now on; earlier positions stay good."""
         positions, held = self.locate(keys)
         if held.all():
             return positions
-        fresh = np.unique(keys[~held])
-        self.shelf.insert(self.seats[fresh // self.n_items], fresh % self.n_items)
-        self._lay_out()
+        fresh = np.sort(keys[~held])
+        fresh = fresh[np.diff(fresh, prepend=-1) > 0]
+        peer, item = np.divmod(fresh, self.n_items)
+        seats = self.seats.take(peer)
+        places = self.shelf.length.take(seats) + placed(peer)
+        stayed = self.shelf.insert(seats, item)
+        n_held = len(self.keys)
+        if not stayed:
+            starts = self.shelf.start.take(self.seats)
+            self.slots += (starts - self._starts).take(self.peer)
+            self._starts = starts
+        self.slots = np.concatenate([self.slots, self.shelf.start.take(seats) + places])
+        self.peer = np.concatenate([self.peer, peer])
+        self.keys = np.concatenate([self.keys, fresh])
+        self._notes()[fresh] = np.arange(n_held, len(self.keys), dtype=np.int32)
         return self.locate(keys)[0]
 
     def gather(self, keys: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -86,8 +99,8 @@ class Stack:
         return rows
 
 
-def counted(flags: NDArray[np.bool_], bounds: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many flags are set between bounds, shape ``(len(bounds) - 1,)``."""
-    before = np.zeros(len(flags) + 1, np.int64)
-    np.cumsum(flags, out=before[1:])
-    return np.diff(before.take(bounds))
+def placed(owner: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The place of each among those of the same owner; owners ascend."""
+    starts = np.flatnonzero(np.diff(owner, prepend=-1))
+    lengths = np.diff(starts, append=len(owner))
+    return np.arange(len(owner)) - np.repeat(starts, lengths)

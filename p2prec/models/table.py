@@ -62,7 +62,7 @@ class RowTable:
 
     @property
     def rows(self) -> NDArray[np.int32]:
-        """Shape ``(n_held,)``, ascending items."""
+        """Shape ``(n_held,)``, items in the order in which they came to be held."""
         return self.shelf.rows[self._segment]
 
     @property
@@ -76,6 +76,11 @@ class RowTable:
         return self.shelf.accumulator[self._segment]
 
     @property
+    def own(self) -> NDArray[np.bool_]:
+        """Shape ``(n_held,)``, whether the owner has met the item; may be written to."""
+        return self.shelf.own[self._segment]
+
+    @property
     def evidence(self) -> NDArray[np.float32]:
         """Shape ``(n_held,)``; may be written to."""
         return self.shelf.evidence[self._segment]
@@ -83,7 +88,8 @@ class RowTable:
     def touch(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
         """Make sure that unique ``rows`` are held; returns their places in the segment."""
         fresh = rows[~self._found(rows)[1]]
-        self.shelf.insert(np.full(len(fresh), self.seat), fresh)
+        if len(fresh):
+            self.shelf.insert(np.full(len(fresh), self.seat), fresh)
         return self._found(rows)[0]
 
     def gather(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -123,19 +129,21 @@ class RowTable:
         accumulator: NDArray[np.float32],
         evidence: NDArray[np.float32],
     ) -> None:
-        """Take over the rows of ``state``, in any order."""
-        order = np.argsort(rows)
+        """Take over the rows of ``state``; what is the owner's is to be marked again."""
         columns = {
             "rows": rows,
             "values": values,
             "accumulator": accumulator,
             "evidence": evidence,
+            "own": np.zeros(len(rows), np.bool_),
         }
-        self.shelf.replace(self.seat, {name: part[order] for name, part in columns.items()})
+        self.shelf.replace(self.seat, columns)
 
     def _found(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         held = self.rows
-        place = np.searchsorted(held, rows)
         if not len(held):
-            return place, np.zeros(len(rows), np.bool_)
-        return place, held[np.minimum(place, len(held) - 1)] == rows
+            return np.zeros(len(rows), np.int64), np.zeros(len(rows), np.bool_)
+        order = np.argsort(held)
+        at = np.searchsorted(held, rows, sorter=order)
+        place = order[np.minimum(at, len(held) - 1)]
+        return place, held[place] == rows

@@ -51,13 +51,12 @@ def update_rows(stack: Stack, model: Model, config: TrainingConfig, part: RowGra
     only grow the memory, since a softmax does not care for a common offset.
     """
     shelf, keys, gradient, seen = stack.shelf, part.keys, part.gradient, part.seen
-    positions, held = stack.locate(keys)
-    held[held] = shelf.evidence.take(stack.slots[positions[held]]) > 0
-    kept = part.known | held
-    if not kept.all():
-        keys, gradient, seen, positions = keys[kept], gradient[kept], seen[kept], positions[kept]
-    if (part.known & ~held).any():
-        positions = stack.hold(keys)
+    if not part.known.all():
+        positions, held = stack.locate(keys)
+        held[held] = shelf.evidence.take(stack.slots.take(positions[held])) > 0
+        kept = part.known | held
+        keys, gradient, seen = keys[kept], gradient[kept], seen[kept]
+    positions = stack.hold(keys)
     slots = stack.slots.take(positions)
     values = shelf.values.take(slots, axis=0)
     pull = values - shelf.initial.take(keys % stack.n_items, axis=0)

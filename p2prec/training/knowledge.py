@@ -22,7 +22,7 @@ from p2prec.training.config import TrainingConfig
 _ROW_ACCUMULATOR = 1e-3  # Adagrad's start for rows: the first step of a row is a large one
 _DENSE_ACCUMULATOR = 0.1  # and for dense parameters, which start from reasonable values
 # Held rows that are worked on at once: what is computed about them stays in a core's cache.
-_ROWS_TOGETHER = 1 << 16
+_ROWS_TOGETHER = 1 << 17
 _ITEMS_TOGETHER = 1 << 22  # items of all peers that are worked on at once; 16 MiB of notes
 
 
@@ -133,9 +133,15 @@ class Knowledge:
         self.history = history
         self.timeline = Timeline(self.catalogue, history)
         self._row("private_start")[:] = self.model.initial_private(self.timeline)
-        # A visit alone is evidence, so that places older than the oldest example are spoken of too.
+        self.hold_own()
+
+    def hold_own(self) -> None:
+        """Hold the rows of all that the owner has met."""
         at = self.table.touch(self.timeline.own)
+        # A visit alone is evidence, so that places older than the oldest example are spoken of too.
         self.table.evidence[at] = np.maximum(self.table.evidence[at], 1.0)
+        self.table.own[:] = False
+        self.table.own[at] = True
 
     @property
     def n_examples(self) -> int:

@@ -134,6 +134,7 @@ class LocalLearner:
                 accumulator=np.asarray(state["accumulator"], np.float32),
                 evidence=np.asarray(state["evidence"], np.float32),
             )
+            knowledge.hold_own()
             knowledge.dense = dense
             knowledge.dense_accumulator = np.asarray(state["dense_accumulator"], np.float32)
             knowledge.private = private
