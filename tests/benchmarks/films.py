@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -35,9 +34,10 @@ from peers.codec import encode_message
 from peers.config import NeighbourConfig
 from peers.messages import Share
 from tests.benchmarks.films_asked import NEGATIVES, Films, quality, read_films
-from tests.benchmarks.films_table import Result, table
+from tests.benchmarks.films_table import table
 from tests.benchmarks.films_yardsticks import yardsticks
 from tests.benchmarks.in_memory import InMemory, configured
+from tests.benchmarks.results import Results
 
 # Chosen on validation, with the epidemic method.
 _CHOSEN = {
@@ -56,7 +56,12 @@ _ROWS = {
 def main() -> None:
     """Train, exchange, ask."""
     args = _arguments()
-    results = _Results(Path(args.out) if args.out else None)
+    results = Results(
+        Path(args.out) if args.out else None,
+        "films",
+        key=("task", "row", "seed", "split", "fold"),
+        table=table,
+    )
     seeds = [int(seed) for seed in args.seeds.split(",")]
     for task, seed in product(map(Task, args.tasks.split(",")), seeds):
         split = args.split or ("random" if task is Task.RATING else "time")
@@ -69,7 +74,7 @@ def main() -> None:
             found = _lived(films, row, args, seed=seed)
             results.add({**about, "row": row, "rounds": args.rounds, **found})
             print(json.dumps(results.all[-1]), file=sys.stderr, flush=True)
-    print(table(results.all))
+    print(results.table())
 
 
 def _arguments() -> argparse.Namespace:
@@ -94,31 +99,6 @@ def _arguments() -> argparse.Namespace:
         "--set", dest="settings", action="append", default=[], metavar="SECTION.KEY=VALUE"
     )
     return parser.parse_args()
-
-
-class _Results:
-    """All that was measured, on the disk after each row."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        self.all: list[Result] = []
-        if folder is not None and (folder / "films.json").exists():
-            self.all = json.loads((folder / "films.json").read_text())["results"]
-        say = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-        self._commit = subprocess.run(
-            say, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    def add(self, result: Result) -> None:
-        names = ("task", "row", "seed", "split", "fold")
-        key = [result[name] for name in names]
-        self.all = [r for r in self.all if [r[name] for name in names] != key]
-        rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in result.items()}
-        self.all.append({**rounded, "commit": self._commit})
-        if self._folder is not None:
-            lines = ",\n".join(json.dumps(r) for r in self.all)
-            (self._folder / "films.json").write_text(f'{{"results": [\n{lines}\n]}}\n')
-            (self._folder / "films.md").write_text(table(self.all))
 
 
 def _lived(films: Films, row: str, args: argparse.Namespace, *, seed: int) -> dict[str, float]:

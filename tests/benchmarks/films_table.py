@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean, stdev
 
-Result = dict[str, float | int | str]
+from tests.benchmarks.results import Result
 
 _COMMAND = "python -m tests.benchmarks.films DATA_FOLDER --out docs/results"
 _TITLES = {
@@ -42,7 +42,12 @@ def _rating(results: Sequence[Result]) -> str:
     lines = ["| row | RMSE, mean over users | pooled | rounds | KiB a message |"]
     lines.append("| --- | --- | --- | --- | --- |")
     for row, found in sorted(_rows(results).items(), key=lambda pair: _mean(pair[1], "rmse")):
-        cells = [row, _spread(found, "rmse"), f"({_spread(found, 'pooled_rmse')})", *_cost(found)]
+        cells = [
+            row,
+            spread_of(found, "rmse"),
+            f"({spread_of(found, 'pooled_rmse')})",
+            *_cost(found),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -52,7 +57,7 @@ def _ranking(results: Sequence[Result]) -> str:
     lines.append("| --- | --- | --- | --- | --- | --- |")
     rows = {row: found for row, found in _rows(results).items() if "hr@10" in found[0]}
     for row, found in sorted(rows.items(), key=lambda pair: -_mean(pair[1], "ndcg@10")):
-        cells = [row, *(_spread(found, name) for name in ("hr@10", "ndcg@10", "auc"))]
+        cells = [row, *(spread_of(found, name) for name in ("hr@10", "ndcg@10", "auc"))]
         lines.append(f"| {' | '.join([*cells, *_cost(found)])} |")
     return "\n".join(lines) + "\n"
 
@@ -74,7 +79,8 @@ def _mean(found: Sequence[Result], name: str) -> float:
     return mean(float(r[name]) for r in found)
 
 
-def _spread(found: Sequence[Result], name: str) -> str:
+def spread_of(found: Sequence[Result], name: str) -> str:
+    """Mean and standard deviation of one value, as a cell."""
     values = [float(r[name]) for r in found]
     spread = stdev(values) if len(values) > 1 else 0.0
     return f"{mean(values):.3f}" + (f" ± {spread:.3f}" if spread >= 0.0005 else "")
