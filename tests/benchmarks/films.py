@@ -83,7 +83,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("data", metavar="DATA_FOLDER")
     parser.add_argument("--out", default="", help="folder of films.json and films.md")
-    parser.add_argument("--tasks", default="rating,ranking")
+    parser.add_argument("--tasks", default="rating,ranking,click")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--split", choices=["time", "random"], default="")
     parser.add_argument("--fold", choices=["validation", "test"], default="test")
