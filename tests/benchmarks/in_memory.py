@@ -77,6 +77,7 @@ class InMemory:
         n = len(self.learners)
         rounds = [round_] * n
         said = payloads_together(self.learners, rounds, degrees=[self._degree] * n)
+        senders = self.senders()
         inboxes = [
             [
                 Received(
@@ -86,13 +87,17 @@ class InMemory:
                     semantic=self._alike(i, j)[1],
                     staleness_rounds=0,
                 )
-                for j in self._neighbours[i]
+                for j in senders[i]
                 for payload in said[j]
             ]
             for i in range(n)
         ]
         merge_together(self.learners, rounds, inboxes)
         return said
+
+    def senders(self) -> Sequence[Sequence[int]]:
+        """To whom each learner listens in this round."""
+        return self._neighbours
 
     def _chosen(self, i: int, settings: NeighbourConfig, rng: np.random.Generator) -> list[int]:
         n = len(self.learners)
@@ -113,3 +118,29 @@ class InMemory:
             rng=rng,
         )
         return [int(j) for j in ids]
+
+
+class Pushed(InMemory):
+    """Each learner sends to one neighbour a round, drawn anew from those of a graph.
+
+    Args:
+        learners: One a node.
+        graph: Neighbours of each.
+        rng: Draws.
+    """
+
+    def __init__(
+        self,
+        learners: Sequence[LocalLearner],
+        graph: Sequence[Sequence[int]],
+        rng: np.random.Generator,
+    ) -> None:
+        super().__init__(learners, NeighbourConfig(selection="random", k=1), rng)
+        self._graph, self._rng = graph, rng
+
+    def senders(self) -> Sequence[Sequence[int]]:
+        """Those who drew this learner."""
+        senders: list[list[int]] = [[] for _ in self._graph]
+        for sender, neighbours in enumerate(self._graph):
+            senders[int(self._rng.choice(neighbours))].append(sender)
+        return senders

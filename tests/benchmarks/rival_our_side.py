@@ -1,0 +1,101 @@
+"""Our side: the learners of all users in one process, one message each a round.
+
+python -m tests.benchmarks.rival_our_side WORK.npz '{"factors": 8, "rows": 1682, "set": []}'
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import peers  # noqa: F401 - before NumPy, as in a peer: it says how many threads NumPy takes
+
+# isort: split
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.collaboration.payload import Payload
+from p2prec.data.catalogue import Catalogue
+from p2prec.data.interactions import History
+from p2prec.models.recommender import Context, Task
+from p2prec.training.config import (
+    CollaborationConfig,
+    LearnerConfig,
+    ModelConfig,
+    ProtectionConfig,
+    TrainingConfig,
+)
+from p2prec.training.local import LocalLearner
+from peers.codec import encode_message
+from peers.messages import Share
+from tests.benchmarks.in_memory import Pushed, configured
+from tests.benchmarks.rival_work import Side, Work, serve
+
+
+def _begin() -> Side:
+    work, options = Work.load(Path(sys.argv[1])), json.loads(sys.argv[2])
+    config = LearnerConfig(
+        model=ModelConfig(
+            family="mf", task=Task.RATING, embedding_size=options["factors"], discovery=1.0
+        ),
+        training=TrainingConfig(epochs=1),
+        collaboration=CollaborationConfig(
+            method="epidemic", options={"max_rows": options["rows"], "dilution": 0.0}
+        ),
+        protection=ProtectionConfig(method="none"),
+    )
+    config = configured(config, options["set"])
+    catalogue = _catalogue(work.n_films)
+    learners = [
+        LocalLearner(
+            catalogue,
+            config,
+            history=_history(ratings),
+            seed=work.seed * 100_003 + user,
+        )
+        for user, ratings in enumerate(work.of_each(work.known))
+    ]
+    network = Pushed(learners, work.graph.tolist(), np.random.default_rng(work.seed))
+    films = [asked[:, 0].astype(np.int64) for asked in work.of_each(work.asked)]
+    lived, last = 0, list[Sequence[Payload]]()
+
+    def live(rounds: int) -> None:
+        nonlocal lived, last
+        for round_ in range(lived, lived + rounds):
+            last = network.round(round_)
+        lived += rounds
+
+    def sent() -> tuple[int, int]:
+        # Messages have their full length once rows have spread, which takes a few rounds.
+        messages = lived * len(learners)
+        size = np.mean([len(encode_message(Share(payload=p))) for said in last for p in said])
+        return messages, round(messages * float(size))
+
+    def said() -> NDArray[np.float32]:
+        scores = (x.scores(Context(timestamp_s=0)) for x in learners)
+        return np.concatenate([s[of] for s, of in zip(scores, films, strict=True)])
+
+    return Side(live=live, sent=sent, said=said)
+
+
+def _catalogue(n_films: int) -> Catalogue:
+    return Catalogue.build(
+        item_ids=[str(film) for film in range(n_films)],
+        latitude_deg=np.full(n_films, np.nan),
+        longitude_deg=np.full(n_films, np.nan),
+        category_names=["film"] * n_films,
+    )
+
+
+def _history(ratings: NDArray[np.float64]) -> History:
+    return History(
+        item=ratings[:, 0].astype(np.int32),
+        timestamp_s=np.arange(len(ratings), dtype=np.int64),
+        rating=ratings[:, 1].astype(np.float32),
+    )
+
+
+if __name__ == "__main__":
+    serve(_begin)
