@@ -25,6 +25,7 @@ def examine() -> list[dict[str, Any]]:
         "packages": _packages,
         "torch": _torch,
         "settings": _settings,
+        "protection": _protection,
         "catalogue": _catalogue,
         "store": _store,
         "clock": _clock,
@@ -66,6 +67,15 @@ def _settings() -> str:
 
     config = owner_config()
     return f"{config_path()}, {'sharing' if config.share else 'sharing nothing'}"
+
+
+def _protection() -> str:
+    from peers.owner import check_protected, shares
+    from peers.settings import config_path, owner_config
+
+    config = owner_config()
+    check_protected(config, source=str(config_path()))
+    return "on" if shares(config) else "not needed, nothing is shared"
 
 
 def _catalogue() -> str:

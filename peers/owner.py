@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from p2prec.data.catalogue import Catalogue
-from p2prec.errors import P2PRecError, StoreError
+from p2prec.errors import ConfigError, P2PRecError, StoreError
 from p2prec.models.recommender import Context
 from p2prec.training.config import ProtectionConfig
 from p2prec.training.local import LocalLearner
@@ -74,6 +74,26 @@ def stored_keyring(store: Store, catalogue: Catalogue, *, grace_s: float) -> Key
     return keyring
 
 
+def check_protected(config: PeerConfig, *, source: str) -> None:
+    """Refuse to share what is not protected; for whoever starts a peer of an owner.
+
+    Raises:
+        ConfigError: A part of the protection is off; names the setting and both ways on.
+    """
+    given_up = config.learner.protection.given_up
+    if shares(config) and given_up:
+        raise ConfigError(
+            f"{source}: [learner.protection] {' and '.join(given_up)} turns protection off: "
+            "neighbours could read from each update which places you go to. Take the line out, "
+            "or, if that is what you want, start with: p2prec run --share-unprotected"
+        )
+
+
+def shares(config: PeerConfig) -> bool:
+    """Whether anything that was learned may leave under these settings."""
+    return config.share and config.learner.collaboration.method != "alone"
+
+
 def recommendations(
     learner: LocalLearner, catalogue: Catalogue, *, now_s: float, k: int, new_only: bool
 ) -> list[dict[str, Any]]:
@@ -100,7 +120,7 @@ def what_it_cost(store: Store, protection: ProtectionConfig) -> dict[str, Any]:
         "releases": ledger.releases,
         "epsilon": ledger.epsilon if np.isfinite(ledger.epsilon) else None,
         "delta": ledger.delta,
-        "protection": protection.method,
+        "protection": "none" if protection.given_up else protection.method,
         "sentence": ledger.sentence,
     }
 
@@ -114,7 +134,7 @@ def stored_status(store: Store, catalogue: Catalogue, config: PeerConfig) -> dic
         "pseudonym": keyring.face.pseudonym if keyring else "",
         "realm": catalogue.digest.hex(),
         "running": False,
-        "sharing": config.share and config.learner.collaboration.method != "alone",
+        "sharing": shares(config),
         "method": config.learner.collaboration.method,
         "model": "",
         "phase": "stopped",

@@ -79,7 +79,7 @@ class Privacy(_Answer, frozen=True, kw_only=True):
     releases: Annotated[int, _about("in the ledger")]
     epsilon: Annotated[Float | None, _about("null: no guarantee")]
     delta: Annotated[Float, _about("that goes with it")]
-    protection: Annotated[str, _about("method in force")]
+    protection: Annotated[str, _about("method in force; `none` where a part of it is off")]
     sentence: Annotated[str, _about("the same in words")]
 
 

@@ -43,6 +43,10 @@ def status(answer: Mapping[str, Any], neighbours: Sequence[Mapping[str, Any]]) -
     lines.append(_company(answer))
     lines += [f"  {line}" for line in map(neighbour, neighbours)]
     lines.append(_left(answer["left"]))
+    if answer["sharing"] and answer["privacy"]["protection"] != "default":
+        lines.append(
+            "Protection is OFF: neighbours can read from what leaves which places you go to."
+        )
     if answer["privacy"]["releases"]:
         lines.append(f"Privacy: {answer['privacy']['sentence']}")
     lines += _dropped(answer["counters"])

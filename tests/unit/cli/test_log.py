@@ -138,7 +138,11 @@ def test_status_for_a_person() -> None:
             "last_s": 1_764_000_000.0,
             "sent_bytes": 9_000_000,
         },
-        "privacy": {"releases": 12, "sentence": "12 releases without noise."},
+        "privacy": {
+            "releases": 12,
+            "protection": "default",
+            "sentence": "12 releases without noise.",
+        },
         "counters": {"dropped.replayed": 3, "dropped.bad_signature": 4, "sent.tcp": 9},
     }
     text = status(answer, [])
