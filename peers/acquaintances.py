@@ -98,7 +98,7 @@ class Acquaintances:
         rng: np.random.Generator,
         own_advert: Callable[[], tuple[Advert, bytes] | None],
         on_follower: Callable[[PeerId], list[ev.Effect]],
-        on_forgotten: Callable[[PeerId], None],
+        on_forgotten: Callable[[PeerId], object],
     ) -> None:
         self._config = config
         self._friends = frozenset(config.friends if config.selection == "social" else ())

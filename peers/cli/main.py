@@ -268,12 +268,14 @@ def status(as_json: Json = False) -> None:
         if not as_json:
             neighbours = client.request("neighbours")["neighbours"]
     else:
+        import time
+
         from peers.owner import stored_status
 
         config = owner_config()
         catalogue = read_catalogue(catalogue_path(config))
         with closing(Store.open(home_folder() / STORE_NAME)) as store:
-            answer = stored_status(store, catalogue, config)
+            answer = stored_status(store, catalogue, config, now_s=time.time())
     _print(answer, as_json=as_json, text=say.status(answer, neighbours))
 
 

@@ -184,7 +184,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert len(set(life.neighbours)) == len(life.neighbours) <= K
         assert set(life.neighbours) <= set(life.known)
         assert set(life.followers) <= set(life.known)
-        assert life._speakers <= set(life.known)
+        assert set(life._speakers) <= set(life.known)
         assert len(life.followers) <= K * FOLLOWERS_PER_NEIGHBOUR
         for many in (life.known, life.adverts, life.acquaintances._greeted):
             assert len(many) <= limits.MAX_KNOWN_ADVERTS

@@ -176,6 +176,37 @@ def test_strangers_payloads_and_stale_ones_are_dropped() -> None:
     assert send("id5", update(9)) == "older_than_known"
 
 
+def test_who_falls_silent_is_waited_for_no_longer_until_it_speaks_again() -> None:
+    life = peer(rounds=0)
+    life.handle(ev.Started(), NOW)
+    life.handle(ev.Arrived(sender=PeerId("id5"), message=hello(5), transport="tcp", n_bytes=1), NOW)
+    life.acquaintances.neighbours = (PeerId("id5"),)
+
+    def waits(*, speaks: bool) -> bool:
+        """One round; whether it had to be ended by its timer."""
+        round_ = life.round
+        life.phase = Phase.IDLE
+        life.handle(ev.TimerFired(timer=ev.Timer.ROUND), NOW + 100)
+        life.handle(
+            ev.Trained(round=round_, report=TrainingReport(loss=1.0, n_examples=1)), NOW + 100
+        )
+        if speaks:
+            share = Share(payload=update(round_))
+            arrived = ev.Arrived(sender=PeerId("id5"), message=share, transport="tcp", n_bytes=1)
+            life.handle(arrived, NOW + 100)
+        life.handle(ev.PayloadsReady(round=round_, payloads=()), NOW + 100)
+        waited = life.phase is Phase.WAITING
+        if waited:
+            life.handle(ev.TimerFired(timer=ev.Timer.INBOX), NOW + 120)
+        life.handle(ev.Merged(round=round_, report=MergeReport(weights={}, rejected={})), NOW + 120)
+        return waited
+
+    heard = [True, True, False, False, False, False, True, False, False]
+    assert [waits(speaks=s) for s in heard] == [
+        False, False, True, True, False, False, False, True, True,
+    ]  # fmt: skip
+
+
 def test_one_sender_is_heard_at_a_bounded_rate() -> None:
     life = peer()
     life.handle(ev.Started(), NOW)
