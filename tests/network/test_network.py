@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -60,6 +61,43 @@ async def test_tcp_carries_envelopes_and_adverts() -> None:
         assert await fetch_bundle(*address) == b"advert"
         with pytest.raises(TransportError):
             await client.send([("127.0.0.1", free_port())], [b"x"])
+
+
+async def test_nothing_is_written_into_a_connection_that_the_other_side_has_ended() -> None:
+    """It would be lost without an error; a listener ends each connection that is silent long."""
+    ear = Ear()
+    async with listener(ear) as server, listener(Ear()) as client:
+        address = ("127.0.0.1", server.port)
+        await client.send([address], [b"before"])
+        await until(lambda: ear.heard == [b"before"])
+        for writer in server._inbound:
+            writer.close()
+        await until(lambda: not client._outbound[address].is_open)
+        await client.send([address], [b"after"])
+        await until(lambda: ear.heard == [b"before", b"after"])
+
+
+@pytest.mark.slow
+async def test_an_address_that_swallows_everything_is_waited_for_once() -> None:
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(0)  # its queue takes one or two, further ones get no answer at all
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.settimeout(0)
+            filler.connect_ex(hole.getsockname())
+        async with listener(Ear()) as client:
+            loop = asyncio.get_running_loop()
+            began_s = loop.time()
+            with pytest.raises(TransportError):
+                await client.send([hole.getsockname()], [b"x"], insist=False)
+            waited_s = loop.time() - began_s
+            began_s = loop.time()
+            with pytest.raises(TransportError, match="a moment ago"):
+                await client.send([hole.getsockname()], [b"x"], insist=False)
+            assert loop.time() - began_s < waited_s / 10
+        for filler in fillers:
+            filler.close()
 
 
 async def test_tcp_survives_strangers() -> None:
