@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from test_life import NOW, advert, hello, peer, update
+from lives import NOW, advert, hello, peer, update
 
 from p2prec import limits
 from p2prec.training.learner import MergeReport, TrainingReport
