@@ -26,6 +26,7 @@ MAX_FAILURES: Final = 3  # deliveries that may fail in a row
 _LOOK_AGAIN_S: Final = 1.0  # between two looks around while neighbours are missing
 _PATIENCE_S: Final = 6.0  # what a newcomer waits for more acquaintances before it chooses
 _ANSWER_S: Final = 30.0  # after this, an unanswered greeting is not waited for
+_GREET_AGAIN_S: Final = 300.0  # a greeting may get lost, and with it the only acquaintance
 _SETTLED_SHUFFLES: Final = 6  # intervals between two shuffles of a peer that knows enough others
 _FURTHEST_RING: Final = 2  # cells around the own one that a lonely peer looks into
 
@@ -161,12 +162,14 @@ class Acquaintances:
         return []
 
     def _strangers(self, now: float) -> list[Advert]:
-        """Those that we only know by their advert and have not greeted yet."""
+        """Those that we only know by their advert and have not greeted lately."""
         met = {a.advert.pseudonym for a in self.known.values()}
         return [
             advert
             for name, advert in self.adverts.items()
-            if name not in met and name not in self._greeted and advert.expires_s > now
+            if name not in met
+            and advert.expires_s > now
+            and now - self._greeted.get(name, -_GREET_AGAIN_S) >= _GREET_AGAIN_S
         ]
 
     def _unanswered(self, now: float) -> int:
@@ -194,6 +197,7 @@ class Acquaintances:
         chosen = [strangers[i] for i in self._rng.permutation(len(strangers))[:n]]
         for advert in chosen:
             self._greeted[advert.pseudonym] = now
+            self._greeted.move_to_end(advert.pseudonym)
         while len(self._greeted) > limits.MAX_KNOWN_ADVERTS:
             self._greeted.popitem(last=False)
         return self._hellos(chosen, wants_reply=True)
@@ -310,7 +314,7 @@ class Acquaintances:
         """Who cannot be reached several times in a row is replaced."""
         self.adverts.pop(event.to, None)
         if event.to in self._greeted:
-            self._greeted[event.to] = 0.0
+            self._greeted[event.to] = now - _ANSWER_S  # no answer will come
         for acquaintance in self.known.values():
             if acquaintance.advert.pseudonym == event.to:
                 acquaintance.failures += 1
