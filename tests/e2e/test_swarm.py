@@ -12,13 +12,13 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from processes import peers_of, until, zygote
+from summaries import check_summary
 
 from p2prec.data.city import generate_city
 from p2prec.evaluation.baselines import BASELINES
@@ -77,31 +77,6 @@ def begin(
     )
 
 
-def zygote(supervisor: int) -> int:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        for child in peers_of(supervisor):  # libraries start short-lived helpers too
-            with contextlib.suppress(OSError):
-                if b"peers.swarm.zygote" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    return child
-        time.sleep(0.05)
-    raise AssertionError("no warm parent")
-
-
-def peers_of(parent: int) -> list[int]:
-    try:
-        return [int(p) for p in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
-
-
-def until(condition: object, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def begun(tmp_path: Path, index: int) -> bool:
     """Whether a peer has finished a round: its store says so."""
     for path in tmp_path.glob(f"p2prec-*/peer-{index:04d}/peer.db"):
@@ -130,7 +105,7 @@ def test_twenty_peers_learn_and_one_that_is_killed_goes_on(tmp_path: Path) -> No
     assert summary["discovered_by"]["mdns"] > 0
     assert summary["discovered_by"]["mqtt"] > 0
     assert set(summary["methods"]) >= {"dclr", "most_frequent", "popular", "item_knn"}
-    assert_documented(summary)
+    check_summary(summary)
     assert not peers_of(parent)
     assert not list(tmp_path.glob("p2prec-*"))
     assert "20 up" in errors
@@ -224,14 +199,6 @@ def test_check_ins_without_any_category_end_with_a_table(tmp_path: Path) -> None
     assert rows["alone"][6] == "0"
     assert int(rows["alone"][7]) >= 0
     assert "lost: 0" in table
-
-
-def assert_documented(summary: dict[str, Any]) -> None:
-    text = (Path(__file__).resolve().parents[2] / "docs" / "summary-schema.md").read_text()
-    documented = set(re.findall(r"`([a-z0-9_@]+)`", text))
-    method = summary["methods"]["dclr"]
-    for keys in (summary, method, method["all"], summary["uss_mib"], summary["spread"]):
-        assert set(keys) <= documented, set(keys) - documented
 
 
 def test_a_peer_that_fails_by_itself_is_counted_and_not_tried_again(tmp_path: Path) -> None:
