@@ -455,16 +455,13 @@ def config(
     as_json: Json = False,
 ) -> None:
     """Show where the settings are and what they say."""
-    from peers.settings import config_path, owner_config
+    from peers.settings import config_path, owner_config, shown
 
     path = config_path()
     if path_only:
         print(path)
         return
-    import msgspec
-
-    settings = owner_config()
-    tables = msgspec.to_builtins(settings)
+    tables = shown(owner_config())
     text = f"# {path}, with P2PREC_* of the environment and all defaults\n"
     text += json.dumps(tables, indent=2)
     _print({"path": str(path), "settings": tables}, as_json=as_json, text=text)

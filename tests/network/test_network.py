@@ -17,7 +17,8 @@ from p2prec.errors import ConfigError, TransportError
 from peers.broker import EmbeddedBroker, free_port
 from peers.discovery.mdns import LocalService, MdnsDiscovery
 from peers.discovery.responder import Responder, ResponderClient
-from peers.transports.mqtt import MqttTransport, parse_broker
+from peers.transports.access import Access, parse_broker
+from peers.transports.mqtt import MqttTransport
 from peers.transports.tcp import TcpTransport, fetch_bundle
 
 pytestmark = pytest.mark.network
@@ -141,7 +142,7 @@ async def test_a_taken_port_is_one_sentence() -> None:
 
 def mqtt(port: int, name: int, ear: Ear, seen: dict[str, bytes]) -> MqttTransport:
     return MqttTransport(
-        broker=f"127.0.0.1:{port}",
+        broker=Access.of(f"127.0.0.1:{port}"),
         realm=b"r" * 32,
         inbox=f"{name:032x}",
         on_envelope=ear,
@@ -184,9 +185,10 @@ async def test_mqtt_presence_inbox_and_a_broker_that_restarts() -> None:
 def test_broker_addresses() -> None:
     assert parse_broker("example.org:1884") == ("example.org", 1884, False)
     assert parse_broker("mqtts://example.org") == ("example.org", 8883, True)
-    for wrong in ("http://x", "", "host:port"):
-        with pytest.raises(ConfigError):
+    for wrong in ("http://x", "", "host:port", "mqtts://me:secret@host"):
+        with pytest.raises(ConfigError) as caught:
             parse_broker(wrong)
+        assert "secret" not in str(caught.value)
 
 
 @pytest.mark.xdist_group("multicast")
@@ -273,7 +275,7 @@ async def test_the_broker_serves_clients_that_come_at_once_and_replays_to_nobody
     ears = [Ear() for _ in seen]
     transports = [
         MqttTransport(
-            broker=f"127.0.0.1:{broker.port}",
+            broker=Access.of(f"127.0.0.1:{broker.port}"),
             realm=b"r" * 32,
             inbox=f"{i:032x}",
             on_envelope=ears[i],
