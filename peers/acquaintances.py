@@ -113,6 +113,7 @@ class Acquaintances:
         self.followers: OrderedDict[PeerId, None] = OrderedDict()
         self.discovered: Counter[str] = Counter()
         self._greeted: OrderedDict[Pseudonym, float] = OrderedDict()  # and when
+        self._former: OrderedDict[Pseudonym, None] = OrderedDict()  # own, and of the known
         self._answered: list[float] = []
         self._ring = 0
         self._started_s = 0.0
@@ -126,7 +127,10 @@ class Acquaintances:
         return [*self.choose(now), *self._greet(now), *self._look_further(now)]
 
     def announce(self) -> list[ev.Effect]:
-        """Tell all companions the own advert."""
+        """Tell all companions the own advert, whose name comes back by gossip when it is former."""
+        own = self._own_advert()
+        if own is not None:
+            self._outlived(own[0].pseudonym)
         return self._hellos(self.companions(), wants_reply=False)
 
     def discover_delay_s(self) -> float:
@@ -150,6 +154,8 @@ class Acquaintances:
         """Keep an advert of somebody else, where there is a way to them."""
         own = self._own_advert()
         if own is None or advert.pseudonym == own[0].pseudonym:
+            return []
+        if advert.pseudonym in self._former:
             return []
         if not _reachable(own[0], advert):
             return [dropped("no_common_transport")]
@@ -326,6 +332,8 @@ class Acquaintances:
         """Weigh the sender of a hello, let it follow, answer where it asks."""
         effects: list[ev.Effect] = self.remember(hello.advert, ev.Source.HELLO)
         before = self.known.pop(sender, None)  # to the end: who was heard last is forgotten last
+        if before is not None and before.advert.pseudonym != hello.advert.pseudonym:
+            self._outlived(before.advert.pseudonym)
         same_model = hello.model == self._identity.model or self._identity.method == "mac"
         self.known[sender] = Acquaintance(
             advert=hello.advert,
@@ -346,6 +354,13 @@ class Acquaintances:
             self._answered.append(now)
             effects += self._hellos([hello.advert], wants_reply=False)
         return effects
+
+    def _outlived(self, pseudonym: Pseudonym) -> None:
+        """Others may pass its adverts on for a while: it must not be greeted as a stranger."""
+        self.adverts.pop(pseudonym, None)
+        self._former[pseudonym] = None
+        while len(self._former) > limits.MAX_KNOWN_ADVERTS:
+            self._former.popitem(last=False)
 
     def _follow(self, sender: PeerId, *, accepts: bool) -> list[ev.Effect]:
         if not accepts:

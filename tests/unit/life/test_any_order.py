@@ -186,7 +186,12 @@ class AnyOrder(RuleBasedStateMachine):
         assert set(life.followers) <= set(life.known)
         assert set(life._speakers) <= set(life.known)
         assert len(life.followers) <= K * FOLLOWERS_PER_NEIGHBOUR
-        for many in (life.known, life.adverts, life.acquaintances._greeted):
+        for many in (
+            life.known,
+            life.adverts,
+            life.acquaintances._greeted,
+            life.acquaintances._former,
+        ):
             assert len(many) <= limits.MAX_KNOWN_ADVERTS
         assert len(life._inbox) <= limits.MAX_INBOX_MESSAGES
         assert len(life.acquaintances._answered) <= limits.MAX_GREETINGS_PER_MINUTE

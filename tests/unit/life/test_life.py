@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -352,3 +354,46 @@ def test_a_greeting_that_got_lost_is_repeated_after_a_while() -> None:
         if isinstance(effect, ev.Send)
     ]
     assert greeted == [1, 301, 601]
+
+
+def test_who_is_known_is_not_greeted_under_a_former_name() -> None:
+    life = peer()
+    life.handle(ev.Started(), NOW)
+
+    def arrives(name: int, message: Hello | Shuffle) -> list[ev.Effect]:
+        event = ev.Arrived(sender=PeerId(f"id{name}"), message=message, transport="tcp", n_bytes=1)
+        return life.handle(event, NOW)
+
+    arrives(5, hello(5))
+    arrives(6, hello(6))
+    arrives(5, replace(hello(5), advert=advert(55)))
+    assert set(life.adverts) == {advert(55).pseudonym, advert(6).pseudonym}
+    gossip = Shuffle(adverts=(advert(5), advert(55), advert(7)), wants_reply=True)
+    [reply] = arrives(6, gossip)
+    assert isinstance(reply, ev.Send)
+    assert isinstance(reply.message, Shuffle)
+    assert {a.pseudonym for a in reply.message.adverts} == {
+        advert(55).pseudonym,
+        advert(7).pseudonym,
+    }
+    looks = life.handle(ev.TimerFired(timer=ev.Timer.DISCOVER), NOW + 20)
+    greeted = [
+        e.to
+        for e in looks
+        if isinstance(e, ev.Send) and isinstance(e.message, Hello) and e.message.wants_reply
+    ]
+    assert greeted == [advert(7)]
+    assert set(life.known) == {"id5", "id6"}
+
+
+def test_the_own_former_name_is_no_stranger() -> None:
+    adverts = [advert(0)]
+    life = peer()
+    life.acquaintances._own_advert = lambda: (adverts[-1], b"b")
+    life.handle(ev.Started(), NOW)
+    life.handle(ev.Advertised(), NOW)
+    adverts.append(advert(100))
+    life.handle(ev.Advertised(), NOW + 1)
+    for mine in adverts:
+        life.handle(ev.AdvertSeen(advert=mine, source=ev.Source.GOSSIP), NOW + 2)
+    assert not life.adverts
