@@ -26,6 +26,7 @@ MAX_FAILURES: Final = 3  # deliveries that may fail in a row
 _LOOK_AGAIN_S: Final = 1.0  # between two looks around while neighbours are missing
 _PATIENCE_S: Final = 6.0  # what a newcomer waits for more acquaintances before it chooses
 _ANSWER_S: Final = 30.0  # after this, an unanswered greeting is not waited for
+_GREET_AGAIN_S: Final = 300.0  # a greeting may get lost, and with it the only acquaintance
 _SETTLED_SHUFFLES: Final = 6  # intervals between two shuffles of a peer that knows enough others
 _FURTHEST_RING: Final = 2  # cells around the own one that a lonely peer looks into
 
@@ -98,7 +99,7 @@ class Acquaintances:
         rng: np.random.Generator,
         own_advert: Callable[[], tuple[Advert, bytes] | None],
         on_follower: Callable[[PeerId], list[ev.Effect]],
-        on_forgotten: Callable[[PeerId], None],
+        on_forgotten: Callable[[PeerId], object],
     ) -> None:
         self._config = config
         self._friends = frozenset(config.friends if config.selection == "social" else ())
@@ -112,6 +113,7 @@ class Acquaintances:
         self.followers: OrderedDict[PeerId, None] = OrderedDict()
         self.discovered: Counter[str] = Counter()
         self._greeted: OrderedDict[Pseudonym, float] = OrderedDict()  # and when
+        self._former: OrderedDict[Pseudonym, None] = OrderedDict()  # own, and of the known
         self._answered: list[float] = []
         self._ring = 0
         self._started_s = 0.0
@@ -125,7 +127,10 @@ class Acquaintances:
         return [*self.choose(now), *self._greet(now), *self._look_further(now)]
 
     def announce(self) -> list[ev.Effect]:
-        """Tell all companions the own advert."""
+        """Tell all companions the own advert, whose name comes back by gossip when it is former."""
+        own = self._own_advert()
+        if own is not None:
+            self._outlived(own[0].pseudonym)
         return self._hellos(self.companions(), wants_reply=False)
 
     def discover_delay_s(self) -> float:
@@ -150,6 +155,8 @@ class Acquaintances:
         own = self._own_advert()
         if own is None or advert.pseudonym == own[0].pseudonym:
             return []
+        if advert.pseudonym in self._former:
+            return []
         if not _reachable(own[0], advert):
             return [dropped("no_common_transport")]
         if advert.pseudonym not in self.adverts:
@@ -161,12 +168,14 @@ class Acquaintances:
         return []
 
     def _strangers(self, now: float) -> list[Advert]:
-        """Those that we only know by their advert and have not greeted yet."""
+        """Those that we only know by their advert and have not greeted lately."""
         met = {a.advert.pseudonym for a in self.known.values()}
         return [
             advert
             for name, advert in self.adverts.items()
-            if name not in met and name not in self._greeted and advert.expires_s > now
+            if name not in met
+            and advert.expires_s > now
+            and now - self._greeted.get(name, -_GREET_AGAIN_S) >= _GREET_AGAIN_S
         ]
 
     def _unanswered(self, now: float) -> int:
@@ -194,6 +203,7 @@ class Acquaintances:
         chosen = [strangers[i] for i in self._rng.permutation(len(strangers))[:n]]
         for advert in chosen:
             self._greeted[advert.pseudonym] = now
+            self._greeted.move_to_end(advert.pseudonym)
         while len(self._greeted) > limits.MAX_KNOWN_ADVERTS:
             self._greeted.popitem(last=False)
         return self._hellos(chosen, wants_reply=True)
@@ -310,7 +320,7 @@ class Acquaintances:
         """Who cannot be reached several times in a row is replaced."""
         self.adverts.pop(event.to, None)
         if event.to in self._greeted:
-            self._greeted[event.to] = 0.0
+            self._greeted[event.to] = now - _ANSWER_S  # no answer will come
         for acquaintance in self.known.values():
             if acquaintance.advert.pseudonym == event.to:
                 acquaintance.failures += 1
@@ -322,6 +332,8 @@ class Acquaintances:
         """Weigh the sender of a hello, let it follow, answer where it asks."""
         effects: list[ev.Effect] = self.remember(hello.advert, ev.Source.HELLO)
         before = self.known.pop(sender, None)  # to the end: who was heard last is forgotten last
+        if before is not None and before.advert.pseudonym != hello.advert.pseudonym:
+            self._outlived(before.advert.pseudonym)
         same_model = hello.model == self._identity.model or self._identity.method == "mac"
         self.known[sender] = Acquaintance(
             advert=hello.advert,
@@ -342,6 +354,13 @@ class Acquaintances:
             self._answered.append(now)
             effects += self._hellos([hello.advert], wants_reply=False)
         return effects
+
+    def _outlived(self, pseudonym: Pseudonym) -> None:
+        """Others may pass its adverts on for a while: it must not be greeted as a stranger."""
+        self.adverts.pop(pseudonym, None)
+        self._former[pseudonym] = None
+        while len(self._former) > limits.MAX_KNOWN_ADVERTS:
+            self._former.popitem(last=False)
 
     def _follow(self, sender: PeerId, *, accepts: bool) -> list[ev.Effect]:
         if not accepts:

@@ -31,6 +31,7 @@ class Books:
         self.crypto = CpuMeter()
         self._kept: Counter[str] = Counter()  # what the store has of this run
         self._store_fails = False
+        self._withholds = False
 
     def tell(self, what: str, **fields: object) -> None:
         """Tell the owner, a log or a swarm."""
@@ -58,6 +59,19 @@ class Books:
         if self._store_fails:
             self._store_fails = False
             self.tell("store_recovered", round=round_)
+
+    def withheld(self, *, releases: int, next_s: float | None) -> None:
+        """The releases of the window are used up; said once, and said when there is room again."""
+        self.counters["withheld"] += 1
+        if not self._withholds:
+            self._withholds = True
+            self.tell("withheld", releases=releases, next_s=next_s)
+
+    def released(self, *, round_: int) -> None:
+        """A round may leave."""
+        if self._withholds:
+            self._withholds = False
+            self.tell("released_again", round=round_)
 
     def of_this_run(self) -> Counter[str]:
         """All counters since the start, those of the transports by their own names."""

@@ -37,6 +37,24 @@ class NeighbourConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerConfig:
+    """One broker that an address alone does not describe.
+
+    Attributes:
+        address: ``host:port`` or ``mqtts://host:port``.
+        ca_file: Certificates of the authorities that may vouch for it, PEM, absolute or relative
+            to the config file; those of the system where empty. Needs ``mqtts://``.
+        user: User name; empty for none.
+        password: Of the user; goes to this broker and is shown nowhere.
+    """
+
+    address: str
+    ca_file: str = ""
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkConfig:
     """How a peer is reached and found.
 
@@ -47,7 +65,8 @@ class NetworkConfig:
         mdns: Whether to be seen and to look on the local network.
         mdns_interfaces: Addresses of the interfaces; empty for all.
         mdns_responder: Path of a shared responder's Unix socket; "" runs one in this process.
-        mqtt: Broker addresses as ``host:port`` or ``mqtts://host:port``; empty for none.
+        mqtt: Brokers as ``host:port`` or ``mqtts://host:port``, or as tables, see
+            ``BrokerConfig``; empty for none.
         advert_lifetime_s: Life of an advert; renewed at three quarters.
         pseudonym_lifetime_s: After this the advert shows another pseudonym and prekey.
         prekey_grace_s: How long an old prekey still opens messages that were held back for this
@@ -60,7 +79,7 @@ class NetworkConfig:
     mdns: bool = True
     mdns_interfaces: tuple[str, ...] = ()
     mdns_responder: str = ""
-    mqtt: tuple[str, ...] = ()
+    mqtt: tuple[str | BrokerConfig, ...] = ()
     advert_lifetime_s: float = 900.0
     pseudonym_lifetime_s: float = 86_400.0
     prekey_grace_s: float = 7 * 86_400.0

@@ -26,6 +26,7 @@ from p2prec.collaboration.payload import ModelUpdate
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.errors import LocalProtocolError, StoreError
+from p2prec.privacy.ledger import release_budget
 from peers import events as ev
 from peers.acquaintances import Identity
 from peers.adverts import VerifiedAdverts
@@ -284,16 +285,16 @@ class Daemon:
         """Written down before anything leaves: neither a crash nor a full disk hides a release."""
         protection = self.config.learner.protection
         try:
-            since = release.time_s - protection.window_s
-            recent = sum(r.time_s > since for r in self.store.releases())
-            if protection.method == "none" or recent < protection.max_releases:
+            times_s = [r.time_s for r in self.store.releases()]
+            budget = release_budget(times_s, protection, now_s=release.time_s)
+            if budget.left != 0:
                 self.store.record_release(release)
+                self.books.released(round_=release.round)
                 return True
         except StoreError as error:
             self.books.store_failed(error)
             return False
-        self.counters["withheld"] += 1
-        self.books.tell("withheld", releases=recent)
+        self.books.withheld(releases=budget.used, next_s=budget.next_s)
         return False
 
     async def _merge(self, effect: ev.Merge) -> None:

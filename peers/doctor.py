@@ -25,6 +25,7 @@ def examine() -> list[dict[str, Any]]:
         "packages": _packages,
         "torch": _torch,
         "settings": _settings,
+        "protection": _protection,
         "catalogue": _catalogue,
         "store": _store,
         "clock": _clock,
@@ -66,6 +67,15 @@ def _settings() -> str:
 
     config = owner_config()
     return f"{config_path()}, {'sharing' if config.share else 'sharing nothing'}"
+
+
+def _protection() -> str:
+    from peers.owner import check_protected, shares
+    from peers.settings import config_path, owner_config
+
+    config = owner_config()
+    check_protected(config, source=str(config_path()))
+    return "on" if shares(config) else "not needed, nothing is shared"
 
 
 def _catalogue() -> str:
@@ -138,13 +148,12 @@ def _multicast() -> str:
 
 def _broker() -> str:
     from peers.settings import owner_config
-    from peers.transports.mqtt import parse_broker
+    from peers.transports.access import Access, why
 
-    brokers = owner_config().network.mqtt
+    brokers = [Access.of(broker) for broker in owner_config().network.mqtt]
     for broker in brokers:
-        host, port, _ = parse_broker(broker)
         try:
-            socket.create_connection((host, port), timeout=5).close()
+            broker.probe()
         except OSError as error:
-            raise P2PRecError(f"the broker {broker} does not answer: {error}") from None
+            raise P2PRecError(f"the broker {broker.name} does not answer: {why(error)}") from None
     return f"{len(brokers)} answer" if brokers else "none is set; the local network suffices"

@@ -35,6 +35,7 @@ from peers.messages import Advert, Goodbye, Hello, Message, PeerId, Pseudonym, S
 
 MAX_STALENESS_ROUNDS: Final = 3  # older payloads say more about the past than about the sender
 _FIRST_DISCOVERY_S: Final = 1.0
+_SILENT_ROUNDS: Final = 2  # a neighbour that said nothing for so many is no longer waited for
 _RETRY_START_S: Final = 1.0  # how often a peer without neighbours looks whether there are some
 
 
@@ -77,14 +78,14 @@ class Peer:
         self._identity = identity
         self.phase = Phase.IDLE
         self.round = 0
-        self._speakers: set[PeerId] = set()
+        self._speakers: dict[PeerId, int] = {}  # and in which own round they were heard last
         self.acquaintances = Acquaintances(
             config=config.neighbours,
             identity=identity,
             rng=rng,
             own_advert=own_advert,
             on_follower=self._repeat,
-            on_forgotten=self._speakers.discard,
+            on_forgotten=lambda peer: self._speakers.pop(peer, None),
         )
         self._spoken: tuple[Payload, ...] = ()
         self._inbox: OrderedDict[tuple[PeerId, str], tuple[PeerId, Payload]] = OrderedDict()
@@ -248,9 +249,12 @@ class Peer:
         if self.phase is not Phase.WAITING:
             return []
         heard = {sender for sender, payload in self._inbox.values() if payload.round >= self.round}
-        # Who never spoke in a whole round is not waited for again; it may have too many followers.
-        awaited = self._speakers if self.round > self._first_round else set(self.neighbours)
-        return self._merge() if awaited & set(self.neighbours) <= heard else []
+        # Who is silent is not waited for: it may have too many followers, or no releases left.
+        awaited = set(self.neighbours)
+        if self.round > self._first_round:
+            oldest = self.round - _SILENT_ROUNDS
+            awaited &= {p for p, round_ in self._speakers.items() if round_ >= oldest}
+        return self._merge() if awaited <= heard else []
 
     def _merge(self) -> list[ev.Effect]:
         self.phase = Phase.MERGING
@@ -373,7 +377,7 @@ class Peer:
     def _payload(self, sender: PeerId, payload: Payload) -> list[ev.Effect]:
         if self.round - payload.round > MAX_STALENESS_ROUNDS:
             return [dropped("too_stale")]
-        self._speakers.add(sender)
+        self._speakers[sender] = self.round
         key = (sender, type(payload).__name__)
         if payload.round <= self._merged_rounds.get(key, -1):
             return [dropped("older_than_known")]  # a second delivery, as after a new acquaintance

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from p2prec.data.catalogue import Catalogue
-from p2prec.errors import P2PRecError, StoreError
+from p2prec.errors import ConfigError, P2PRecError, StoreError
 from p2prec.models.recommender import Context
+from p2prec.privacy.ledger import release_budget
 from p2prec.training.config import ProtectionConfig
 from p2prec.training.local import LocalLearner
 from peers.books import Books
@@ -74,6 +75,26 @@ def stored_keyring(store: Store, catalogue: Catalogue, *, grace_s: float) -> Key
     return keyring
 
 
+def check_protected(config: PeerConfig, *, source: str) -> None:
+    """Refuse to share what is not protected; for whoever starts a peer of an owner.
+
+    Raises:
+        ConfigError: A part of the protection is off; names the setting and both ways on.
+    """
+    given_up = config.learner.protection.given_up
+    if shares(config) and given_up:
+        raise ConfigError(
+            f"{source}: [learner.protection] {' and '.join(given_up)} turns protection off: "
+            "neighbours could read from each update which places you go to. Take the line out, "
+            "or, if that is what you want, start with: p2prec run --share-unprotected"
+        )
+
+
+def shares(config: PeerConfig) -> bool:
+    """Whether anything that was learned may leave under these settings."""
+    return config.share and config.learner.collaboration.method != "alone"
+
+
 def recommendations(
     learner: LocalLearner, catalogue: Catalogue, *, now_s: float, k: int, new_only: bool
 ) -> list[dict[str, Any]]:
@@ -93,19 +114,25 @@ def what_left(releases: Sequence[Release], counters: Mapping[str, int]) -> dict[
     }
 
 
-def what_it_cost(store: Store, protection: ProtectionConfig) -> dict[str, Any]:
-    """The ledger's sum in privacy."""
+def what_it_cost(store: Store, protection: ProtectionConfig, *, now_s: float) -> dict[str, Any]:
+    """The ledger's sum in privacy, and how much more may leave."""
     ledger = store.spent(protection.delta)
+    times_s = [r.time_s for r in store.releases()]
+    budget = release_budget(times_s, protection, now_s=now_s)
     return {
         "releases": ledger.releases,
         "epsilon": ledger.epsilon if np.isfinite(ledger.epsilon) else None,
         "delta": ledger.delta,
-        "protection": protection.method,
+        "protection": "none" if protection.given_up else protection.method,
         "sentence": ledger.sentence,
+        "releases_left": budget.left,
+        "next_release_s": budget.next_s,
     }
 
 
-def stored_status(store: Store, catalogue: Catalogue, config: PeerConfig) -> dict[str, Any]:
+def stored_status(
+    store: Store, catalogue: Catalogue, config: PeerConfig, *, now_s: float
+) -> dict[str, Any]:
     """What ``p2prec status --json`` prints where no peer runs."""
     keys, progress, counters = store.keyring(), store.progress(), store.counters()
     keyring = Keyring.from_bytes(keys) if keys else None
@@ -114,7 +141,7 @@ def stored_status(store: Store, catalogue: Catalogue, config: PeerConfig) -> dic
         "pseudonym": keyring.face.pseudonym if keyring else "",
         "realm": catalogue.digest.hex(),
         "running": False,
-        "sharing": config.share and config.learner.collaboration.method != "alone",
+        "sharing": shares(config),
         "method": config.learner.collaboration.method,
         "model": "",
         "phase": "stopped",
@@ -128,7 +155,7 @@ def stored_status(store: Store, catalogue: Catalogue, config: PeerConfig) -> dic
         "crypto_cpu_s": 0.0,
         "cpu_s": 0.0,
         "left": what_left(store.releases(), counters),
-        "privacy": what_it_cost(store, config.learner.protection),
+        "privacy": what_it_cost(store, config.learner.protection, now_s=now_s),
     }
 
 
@@ -185,7 +212,9 @@ class Answers:
             "crypto_cpu_s": round(self._books.crypto.total_s, 4),
             "cpu_s": round(time.process_time(), 4),
             "left": what_left(self._store.releases(), counters),
-            "privacy": what_it_cost(self._store, self._config.learner.protection),
+            "privacy": what_it_cost(
+                self._store, self._config.learner.protection, now_s=time.time()
+            ),
         }
 
     def neighbours(self) -> list[dict[str, Any]]:

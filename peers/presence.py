@@ -24,7 +24,8 @@ from peers.discovery.responder import ResponderClient
 from peers.keys import Keyring
 from peers.messages import Advert, Endpoints, Pseudonym
 from peers.store import Store
-from peers.transports.mqtt import MqttTransport, parse_broker
+from peers.transports.access import Access
+from peers.transports.mqtt import MqttTransport
 from peers.transports.tcp import TcpTransport, fetch_bundle
 from peers.transports.ways import Ways
 
@@ -95,10 +96,12 @@ class Presence:
         """Open what the settings name; the tasks end only when they are cancelled.
 
         Raises:
+            ConfigError: A broker's settings do not fit.
             TransportError: The port is taken.
         """
         self._group = group
         config = self._config
+        brokers = [Access.of(broker) for broker in config.mqtt]
         tasks: list[asyncio.Task[None]] = []
         if config.tcp:
             self._ways.tcp = TcpTransport(
@@ -108,7 +111,7 @@ class Presence:
                 bundle=lambda: self._advert_bytes,
             )
             await self._ways.tcp.start()
-        for broker in config.mqtt:
+        for broker in brokers:
             transport = MqttTransport(
                 broker=broker,
                 realm=self._keyring.realm,
@@ -117,7 +120,7 @@ class Presence:
                 on_presence=self._presence,
                 rng=self._rng,
                 buckets=self._mqtt_buckets,
-                on_state=functools.partial(self._broker_state, parse_broker(broker)[:2]),
+                on_state=functools.partial(self._broker_state, broker.name),
             )
             self._ways.mqtt.append(transport)
             tasks.append(group.create_task(transport.run(), name="p2prec.mqtt"))
@@ -160,8 +163,7 @@ class Presence:
         self._books.counters["no_multicast"] += 1
         self._books.tell("no_multicast", reason=reason)
 
-    def _broker_state(self, address: tuple[str, int], reason: str) -> None:
-        broker = f"{address[0]}:{address[1]}"
+    def _broker_state(self, broker: str, reason: str) -> None:
         if reason:
             self._books.tell("broker_lost", broker=broker, reason=reason)
         else:

@@ -14,11 +14,12 @@ import msgspec
 
 from p2prec.errors import ConfigError
 from p2prec.text import printable
-from peers.config import PeerConfig
+from peers.config import BrokerConfig, PeerConfig
 
 T = TypeVar("T")
 CONFIG_NAME = "config.toml"
 _ENVIRONMENT_PREFIX = "P2PREC_"
+_HIDDEN = "(hidden)"  # in place of a password
 _NOT_SETTINGS = {"P2PREC_HOME", "P2PREC_DATA"}
 
 
@@ -75,7 +76,27 @@ def load_config(path: Path, environment: Mapping[str, str]) -> PeerConfig:
             # Alone first, so that a wrong one is named as what it is and not as part of the file.
             convert(override, PeerConfig, source=f"${name}")
             tables = _merged(tables, override)
-    return convert(tables, PeerConfig, source=str(path))
+    return _placed(convert(tables, PeerConfig, source=str(path)), path.parent)
+
+
+def _placed(config: PeerConfig, folder: Path) -> PeerConfig:
+    """Files of brokers lie beside the settings that name them."""
+    brokers = tuple(
+        dataclasses.replace(b, ca_file=str(folder / Path(b.ca_file).expanduser()))
+        if isinstance(b, BrokerConfig) and b.ca_file
+        else b
+        for b in config.network.mqtt
+    )
+    return dataclasses.replace(config, network=dataclasses.replace(config.network, mqtt=brokers))
+
+
+def shown(config: PeerConfig) -> dict[str, Any]:
+    """All settings as tables, without passwords."""
+    tables: dict[str, Any] = msgspec.to_builtins(config)
+    for broker in tables["network"]["mqtt"]:
+        if isinstance(broker, dict) and broker["password"]:
+            broker["password"] = _HIDDEN
+    return tables
 
 
 def _merged(tables: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,11 +150,17 @@ def _check_names(tables: Mapping[str, Any], kind: type[Any], source: str, where:
                 else f"; known: {', '.join(sorted(known))}"
             )
             raise ConfigError(f"{source}: unknown setting {printable(path)[:80]!r}{hint}")
-        inner = [t for t in (hints[key], *get_args(hints[key])) if dataclasses.is_dataclass(t)]
-        if inner:
+        for inner in _records(hints[key]):
             for item in value if isinstance(value, list) else [value]:
                 if isinstance(item, dict):
-                    _check_names(item, inner[0], source, f"{path}.")  # type: ignore[arg-type]
+                    _check_names(item, inner, source, f"{path}.")
+
+
+def _records(hint: Any) -> list[type[Any]]:
+    """The settings objects that a type is, holds, or may be."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return [hint]
+    return [record for part in get_args(hint) for record in _records(part)]
 
 
 def _value(text: str) -> object:

@@ -7,17 +7,29 @@ import sys
 from pathlib import Path
 
 from p2prec.errors import P2PRecError, StoppedByUserError
-from peers.swarm.command import run_swarm
 
 
 def main() -> None:
     """Run ``scenarios/demo.toml`` and keep its results in ``results/demo``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=0, help="rounds; 0 as the scenario says")
+    for name in ("peers", "rounds"):
+        parser.add_argument(
+            f"--{name}", type=int, default=0, help=f"{name}; 0 as the scenario says"
+        )
     arguments = parser.parse_args()
     folder = Path("results/demo")
     try:
-        run_swarm(Path(__file__).with_name("demo.toml"), rounds=arguments.rounds, pictures=folder)
+        from peers.swarm.command import run_swarm  # takes a moment, in which Ctrl-C may come
+
+        run_swarm(
+            Path(__file__).with_name("demo.toml"),
+            peers=arguments.peers,
+            rounds=arguments.rounds,
+            pictures=folder,
+        )
+    except KeyboardInterrupt:
+        print("demo: interrupted: no process was running", file=sys.stderr)
+        sys.exit(130)
     except P2PRecError as error:
         print(f"demo: {error}", file=sys.stderr)
         sys.exit(130 if isinstance(error, StoppedByUserError) else 1)

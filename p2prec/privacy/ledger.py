@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from p2prec.training.config import ProtectionConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +24,41 @@ class PrivacySpent:
     epsilon: float
     delta: float
     sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseBudget:
+    """How many releases the window still allows.
+
+    Attributes:
+        used: Releases in the window.
+        left: Further ones that may follow now; None without a limit.
+        next_s: When one may follow again; None where one may now, or never.
+    """
+
+    used: int
+    left: int | None
+    next_s: float | None
+
+
+def release_budget(
+    times_s: Sequence[float], protection: ProtectionConfig, *, now_s: float
+) -> ReleaseBudget:
+    """What ``max_releases`` of a window leaves.
+
+    Args:
+        times_s: Of all releases so far, in any order.
+        protection: The limit; without protection there is none.
+        now_s: On the same clock.
+    """
+    recent = sorted(t for t in times_s if t > now_s - protection.window_s)
+    if protection.method == "none":
+        return ReleaseBudget(used=len(recent), left=None, next_s=None)
+    left = max(0, protection.max_releases - len(recent))
+    ends = recent[-protection.max_releases] if protection.max_releases and not left else None
+    return ReleaseBudget(
+        used=len(recent), left=left, next_s=None if ends is None else ends + protection.window_s
+    )
 
 
 def spent(*, noise_multipliers: list[float], delta: float) -> PrivacySpent:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from p2prec.collaboration.methods import build_method
 from p2prec.errors import ConfigError
 from p2prec.models.families import check_model
 from p2prec.models.recommender import Task
-from p2prec.training.config import LearnerConfig
+from p2prec.training.config import LearnerConfig, ProtectionConfig
 
 
 def check_learner(config: LearnerConfig) -> None:
@@ -20,8 +22,26 @@ def check_learner(config: LearnerConfig) -> None:
     if not model.discovery > 0:
         raise ConfigError(f"discovery = {model.discovery} must be above 0; 1 is neutral")
     build_method(method, config.collaboration.options)
+    _check_protection(config.protection)
     if method == "mac" and model.task is Task.RATING:
         raise ConfigError(
             "mac exchanges probabilities of what comes next, and a rating is none; take dclr, "
             "epidemic, metropolis_hastings or alone"
+        )
+
+
+def _check_protection(protection: ProtectionConfig) -> None:
+    for name in ("pseudo_items", "clip_norm", "noise_multiplier"):
+        value = getattr(protection, name)
+        if not 0 <= value < math.inf:
+            raise ConfigError(f"[protection] {name} = {value} must be 0 or more")
+    if not 0 < protection.delta < 1:
+        raise ConfigError(f"[protection] delta = {protection.delta} must be between 0 and 1")
+    if protection.max_releases < 0 or not protection.window_s > 0:
+        raise ConfigError("[protection] max_releases must be 0 or more, and window_s above 0")
+    if protection.noise_multiplier and (protection.method == "none" or not protection.clip_norm):
+        # Noise is measured in clips: the ledger would claim a guarantee that nobody gave.
+        raise ConfigError(
+            f"[protection] noise_multiplier = {protection.noise_multiplier:g} needs "
+            'method = "default" and a clip_norm above 0, since noise is a multiple of the clip'
         )

@@ -71,7 +71,8 @@ class ProtectionConfig:
     """What is done to a payload before it leaves.
 
     Attributes:
-        method: ``"default"``, or ``"none"`` for scenarios that measure its price.
+        method: ``"default"``, or ``"none"`` for scenarios that measure its price; an owner's
+            daemon shares without protection only where it is told so by name.
         pseudo_items: Untouched items sent along for every touched one, fixed per device.
         clip_norm: Bound on the length of a row's change (0 switches it off).
         noise_multiplier: Gaussian noise divided by sensitivity; 0 gives no guarantee.
@@ -87,6 +88,14 @@ class ProtectionConfig:
     delta: float = 1e-5
     max_releases: int = 50
     window_s: float = 90 * 86_400.0
+
+    @property
+    def given_up(self) -> tuple[str, ...]:
+        """The settings, as ``key = value``, that take a part of the protection away."""
+        if self.method == "none":
+            return ('method = "none"',)
+        off = [("pseudo_items", self.pseudo_items), ("clip_norm", self.clip_norm)]
+        return tuple(f"{name} = {value:g}" for name, value in off if value <= 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,8 +79,10 @@ class Privacy(_Answer, frozen=True, kw_only=True):
     releases: Annotated[int, _about("in the ledger")]
     epsilon: Annotated[Float | None, _about("null: no guarantee")]
     delta: Annotated[Float, _about("that goes with it")]
-    protection: Annotated[str, _about("method in force")]
+    protection: Annotated[str, _about("method in force; `none` where a part of it is off")]
     sentence: Annotated[str, _about("the same in words")]
+    releases_left: Annotated[int | None, _about("until `max_releases`; null without a limit")]
+    next_release_s: Annotated[Float | None, _about("where none is left: when one may follow")]
 
 
 class Status(_Answer, frozen=True, kw_only=True):
@@ -172,7 +174,14 @@ def _is_answer(kind: type) -> bool:
 
 
 def _kind(kind: Any) -> str:
-    names = {str: "text", bool: "bool", int: "int", Float: "number", Float | None: "number, null"}
+    names = {
+        str: "text",
+        bool: "bool",
+        int: "int",
+        Float: "number",
+        Float | None: "number, null",
+        int | None: "int, null",
+    }
     if kind in names:
         return names[kind]
     return "object" if _is_answer(kind) or str(kind).startswith("dict") else "list of text"

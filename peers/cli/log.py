@@ -14,6 +14,7 @@ import structlog
 from structlog.typing import WrappedLogger
 
 from p2prec.text import printable
+from peers.cli.say import used_up
 from peers.events import Tell
 
 _LONGEST: Final = 300  # characters of one value
@@ -63,11 +64,9 @@ _SAYS: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]]] = {
     "store_recovered": ("info", lambda _: "the store takes everything again"),
     "withheld": (
         "warning",
-        lambda f: (
-            f"nothing left in this round: {f['releases']} releases are the limit that "
-            "max_releases of [learner.protection] sets"
-        ),
+        lambda f: f"{f['releases']} releases have left. {used_up(f['next_s'])}",
     ),
+    "released_again": ("info", lambda _: "what is learned leaves again"),
     "not_sendable": (
         "warning",
         lambda f: f"nothing left in this round, others would refuse it: {f['reason']}",

@@ -181,6 +181,14 @@ def run(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also each message that came or was dropped.")
     ] = False,
+    share_unprotected: Annotated[
+        bool,
+        typer.Option(
+            "--share-unprotected",
+            help="Share although the settings turn protection off: neighbours can then read "
+            "which places you go to.",
+        ),
+    ] = False,
 ) -> None:
     """Run the peer until it is stopped with Ctrl-C or SIGTERM."""
     import asyncio
@@ -191,10 +199,14 @@ def run(
     from peers.cli.log import OwnerLog, wants_colours
     from peers.daemon import Daemon
     from peers.files import read_catalogue
-    from peers.settings import catalogue_path, home_folder, owner_config
+    from peers.owner import check_protected
+    from peers.owner import shares as shares_something
+    from peers.settings import catalogue_path, config_path, home_folder, owner_config
 
-    torch.set_num_threads(1)
     config = owner_config()
+    if not share_unprotected:
+        check_protected(config, source=str(config_path()))
+    torch.set_num_threads(1)
     log = OwnerLog(
         sys.stderr,
         terminal=sys.stderr.isatty(),
@@ -215,10 +227,16 @@ def run(
         catalogue=read_catalogue(catalogue_path(config)),
         on_tell=log.told,
     )
-    shares = (
-        f"shares by {config.learner.collaboration.method}" if config.share else "shares nothing"
-    )
+    sharing = shares_something(config)
+    shares = f"shares by {config.learner.collaboration.method}" if sharing else "shares nothing"
     log.say(f"the peer of {home_folder()} starts and {shares}; Ctrl-C stops it", what="starting")
+    if sharing and (given_up := config.learner.protection.given_up):
+        log.say(
+            f"SHARING WITHOUT PROTECTION ({', '.join(given_up)}): neighbours can read which places "
+            "you go to",
+            level="warning",
+            what="unprotected",
+        )
     try:
         asyncio.run(live())
     except* P2PRecError as group:
@@ -250,12 +268,14 @@ def status(as_json: Json = False) -> None:
         if not as_json:
             neighbours = client.request("neighbours")["neighbours"]
     else:
+        import time
+
         from peers.owner import stored_status
 
         config = owner_config()
         catalogue = read_catalogue(catalogue_path(config))
         with closing(Store.open(home_folder() / STORE_NAME)) as store:
-            answer = stored_status(store, catalogue, config)
+            answer = stored_status(store, catalogue, config, now_s=time.time())
     _print(answer, as_json=as_json, text=say.status(answer, neighbours))
 
 
@@ -435,16 +455,13 @@ def config(
     as_json: Json = False,
 ) -> None:
     """Show where the settings are and what they say."""
-    from peers.settings import config_path, owner_config
+    from peers.settings import config_path, owner_config, shown
 
     path = config_path()
     if path_only:
         print(path)
         return
-    import msgspec
-
-    settings = owner_config()
-    tables = msgspec.to_builtins(settings)
+    tables = shown(owner_config())
     text = f"# {path}, with P2PREC_* of the environment and all defaults\n"
     text += json.dumps(tables, indent=2)
     _print({"path": str(path), "settings": tables}, as_json=as_json, text=text)

@@ -43,10 +43,30 @@ def status(answer: Mapping[str, Any], neighbours: Sequence[Mapping[str, Any]]) -
     lines.append(_company(answer))
     lines += [f"  {line}" for line in map(neighbour, neighbours)]
     lines.append(_left(answer["left"]))
+    if answer["sharing"] and answer["privacy"]["protection"] != "default":
+        lines.append(
+            "Protection is OFF: neighbours can read from what leaves which places you go to."
+        )
     if answer["privacy"]["releases"]:
         lines.append(f"Privacy: {answer['privacy']['sentence']}")
+    if answer["sharing"] and answer["privacy"]["releases_left"] == 0:
+        lines.append(used_up(answer["privacy"]["next_release_s"]))
     lines += _dropped(answer["counters"])
     return "\n".join(lines)
+
+
+def used_up(next_s: float | None) -> str:
+    """What an owner reads when no release is left."""
+    until = f" until {minute(next_s)}" if next_s is not None else ""
+    return (
+        f"Nothing more leaves{until}: the max_releases of [learner.protection] are used up; it "
+        "goes on learning from others."
+    )
+
+
+def minute(time_s: float) -> str:
+    """Date and time of this device's clock."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(time_s))
 
 
 def _company(answer: Mapping[str, Any]) -> str:
@@ -66,11 +86,11 @@ def _left(left: Mapping[str, Any]) -> str:
         return "Left this device: nothing that was learned" + (
             f"{introductions}." if left["sent_bytes"] else "."
         )
-    last = time.strftime("%Y-%m-%d %H:%M", time.localtime(left["last_s"]))
     return (
         f"Left this device: what was learned in {counted(left['rounds'], 'round')}, "
         f"{size(left['bytes'])} in all, to at most {counted(left['most_recipients'], 'peer')} a "
-        f"round, last on {last}; {size(left['sent_bytes'])} of sealed messages altogether."
+        f"round, last on {minute(left['last_s'])}; {size(left['sent_bytes'])} of sealed messages "
+        "altogether."
     )
 
 

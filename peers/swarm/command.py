@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import TaskID
 from rich.table import Table
 
-from p2prec.errors import ConfigError
+from p2prec.errors import ConfigError, StoppedByUserError
 from peers.cli.progress import bars, error_console
 from peers.cli.say import size
 from peers.scenario import MAX_PEERS, load_scenario
@@ -24,6 +24,16 @@ from peers.swarm.summary import PARTS, MethodRun, spread
 from peers.swarm.supervisor import Supervisor
 
 
+@contextlib.contextmanager
+def _stopped_between() -> Iterator[None]:
+    """Ctrl-C before the first process or after the last is as good as in between."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedByUserError("interrupted: no process was running") from None
+
+
+@_stopped_between()
 def run_swarm(
     path: Path,
     *,
@@ -41,6 +51,7 @@ def run_swarm(
 
     Raises:
         ConfigError: The scenario is wrong; also what ``Supervisor.run`` raises.
+        StoppedByUserError: Ctrl-C; nothing that was started is left.
     """
     scenario = load_scenario(path)
     if peers:

@@ -12,16 +12,15 @@ import asyncio
 import contextlib
 import logging
 import random
-import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import aiomqtt
 
 from p2prec import limits
-from p2prec.errors import ConfigError, TransportError
+from p2prec.errors import TransportError
+from peers.transports.access import Access, why
 
 _CONNECT_TIMEOUT_S: Final = 60.0  # hundreds of clients may connect at once
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 15.0
@@ -31,28 +30,11 @@ _SILENT.setLevel(logging.CRITICAL)
 _QUEUED_MESSAGES: Final = 256  # inbound messages that wait for the peer; then the oldest goes
 
 
-def parse_broker(address: str) -> tuple[str, int, bool]:
-    """``(host, port, tls)`` of ``host:port``, ``mqtt://host:port`` or ``mqtts://host:port``.
-
-    Raises:
-        ConfigError: The address is none of these.
-    """
-    url = urlsplit(address if "://" in address else f"mqtt://{address}")
-    try:
-        port = url.port
-    except ValueError:
-        port = -1
-    if url.scheme not in {"mqtt", "mqtts"} or not url.hostname or port == -1:
-        raise ConfigError(f"{address!r} is no broker; write host:port or mqtts://host:port")
-    tls = url.scheme == "mqtts"
-    return url.hostname, port or (8883 if tls else 1883), tls
-
-
 class MqttTransport:
     """One connection to one broker, kept up as long as ``run`` runs.
 
     Args:
-        broker: Address, see ``parse_broker``.
+        broker: How it is reached.
         realm: Digest of the catalogue.
         inbox: Own inbox, 32 hex characters.
         on_envelope: Takes an envelope; the answer is ignored, since anybody may have sent it.
@@ -65,7 +47,7 @@ class MqttTransport:
     def __init__(
         self,
         *,
-        broker: str,
+        broker: Access,
         realm: bytes,
         inbox: str,
         on_envelope: Callable[[bytes], Awaitable[bool]],
@@ -74,8 +56,7 @@ class MqttTransport:
         buckets: int = 1,
         on_state: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._host, self._port, self._tls = parse_broker(broker)
-        self.broker = f"{self._host}:{self._port}"
+        self._broker = broker
         self._on_state = on_state
         self._complained = False
         self._root = f"p2prec/1/{realm[:8].hex()}"
@@ -121,7 +102,7 @@ class MqttTransport:
                 self.counters["connection_lost"] += 1
                 if not self._complained:
                     self._complained = True
-                    self._on_state(str(error) or type(error).__name__)
+                    self._on_state(why(error))
             finally:
                 self._client = None
                 self.connected.clear()
@@ -137,13 +118,15 @@ class MqttTransport:
         """
         client = self._client
         if client is None:
-            raise TransportError(f"the broker {self.broker} cannot be reached just now")
+            raise TransportError(f"the broker {self._broker.name} cannot be reached just now")
         try:
             async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
                 for envelope in envelopes:
                     await client.publish(f"{self._root}/in/{inbox}", envelope, qos=1)
         except (aiomqtt.MqttError, TimeoutError, ValueError) as error:
-            raise TransportError(f"the broker {self.broker} did not take it: {error}") from None
+            raise TransportError(
+                f"the broker {self._broker.name} did not take it: {error}"
+            ) from None
 
     async def advertise(self, *, label: str, pseudonym: str, advert: bytes) -> None:
         """Publish presence in a cell; published again after every reconnect."""
@@ -199,15 +182,17 @@ class MqttTransport:
 
     def _new_client(self) -> aiomqtt.Client:
         client = aiomqtt.Client(
-            self._host,
-            self._port,
+            self._broker.host,
+            self._broker.port,
+            username=self._broker.user or None,
+            password=self._broker.password or None,
             identifier=f"p{self._rng.getrandbits(64):016x}",
             clean_session=True,
             timeout=_CONNECT_TIMEOUT_S,
             keepalive=60,
             logger=_SILENT,
             max_queued_incoming_messages=_QUEUED_MESSAGES,
-            tls_context=ssl.create_default_context() if self._tls else None,
+            tls_context=self._broker.tls,
         )
         _notice_early_end(client)
         return client

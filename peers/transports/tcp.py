@@ -11,6 +11,7 @@ import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 from p2prec import limits
@@ -20,7 +21,26 @@ _FRAME: Final = struct.Struct(">IB")
 ENVELOPE, BUNDLE_REQUEST, BUNDLE = 1, 2, 3
 _CONNECT_TIMEOUT_S: Final = 10.0
 _SEND_TIMEOUT_S: Final = 30.0
+_REST_S: Final = 20.0  # an address that did not answer is not tried by who has another way
 _MAX_OUTBOUND: Final = 16  # cached outbound connections; the oldest is closed
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One outbound connection; nothing is ever read from it but its end."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the other side still listens: what is written after its end is lost silently."""
+        return not (self.writer.is_closing() or self.reader.at_eof())
+
+    async def send(self, envelopes: Sequence[bytes]) -> None:
+        for envelope in envelopes:
+            self.writer.write(_FRAME.pack(len(envelope), ENVELOPE) + envelope)
+            await self.writer.drain()
 
 
 class TcpTransport:
@@ -46,7 +66,8 @@ class TcpTransport:
         self._server: asyncio.Server | None = None
         self._inbound: dict[asyncio.StreamWriter, str] = {}
         self._serving: set[asyncio.Task[None]] = set()
-        self._outbound: dict[tuple[str, int], asyncio.StreamWriter] = {}
+        self._outbound: dict[tuple[str, int], _Line] = {}
+        self._silent_until: dict[tuple[str, int], float] = {}  # on the loop's clock
         self.counters: Counter[str] = Counter()
 
     async def start(self) -> None:
@@ -70,7 +91,7 @@ class TcpTransport:
         """Close the listener and every connection."""
         if self._server is not None:
             self._server.close()
-        for writer in [*self._inbound, *self._outbound.values()]:
+        for writer in [*self._inbound, *(line.writer for line in self._outbound.values())]:
             writer.close()
         self._outbound.clear()
         # What is still in their buffers must not reach a peer that has closed its store.
@@ -78,44 +99,67 @@ class TcpTransport:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
 
-    async def send(self, addresses: Sequence[tuple[str, int]], envelopes: Sequence[bytes]) -> None:
+    async def send(
+        self,
+        addresses: Sequence[tuple[str, int]],
+        envelopes: Sequence[bytes],
+        *,
+        insist: bool = True,
+    ) -> None:
         """Send to the first address that answers.
+
+        Args:
+            addresses: Of the recipient.
+            envelopes: In order.
+            insist: Whether to try an address too that did not answer a moment ago; who has
+                another way does better to take it at once.
 
         Raises:
             TransportError: None did.
         """
+        now_s = asyncio.get_running_loop().time()
         reason = "no address"
         for address in addresses:
-            # A cached connection may have died unnoticed: the second attempt opens a fresh one.
-            for attempt in range(2):
-                try:
-                    async with asyncio.timeout(_SEND_TIMEOUT_S):
-                        writer = await self._connection(address, fresh=attempt > 0)
-                        for envelope in envelopes:
-                            writer.write(_FRAME.pack(len(envelope), ENVELOPE) + envelope)
-                            await writer.drain()
-                except (OSError, TimeoutError) as error:
-                    reason = str(error) or type(error).__name__
-                else:
-                    return
+            if not insist and self._silent_until.get(address, 0.0) > now_s:
+                reason = "it did not answer a moment ago"
+                continue
+            try:
+                async with asyncio.timeout(_SEND_TIMEOUT_S):
+                    await self._write(address, envelopes)
+            except (OSError, TimeoutError) as error:
+                self._forget(address)
+                self._rest(address)
+                reason = str(error) or type(error).__name__
+            else:
+                self._silent_until.pop(address, None)
+                return
         raise TransportError(f"no TCP address answered: {reason}")
 
-    async def _connection(self, address: tuple[str, int], *, fresh: bool) -> asyncio.StreamWriter:
-        if fresh:
-            self._forget(address)
-        writer = self._outbound.get(address)
-        if writer is None or writer.is_closing():
-            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                _, writer = await asyncio.open_connection(*address)
-            while len(self._outbound) >= _MAX_OUTBOUND:
-                self._forget(next(iter(self._outbound)))
-            self._outbound[address] = writer
-        return writer
+    async def _write(self, address: tuple[str, int], envelopes: Sequence[bytes]) -> None:
+        line = self._outbound.get(address)
+        if line is not None and line.is_open:
+            # It may have died unnoticed: then a fresh one is tried.
+            with suppress(OSError):
+                return await line.send(envelopes)
+        self._forget(address)
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            line = _Line(*await asyncio.open_connection(*address))
+        while len(self._outbound) >= _MAX_OUTBOUND:
+            self._forget(next(iter(self._outbound)))
+        self._outbound[address] = line
+        return await line.send(envelopes)
 
     def _forget(self, address: tuple[str, int]) -> None:
-        writer = self._outbound.pop(address, None)
-        if writer is not None:
-            writer.close()
+        line = self._outbound.pop(address, None)
+        if line is not None:
+            line.writer.close()
+
+    def _rest(self, address: tuple[str, int]) -> None:
+        now_s = asyncio.get_running_loop().time()
+        kept = {a: until for a, until in self._silent_until.items() if until > now_s}
+        while len(kept) >= limits.MAX_KNOWN_ADVERTS:
+            del kept[next(iter(kept))]
+        self._silent_until = kept | {address: now_s + _REST_S}
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = str((writer.get_extra_info("peername") or ("?",))[0])

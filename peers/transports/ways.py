@@ -31,9 +31,10 @@ class Ways:
         Raises:
             TransportError: None works.
         """
+        by_broker = bool(to.mqtt_inbox) and any(t.connected.is_set() for t in self.mqtt)
         if self.tcp is not None and to.tcp:
             with contextlib.suppress(TransportError):
-                await self.tcp.send(to.tcp, envelopes)
+                await self.tcp.send(to.tcp, envelopes, insist=not by_broker)
                 return "tcp"
         if to.mqtt_inbox:
             for transport in self.mqtt:

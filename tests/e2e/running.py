@@ -10,7 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from p2prec.data.city import generate_city
-from p2prec.training.config import CollaborationConfig, LearnerConfig, TrainingConfig
+from p2prec.training.config import (
+    CollaborationConfig,
+    LearnerConfig,
+    ProtectionConfig,
+    TrainingConfig,
+)
 from peers import events as ev
 from peers.config import NeighbourConfig, NetworkConfig, PeerConfig, ScheduleConfig
 from peers.daemon import Daemon
@@ -24,6 +29,8 @@ def config(method: str, *, schedule: ScheduleConfig | None = None, **network: ob
         learner=LearnerConfig(
             collaboration=CollaborationConfig(method=method),
             training=TrainingConfig(epochs=1, max_examples=40, negatives=8),
+            # Rounds without pause use up what an owner allows for months within seconds.
+            protection=ProtectionConfig(max_releases=1_000_000),
         ),
         neighbours=NeighbourConfig(k=3, discover_interval_s=1.0, shuffle_interval_s=2.0),
         network=NetworkConfig(**{"host": "127.0.0.1", **network}),  # type: ignore[arg-type]

@@ -149,6 +149,50 @@ def test_a_taken_port_is_one_sentence(home: Path) -> None:
     assert p2prec(home, "status").returncode == 0  # nothing is broken or locked by it
 
 
+@pytest.mark.parametrize("where", ["file", "environment"])
+def test_an_owner_never_shares_unprotected_by_accident(home: Path, where: str) -> None:
+    settings = {
+        "P2PREC_SHARE": "true",
+        "P2PREC_NETWORK__HOST": "127.0.0.1",
+        "P2PREC_NETWORK__MDNS": "false",
+    }
+    if where == "file":
+        with (home / "config.toml").open("a") as file:
+            file.write('\n[learner.protection]\nmethod = "none"\n')
+    else:
+        settings["P2PREC_LEARNER__PROTECTION__METHOD"] = "none"
+    done = p2prec(home, "run", **settings)
+    assert done.returncode == 4
+    [line] = done.stderr.splitlines()
+    assert 'method = "none" turns protection off' in line
+    assert "--share-unprotected" in line
+    assert not (home / "peer.db").exists()  # it did not even begin
+    found = json.loads(p2prec(home, "doctor", "--json", **settings).stdout)["checks"]
+    assert [c["ok"] for c in found if c["check"] == "protection"] == [False]
+
+    peer = subprocess.Popen(
+        [sys.executable, "-m", "peers.cli.main", "run", "--share-unprotected"],
+        env={**os.environ, "P2PREC_HOME": str(home), **settings},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 100
+        while p2prec(home, "neighbours").returncode and time.monotonic() < deadline:
+            time.sleep(0.3)
+        status = answer("status", home)
+        assert status["sharing"]
+        assert status["privacy"]["protection"] == "none"
+        assert "Protection is OFF" in p2prec(home, "status").stdout
+    finally:
+        peer.send_signal(signal.SIGTERM)
+        _, errors = peer.communicate(timeout=60)
+    assert peer.returncode == 0
+    said = {line["what"]: line for line in map(json.loads, errors.splitlines())}
+    assert said["unprotected"]["level"] == "warning"
+    assert "SHARING WITHOUT PROTECTION" in said["unprotected"]["event"]
+
+
 def test_an_override_that_is_none_is_named(home: Path) -> None:
     done = p2prec(home, "status", P2PREC_NETWORK__PROT="1")
     assert done.returncode == 4

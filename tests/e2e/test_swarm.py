@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import re
@@ -11,13 +12,16 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
+from processes import peers_of, until, zygote
+from summaries import check_summary
 
+from p2prec.data.city import generate_city
+from p2prec.evaluation.baselines import BASELINES
 from peers.store import Store
 
 pytestmark = [
@@ -59,9 +63,11 @@ def tmp_path() -> Iterator[Path]:
         yield Path(folder)
 
 
-def begin(tmp_path: Path, *options: str, scenario: str = SCENARIO) -> subprocess.Popen[str]:
+def begin(
+    tmp_path: Path, *options: str, scenario: str = SCENARIO, answer: str = "--json"
+) -> subprocess.Popen[str]:
     (tmp_path / "s.toml").write_text(scenario)
-    command = ["swarm", str(tmp_path / "s.toml"), "--json", *options]
+    command = ["swarm", str(tmp_path / "s.toml"), answer, *options]
     return subprocess.Popen(
         [sys.executable, "-m", "peers.cli.main", *command],
         stdout=subprocess.PIPE,
@@ -69,31 +75,6 @@ def begin(tmp_path: Path, *options: str, scenario: str = SCENARIO) -> subprocess
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
-
-
-def zygote(supervisor: int) -> int:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        for child in peers_of(supervisor):  # libraries start short-lived helpers too
-            with contextlib.suppress(OSError):
-                if b"peers.swarm.zygote" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    return child
-        time.sleep(0.05)
-    raise AssertionError("no warm parent")
-
-
-def peers_of(parent: int) -> list[int]:
-    try:
-        return [int(p) for p in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
-
-
-def until(condition: object, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def begun(tmp_path: Path, index: int) -> bool:
@@ -124,7 +105,7 @@ def test_twenty_peers_learn_and_one_that_is_killed_goes_on(tmp_path: Path) -> No
     assert summary["discovered_by"]["mdns"] > 0
     assert summary["discovered_by"]["mqtt"] > 0
     assert set(summary["methods"]) >= {"dclr", "most_frequent", "popular", "item_knn"}
-    assert_documented(summary)
+    check_summary(summary)
     assert not peers_of(parent)
     assert not list(tmp_path.glob("p2prec-*"))
     assert "20 up" in errors
@@ -188,12 +169,36 @@ def _components(links: dict[int, set[int]]) -> list[set[int]]:
     return found
 
 
-def assert_documented(summary: dict[str, Any]) -> None:
-    text = (Path(__file__).resolve().parents[2] / "docs" / "summary-schema.md").read_text()
-    documented = set(re.findall(r"`([a-z0-9_@]+)`", text))
-    method = summary["methods"]["dclr"]
-    for keys in (summary, method, method["all"], summary["uss_mib"], summary["spread"]):
-        assert set(keys) <= documented, set(keys) - documented
+def check_ins_without_categories(path: Path, *, users: int, places: int) -> None:
+    city = generate_city(rng=np.random.default_rng(5), n_users=users, n_places=places, days=90)
+    items, visits = city.catalogue, city.interactions
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["user", "poi", "category", "lat", "lon", "timestamp"])
+        for user, item, time_s in zip(visits.user, visits.item, visits.timestamp_s, strict=True):
+            where = items.latitude_deg[item], items.longitude_deg[item]
+            writer.writerow([visits.user_ids[user], items.item_ids[item], "", *where, time_s])
+
+
+def test_check_ins_without_any_category_end_with_a_table(tmp_path: Path) -> None:
+    data = tmp_path / "visits.csv"
+    check_ins_without_categories(data, users=8, places=80)
+    scenario = SCENARIO.partition("[data]")[0] + '[data]\nkind = "check_ins"\n[peers]'
+    scenario += SCENARIO.partition("[peers]")[2].replace("max_rounds = 3", "max_rounds = 2")
+    scenario += '[[methods]]\nname = "mac"\n[[methods]]\nname = "alone"\n'
+    options = ("--data", str(data), "--peers", "6")
+    swarm = begin(tmp_path, *options, scenario=scenario, answer="--quiet")
+    table, errors = swarm.communicate(timeout=270)
+    assert (swarm.returncode, errors) == (0, "")
+    rows = {cells[0]: cells[1:] for line in table.splitlines() if (cells := line.split())}
+    figure = r"[01]\.\d{3}"
+    for method in ("dclr", "mac", "alone", *BASELINES):
+        assert all(re.fullmatch(figure, cell) for cell in rows[method][:6]), table
+    assert int(rows["dclr"][6]) > 0
+    assert int(rows["mac"][6]) > 0
+    assert rows["alone"][6] == "0"
+    assert int(rows["alone"][7]) >= 0
+    assert "lost: 0" in table
 
 
 def test_a_peer_that_fails_by_itself_is_counted_and_not_tried_again(tmp_path: Path) -> None:

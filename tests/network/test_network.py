@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -16,7 +17,8 @@ from p2prec.errors import ConfigError, TransportError
 from peers.broker import EmbeddedBroker, free_port
 from peers.discovery.mdns import LocalService, MdnsDiscovery
 from peers.discovery.responder import Responder, ResponderClient
-from peers.transports.mqtt import MqttTransport, parse_broker
+from peers.transports.access import Access, parse_broker
+from peers.transports.mqtt import MqttTransport
 from peers.transports.tcp import TcpTransport, fetch_bundle
 
 pytestmark = pytest.mark.network
@@ -62,6 +64,43 @@ async def test_tcp_carries_envelopes_and_adverts() -> None:
             await client.send([("127.0.0.1", free_port())], [b"x"])
 
 
+async def test_nothing_is_written_into_a_connection_that_the_other_side_has_ended() -> None:
+    """It would be lost without an error; a listener ends each connection that is silent long."""
+    ear = Ear()
+    async with listener(ear) as server, listener(Ear()) as client:
+        address = ("127.0.0.1", server.port)
+        await client.send([address], [b"before"])
+        await until(lambda: ear.heard == [b"before"])
+        for writer in server._inbound:
+            writer.close()
+        await until(lambda: not client._outbound[address].is_open)
+        await client.send([address], [b"after"])
+        await until(lambda: ear.heard == [b"before", b"after"])
+
+
+@pytest.mark.slow
+async def test_an_address_that_swallows_everything_is_waited_for_once() -> None:
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(0)  # its queue takes one or two, further ones get no answer at all
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.settimeout(0)
+            filler.connect_ex(hole.getsockname())
+        async with listener(Ear()) as client:
+            loop = asyncio.get_running_loop()
+            began_s = loop.time()
+            with pytest.raises(TransportError):
+                await client.send([hole.getsockname()], [b"x"], insist=False)
+            waited_s = loop.time() - began_s
+            began_s = loop.time()
+            with pytest.raises(TransportError, match="a moment ago"):
+                await client.send([hole.getsockname()], [b"x"], insist=False)
+            assert loop.time() - began_s < waited_s / 10
+        for filler in fillers:
+            filler.close()
+
+
 async def test_tcp_survives_strangers() -> None:
     ear = Ear()
     async with listener(ear) as server, listener(Ear()) as friend:
@@ -103,7 +142,7 @@ async def test_a_taken_port_is_one_sentence() -> None:
 
 def mqtt(port: int, name: int, ear: Ear, seen: dict[str, bytes]) -> MqttTransport:
     return MqttTransport(
-        broker=f"127.0.0.1:{port}",
+        broker=Access.of(f"127.0.0.1:{port}"),
         realm=b"r" * 32,
         inbox=f"{name:032x}",
         on_envelope=ear,
@@ -146,9 +185,10 @@ async def test_mqtt_presence_inbox_and_a_broker_that_restarts() -> None:
 def test_broker_addresses() -> None:
     assert parse_broker("example.org:1884") == ("example.org", 1884, False)
     assert parse_broker("mqtts://example.org") == ("example.org", 8883, True)
-    for wrong in ("http://x", "", "host:port"):
-        with pytest.raises(ConfigError):
+    for wrong in ("http://x", "", "host:port", "mqtts://me:secret@host"):
+        with pytest.raises(ConfigError) as caught:
             parse_broker(wrong)
+        assert "secret" not in str(caught.value)
 
 
 @pytest.mark.xdist_group("multicast")
@@ -235,7 +275,7 @@ async def test_the_broker_serves_clients_that_come_at_once_and_replays_to_nobody
     ears = [Ear() for _ in seen]
     transports = [
         MqttTransport(
-            broker=f"127.0.0.1:{broker.port}",
+            broker=Access.of(f"127.0.0.1:{broker.port}"),
             realm=b"r" * 32,
             inbox=f"{i:032x}",
             on_envelope=ears[i],

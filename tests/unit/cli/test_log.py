@@ -8,11 +8,12 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from peers.cli.log import _SAYS, OwnerLog, wants_colours
-from peers.cli.say import status
+from peers.cli.say import status, used_up
 from peers.events import Tell
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,6 +48,10 @@ def finished(merged: int, rejected: int = 0) -> Tell:
         (
             Tell(what="broker_lost", fields={"broker": "b:1", "reason": "refused"}),
             "the broker b:1 cannot be reached (refused); trying on",
+        ),
+        (
+            Tell(what="withheld", fields={"releases": 0, "next_s": None}),
+            f"0 releases have left. {used_up(None)}",
         ),
         (Tell(what="never_heard_of", fields={}), "never heard of"),
     ],
@@ -121,7 +126,7 @@ def test_colours_only_where_they_are_welcome(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_status_for_a_person() -> None:
-    answer = {
+    answer: dict[str, Any] = {
         "running": True,
         "round": 12,
         "phase": "waiting",
@@ -138,7 +143,13 @@ def test_status_for_a_person() -> None:
             "last_s": 1_764_000_000.0,
             "sent_bytes": 9_000_000,
         },
-        "privacy": {"releases": 12, "sentence": "12 releases without noise."},
+        "privacy": {
+            "releases": 12,
+            "protection": "default",
+            "sentence": "12 releases without noise.",
+            "releases_left": 38,
+            "next_release_s": None,
+        },
         "counters": {"dropped.replayed": 3, "dropped.bad_signature": 4, "sent.tcp": 9},
     }
     text = status(answer, [])
@@ -146,3 +157,6 @@ def test_status_for_a_person() -> None:
     assert "341.8 KiB in all, to at most 5 peers a round" in text
     assert "Privacy: 12 releases without noise." in text
     assert "Dropped 7 messages: 4 bad signature, 3 replayed." in text
+    assert "Nothing more leaves" not in text
+    spent = answer["privacy"] | {"releases_left": 0, "next_release_s": 1_764_000_000.0}
+    assert "Nothing more leaves until 2025-11-2" in status(answer | {"privacy": spent}, [])

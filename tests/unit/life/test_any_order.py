@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from test_life import NOW, advert, hello, peer, update
+from lives import NOW, advert, hello, peer, update
 
 from p2prec import limits
 from p2prec.training.learner import MergeReport, TrainingReport
@@ -184,9 +184,14 @@ class AnyOrder(RuleBasedStateMachine):
         assert len(set(life.neighbours)) == len(life.neighbours) <= K
         assert set(life.neighbours) <= set(life.known)
         assert set(life.followers) <= set(life.known)
-        assert life._speakers <= set(life.known)
+        assert set(life._speakers) <= set(life.known)
         assert len(life.followers) <= K * FOLLOWERS_PER_NEIGHBOUR
-        for many in (life.known, life.adverts, life.acquaintances._greeted):
+        for many in (
+            life.known,
+            life.adverts,
+            life.acquaintances._greeted,
+            life.acquaintances._former,
+        ):
             assert len(many) <= limits.MAX_KNOWN_ADVERTS
         assert len(life._inbox) <= limits.MAX_INBOX_MESSAGES
         assert len(life.acquaintances._answered) <= limits.MAX_GREETINGS_PER_MINUTE

@@ -2,93 +2,21 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
-from collections.abc import Callable
+from dataclasses import replace
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lives import NOW, World, advert, hello, peer, update
 
 from p2prec import limits
 from p2prec.collaboration.payload import ModelUpdate
 from p2prec.training.learner import MergeReport, TrainingReport
 from peers import events as ev
-from peers.acquaintances import FOLLOWERS_PER_NEIGHBOUR, Identity
+from peers.acquaintances import FOLLOWERS_PER_NEIGHBOUR
 from peers.config import NeighbourConfig, PeerConfig, ScheduleConfig
 from peers.life import Peer, Phase
-from peers.messages import Advert, Endpoints, Goodbye, Hello, PeerId, Share, Shuffle
-
-NOW = 1_000_000.0
-
-
-def advert(name: int, *, tcp: bool = True, expires: float = NOW + 1e6) -> Advert:
-    return Advert(
-        realm=b"r" * 32,
-        pseudonym_key=name.to_bytes(32, "big"),
-        prekey_id=name.to_bytes(8, "big"),
-        prekey=b"k",
-        cell_label="abc",
-        endpoints=Endpoints(
-            tcp=(("127.0.0.1", 1000 + name % 60_000),) if tcp else (),
-            mqtt_inbox="" if tcp else "0" * 32,
-        ),
-        not_before_s=NOW,
-        expires_s=expires,
-        signature=b"s",
-    )
-
-
-def update(round_: int) -> ModelUpdate:
-    return ModelUpdate(
-        round=round_,
-        model="m",
-        rows=np.zeros(0, np.uint32),
-        values=np.zeros((0, 3), np.float32),
-        evidence=np.zeros(0, np.float32),
-        dense=np.zeros(1, np.float32),
-        degree=1,
-    )
-
-
-def hello(name: int, *, reply: bool = False, accepts: bool = True, method: str = "dclr") -> Hello:
-    return Hello(
-        advert=advert(name),
-        binding=b"b",
-        wants_reply=reply,
-        area="",
-        sketch=b"",
-        method=method,
-        model="m",
-        accepts=accepts,
-    )
-
-
-def peer(
-    name: int = 0,
-    *,
-    share: bool = True,
-    k: int = 3,
-    rounds: int = 4,
-    neighbours: NeighbourConfig | None = None,
-) -> Peer:
-    own = advert(name)
-    return Peer(
-        config=PeerConfig(
-            share=share,
-            neighbours=neighbours or NeighbourConfig(k=k, discover_interval_s=2.0),
-            schedule=ScheduleConfig(
-                round_interval_s=0.0, inbox_timeout_s=20.0, max_rounds=rounds, min_neighbours=1
-            ),
-        ),
-        identity=Identity(
-            peer_id=PeerId(f"id{name}"), area="", sketch=b"", method="dclr", model="m"
-        ),
-        rng=np.random.default_rng(name),
-        own_advert=lambda: (own, b"b"),
-    )
-
+from peers.messages import Goodbye, Hello, PeerId, Share, Shuffle
 
 names = st.integers(1, 900)
 events = st.one_of(
@@ -174,6 +102,37 @@ def test_strangers_payloads_and_stale_ones_are_dropped() -> None:
     assert send("id5", update(2)) == "too_stale"
     assert send("id5", update(9)) == "payload_received"
     assert send("id5", update(9)) == "older_than_known"
+
+
+def test_who_falls_silent_is_waited_for_no_longer_until_it_speaks_again() -> None:
+    life = peer(rounds=0)
+    life.handle(ev.Started(), NOW)
+    life.handle(ev.Arrived(sender=PeerId("id5"), message=hello(5), transport="tcp", n_bytes=1), NOW)
+    life.acquaintances.neighbours = (PeerId("id5"),)
+
+    def waits(*, speaks: bool) -> bool:
+        """One round; whether it had to be ended by its timer."""
+        round_ = life.round
+        life.phase = Phase.IDLE
+        life.handle(ev.TimerFired(timer=ev.Timer.ROUND), NOW + 100)
+        life.handle(
+            ev.Trained(round=round_, report=TrainingReport(loss=1.0, n_examples=1)), NOW + 100
+        )
+        if speaks:
+            share = Share(payload=update(round_))
+            arrived = ev.Arrived(sender=PeerId("id5"), message=share, transport="tcp", n_bytes=1)
+            life.handle(arrived, NOW + 100)
+        life.handle(ev.PayloadsReady(round=round_, payloads=()), NOW + 100)
+        waited = life.phase is Phase.WAITING
+        if waited:
+            life.handle(ev.TimerFired(timer=ev.Timer.INBOX), NOW + 120)
+        life.handle(ev.Merged(round=round_, report=MergeReport(weights={}, rejected={})), NOW + 120)
+        return waited
+
+    heard = [True, True, False, False, False, False, True, False, False]
+    assert [waits(speaks=s) for s in heard] == [
+        False, False, True, True, False, False, False, True, True,
+    ]  # fmt: skip
 
 
 def test_one_sender_is_heard_at_a_bounded_rate() -> None:
@@ -273,74 +232,6 @@ def test_a_lonely_peer_looks_into_the_cells_around() -> None:
     assert rings == [(6, 1), (12, 2)]
 
 
-class World:
-    """Many lives in virtual time; messages are late, lost, doubled and out of order."""
-
-    def __init__(self, n: int, *, seed: int, loss: float, k: int = 3) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.loss = loss
-        self.lives = [peer(i, k=k) for i in range(1, n + 1)]
-        self.by_pseudonym = {advert(i + 1).pseudonym: i for i in range(n)}
-        self.queue: list[tuple[float, int, Callable[[], None]]] = []
-        self.order = itertools.count()
-        self.now = NOW
-        self.timers: dict[tuple[int, ev.Timer], int] = {}
-        self.merged = 0
-        for i in range(n):
-            self.at(self.rng.random(), lambda i=i: self.give(i, ev.Started()))
-            for other in range(n):
-                if other != i:
-                    seen = ev.AdvertSeen(advert=advert(other + 1), source=ev.Source.MDNS)
-                    self.at(1 + self.rng.random(), lambda i=i, s=seen: self.give(i, s))
-
-    def at(self, delay: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self.queue, (self.now + delay, next(self.order), action))
-
-    def give(self, i: int, event: ev.Event) -> None:
-        for effect in self.lives[i].handle(event, self.now):
-            self.perform(i, effect)
-
-    def perform(self, i: int, effect: ev.Effect) -> None:
-        match effect:
-            case ev.SetTimer():
-                token = next(self.order)
-                self.timers[i, effect.timer] = token
-
-                def fire(timer: ev.Timer = effect.timer, token: int = token) -> None:
-                    if self.timers.get((i, timer)) == token:
-                        self.give(i, ev.TimerFired(timer=timer))
-
-                self.at(effect.delay_s, fire)
-            case ev.Send():
-                j = self.by_pseudonym[effect.to.pseudonym]
-                event = ev.Arrived(
-                    sender=PeerId(f"id{i + 1}"), message=effect.message, transport="tcp", n_bytes=1
-                )
-                for _ in range(1 + (self.rng.random() < 0.1)):
-                    if self.rng.random() >= self.loss:
-                        self.at(self.rng.exponential(0.3), lambda: self.give(j, event))
-            case ev.Train():
-                report = TrainingReport(loss=1.0, n_examples=1)
-                done = ev.Trained(round=effect.round, report=report)
-                self.at(self.rng.exponential(1.0), lambda: self.give(i, done))
-            case ev.MakePayloads():
-                ready = ev.PayloadsReady(round=effect.round, payloads=(update(effect.round),))
-                self.at(0.1, lambda: self.give(i, ready))
-            case ev.Merge():
-                self.merged += len(effect.received)
-                weights = {r.sender: 0.1 for r in effect.received}
-                after = ev.Merged(
-                    round=effect.round, report=MergeReport(weights=weights, rejected={})
-                )
-                self.at(0.1, lambda: self.give(i, after))
-
-    def run(self, seconds: float) -> None:
-        end = self.now + seconds
-        while self.queue and self.queue[0][0] < end:
-            self.now, _, action = heapq.heappop(self.queue)
-            action()
-
-
 @pytest.mark.parametrize("loss", [0.0, 0.3])
 def test_a_network_of_lives_finishes_its_rounds(loss: float) -> None:
     world = World(30, seed=4, loss=loss)
@@ -432,14 +323,15 @@ def test_whoever_misses_friends_goes_on_greeting(selection: str, greets: bool) -
     life.handle(ev.Started(), NOW)
     for name in range(80, 95):
         life.handle(ev.AdvertSeen(advert=advert(name), source=ev.Source.MDNS), NOW)
-    greeted = 0
+    greeted: set[str] = set()
     effects = meets(life, range(1, 9), NOW + 10)
     for look in range(60):
         effects += meets(life, range(0), NOW + 20 + 60 * look)
-        sent = [e.message for e in effects if isinstance(e, ev.Send)]
+        for e in effects:
+            if isinstance(e, ev.Send) and isinstance(e.message, Hello) and e.message.wants_reply:
+                greeted.add(e.to.pseudonym)
         effects = []
-        greeted += sum(isinstance(m, Hello) and m.wants_reply for m in sent)
-    assert greeted == (15 if greets else 0)
+    assert len(greeted) == (15 if greets else 0)
 
 
 def test_the_same_seed_is_the_same_life() -> None:
@@ -449,3 +341,59 @@ def test_the_same_seed_is_the_same_life() -> None:
         return [tuple(life.neighbours) for life in world.lives]
 
     assert history(1) == history(1)
+
+
+def test_a_greeting_that_got_lost_is_repeated_after_a_while() -> None:
+    life = peer()
+    life.handle(ev.Started(), NOW)
+    life.handle(ev.AdvertSeen(advert=advert(1), source=ev.Source.MQTT), NOW)
+    greeted = [
+        second
+        for second in range(1, 700)
+        for effect in life.handle(ev.TimerFired(timer=ev.Timer.DISCOVER), NOW + second)
+        if isinstance(effect, ev.Send)
+    ]
+    assert greeted == [1, 301, 601]
+
+
+def test_who_is_known_is_not_greeted_under_a_former_name() -> None:
+    life = peer()
+    life.handle(ev.Started(), NOW)
+
+    def arrives(name: int, message: Hello | Shuffle) -> list[ev.Effect]:
+        event = ev.Arrived(sender=PeerId(f"id{name}"), message=message, transport="tcp", n_bytes=1)
+        return life.handle(event, NOW)
+
+    arrives(5, hello(5))
+    arrives(6, hello(6))
+    arrives(5, replace(hello(5), advert=advert(55)))
+    assert set(life.adverts) == {advert(55).pseudonym, advert(6).pseudonym}
+    gossip = Shuffle(adverts=(advert(5), advert(55), advert(7)), wants_reply=True)
+    [reply] = arrives(6, gossip)
+    assert isinstance(reply, ev.Send)
+    assert isinstance(reply.message, Shuffle)
+    assert {a.pseudonym for a in reply.message.adverts} == {
+        advert(55).pseudonym,
+        advert(7).pseudonym,
+    }
+    looks = life.handle(ev.TimerFired(timer=ev.Timer.DISCOVER), NOW + 20)
+    greeted = [
+        e.to
+        for e in looks
+        if isinstance(e, ev.Send) and isinstance(e.message, Hello) and e.message.wants_reply
+    ]
+    assert greeted == [advert(7)]
+    assert set(life.known) == {"id5", "id6"}
+
+
+def test_the_own_former_name_is_no_stranger() -> None:
+    adverts = [advert(0)]
+    life = peer()
+    life.acquaintances._own_advert = lambda: (adverts[-1], b"b")
+    life.handle(ev.Started(), NOW)
+    life.handle(ev.Advertised(), NOW)
+    adverts.append(advert(100))
+    life.handle(ev.Advertised(), NOW + 1)
+    for mine in adverts:
+        life.handle(ev.AdvertSeen(advert=mine, source=ev.Source.GOSSIP), NOW + 2)
+    assert not life.adverts

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from p2prec.errors import ConfigError
-from peers.scenario import load_scenario
+from p2prec.training.combinations import check_learner
+from p2prec.training.config import CollaborationConfig, LearnerConfig, ProtectionConfig
+from peers.config import PeerConfig
+from peers.owner import check_protected
+from peers.scenario import load_scenario, peer_config
 from peers.settings import config_text, load_config, read_toml
 
 SCENARIO = """
@@ -132,3 +136,50 @@ def test_files_that_are_no_settings(tmp_path: Path) -> None:
     for name, sentence in (("none.toml", "there is no"), ("bytes.toml", "utf-8"), ("", "irector")):
         with pytest.raises(ConfigError, match=sentence):
             read_toml(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "setting", ['method = "none"', "pseudo_items = 0", "clip_norm = 0.0", "pseudo_items = 0.0"]
+)
+def test_an_owner_shares_unprotected_never_and_a_scenario_where_it_says_so(
+    setting: str, tmp_path: Path
+) -> None:
+    table = f"[learner.protection]\n{setting}\n"
+    path = config(tmp_path, "share = true\n" + table)
+    with pytest.raises(ConfigError) as caught:
+        check_protected(load_config(path, {}), source=str(path))
+    key = setting.partition(" ")[0]
+    assert str(caught.value).startswith(f"{path}: [learner.protection] {key} =")
+    assert "--share-unprotected" in str(caught.value)
+    # What shares nothing needs no protection.
+    check_protected(load_config(config(tmp_path, table), {}), source="")
+    alone = 'share = true\n[learner.collaboration]\nmethod = "alone"\n'
+    check_protected(load_config(config(tmp_path, alone + table), {}), source="")
+    check_protected(PeerConfig(share=True), source="")
+
+    scenario = tmp_path / "s.toml"
+    scenario.write_text(SCENARIO + f"[protection]\n{setting}\n")
+    loaded = load_scenario(scenario)
+    peer = peer_config(loaded, loaded.methods[0], 0, broker="", responders=[])
+    assert peer.share
+    assert peer.learner.protection.given_up
+
+
+@pytest.mark.parametrize(
+    ("protection", "sentence"),
+    [
+        (ProtectionConfig(method="none", noise_multiplier=1.0), "needs method"),
+        (ProtectionConfig(clip_norm=0.0, noise_multiplier=1.0), "clip_norm above 0"),
+        (ProtectionConfig(pseudo_items=-1.0), "pseudo_items = -1.0 must be 0 or more"),
+        (ProtectionConfig(clip_norm=float("inf")), "clip_norm = inf"),
+        (ProtectionConfig(noise_multiplier=float("nan")), "noise_multiplier = nan"),
+        (ProtectionConfig(delta=1.0), "delta = 1.0"),
+        (ProtectionConfig(max_releases=-1), "max_releases"),
+        (ProtectionConfig(window_s=0.0), "window_s"),
+    ],
+)
+def test_a_protection_that_cannot_be(protection: ProtectionConfig, sentence: str) -> None:
+    """Noise of nothing above all: the ledger would claim a guarantee."""
+    learner = LearnerConfig(collaboration=CollaborationConfig(method="dclr"), protection=protection)
+    with pytest.raises(ConfigError, match=sentence):
+        check_learner(learner)
