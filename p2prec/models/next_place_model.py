@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class NextPlaceModel(NextPlace):
-    """Repeat or explore, attending to the recent sequence; gradients by autograd on gathered rows."""
+    """Repeat or explore, attending to the recent sequence; gradients by autograd."""
 
     tasks = frozenset({Task.RANKING})
     task = Task.RANKING

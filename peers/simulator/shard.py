@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from p2prec.errors import LocalProtocolError, RemoteProtocolError
+from p2prec.privacy.ledger import release_budget
 from p2prec.training.local import LocalLearner, merge_together, payloads_together, train_together
 from peers import events as ev
 from peers.codec import decode_message, encode_message
@@ -356,12 +357,11 @@ class Shard:
             self._done(job, ev.PayloadsReady(round=job.effect.round, payloads=may), cost_s)
 
     def _may_leave(self, peer: SimulatedPeer, time_s: float) -> bool:
-        protection = peer.config.learner.protection
-        since_s = time_s - protection.window_s
-        peer.released = [at for at in peer.released if at > since_s]
-        if protection.method != "none" and len(peer.released) >= protection.max_releases:
+        budget = release_budget(peer.released, peer.config.learner.protection, now_s=time_s)
+        if budget.left == 0:
             peer.counters["withheld"] += 1
             return False
+        peer.released = peer.released[-max(budget.used, 1) :]  # what is older counts no more
         peer.released.append(time_s)
         return True
 
