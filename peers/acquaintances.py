@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from p2prec import limits
+from p2prec.collaboration.methods import METHODS
 from peers import events as ev
 from peers.config import NeighbourConfig
 from peers.messages import Advert, Hello, PeerId, Pseudonym, Shuffle
@@ -322,7 +323,8 @@ class Acquaintances:
         """Weigh the sender of a hello, let it follow, answer where it asks."""
         effects: list[ev.Effect] = self.remember(hello.advert, ev.Source.HELLO)
         before = self.known.pop(sender, None)  # to the end: who was heard last is forgotten last
-        same_model = hello.model == self._identity.model or self._identity.method == "mac"
+        method = METHODS[self._identity.method]
+        same_model = hello.model == self._identity.model or method.sends == "probabilities"
         self.known[sender] = Acquaintance(
             advert=hello.advert,
             geographic=geographic_similarity(self._identity.area, hello.area),
