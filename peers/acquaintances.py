@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from p2prec import limits
+from p2prec.collaboration.methods import METHODS
 from peers import events as ev
 from peers.config import NeighbourConfig
 from peers.messages import Advert, Hello, PeerId, Pseudonym, Shuffle
@@ -334,7 +335,8 @@ class Acquaintances:
         before = self.known.pop(sender, None)  # to the end: who was heard last is forgotten last
         if before is not None and before.advert.pseudonym != hello.advert.pseudonym:
             self._outlived(before.advert.pseudonym)
-        same_model = hello.model == self._identity.model or self._identity.method == "mac"
+        method = METHODS[self._identity.method]
+        same_model = hello.model == self._identity.model or method.sends == "probabilities"
         self.known[sender] = Acquaintance(
             advert=hello.advert,
             geographic=geographic_similarity(self._identity.area, hello.area),

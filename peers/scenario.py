@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from p2prec.collaboration.methods import METHODS
 from p2prec.errors import ConfigError
 from p2prec.models.families import parse_model
 from p2prec.training.combinations import check_learner
@@ -138,10 +139,11 @@ def _check_method(scenario: Scenario, method: MethodConfig, source: str) -> None
         raise ConfigError(f"{source}: {error}") from None
     if not method.models:
         raise ConfigError(f"{source}: {method.name} names no model")
-    if len(set(method.models)) > 1 and method.name not in {"mac", "alone"}:
+    if len(set(method.models)) > 1 and METHODS[method.name].sends == "parameters":
+        able = [name for name, kind in METHODS.items() if kind.sends == "probabilities"]
         raise ConfigError(
             f"{source}: {method.name} averages parameters, so that all models must be the same; "
-            "only mac lets peers differ"
+            f"{', '.join(able)} let peers differ"
         )
 
 

@@ -175,6 +175,8 @@ def config_text(*, catalogue: Path, share: bool) -> str:
     import tomlkit
     import tomlkit.items
 
+    from p2prec.collaboration.methods import METHODS
+
     def setting(value: object, comment: str) -> tomlkit.items.Item:
         item = tomlkit.item(value)
         item.comment(comment)
@@ -185,7 +187,7 @@ def config_text(*, catalogue: Path, share: bool) -> str:
     document.add("catalogue", setting(str(catalogue), "the items of the realm"))
     document.add("share", setting(share, "false: nothing leaves this device"))
     learner, collaboration, network = tomlkit.table(), tomlkit.table(), tomlkit.table()
-    methods = "alone, epidemic, metropolis_hastings, dclr or mac"
+    methods = ", ".join(METHODS)
     collaboration.add("method", setting("dclr", methods))
     learner.add("collaboration", collaboration)
     document.add("learner", learner)

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from p2prec.collaboration.method import Listener, Options, Speaker, read_options
+from p2prec.collaboration.method import Listener, Options, Sends, Speaker, read_options
 from p2prec.collaboration.payload import Payload
 from p2prec.models.explored import Explored
 from p2prec.training.knowledge import Knowledge
@@ -19,6 +19,7 @@ class Alone:
 
     __slots__ = ()
     teaches = False
+    sends: Sends = "nothing"
 
     def __init__(self, options: Options) -> None:
         read_options(options, {})

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.collaboration.averaging import Average, average_together
-from p2prec.collaboration.method import Listener, Options, Speaker, read_options
+from p2prec.collaboration.method import Listener, Options, Sends, Speaker, read_options
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.updates import make_updates, newest_updates
 from p2prec.models.explored import Explored
@@ -49,6 +49,7 @@ class DCLR:
 
     __slots__ = ("options",)
     teaches = False
+    sends: Sends = "parameters"
 
     def __init__(self, options: Options) -> None:
         self.options = read_options(options, _DEFAULTS)

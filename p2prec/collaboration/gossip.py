@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from p2prec.collaboration.averaging import Average, average_together
-from p2prec.collaboration.method import Listener, Options, Speaker, read_options
+from p2prec.collaboration.method import Listener, Options, Sends, Speaker, read_options
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.updates import make_updates, newest_updates
 from p2prec.models.explored import Explored
@@ -33,6 +33,7 @@ class Epidemic:
 
     __slots__ = ("degree", "dilution", "max_rows")
     teaches = False
+    sends: Sends = "parameters"
 
     def __init__(self, options: Options) -> None:
         read = read_options(options, {"max_rows": 512.0, "dilution": 0.5})

@@ -21,12 +21,12 @@ everything else as lessons of the local training, weighted by ``distillation``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration.method import Listener, Options, Speaker, read_options
+from p2prec.collaboration.method import Listener, Options, Sends, Speaker, read_options
 from p2prec.collaboration.payload import Payload, ReferenceSet, SoftPredictions
 from p2prec.collaboration.references import ReferencePool, make_references
 from p2prec.draws import generator
@@ -35,7 +35,7 @@ from p2prec.models.table import BIAS
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received
 
-_DEFAULTS = {
+DEFAULTS = {
     "own_references": 4.0,
     "reference_length": 8.0,
     "references": 16.0,  # soft decisions of one message
@@ -51,20 +51,26 @@ _DEFAULTS = {
 }
 _POOL = 128  # reference sequences that a peer holds
 _LONGEST_STEP = 2.0  # of a logit in one merge, whatever a stranger says
-_FLOOR = 1e-6
+FLOOR = 1e-6  # of a probability
 
-_Soft = tuple[NDArray[np.int64], NDArray[np.float64]]  # items, their probabilities
+Soft = tuple[NDArray[np.int64], NDArray[np.float64]]  # items, their probabilities
 
 
 class MAC:
-    """Distillation of neighbours' soft decisions."""
+    """Distillation of neighbours' soft decisions.
+
+    Attributes:
+        defaults: Options that the method has, and their values where none is given.
+    """
 
     teaches = True
+    sends: Sends = "probabilities"
+    defaults: ClassVar[Mapping[str, float]] = DEFAULTS
 
     def __init__(self, options: Options) -> None:
-        self._options = read_options(options, _DEFAULTS)
+        self._options = read_options(options, self.defaults)
         self._pool = ReferencePool(_POOL)
-        self._taught: dict[bytes, _Soft] = {}
+        self._taught: dict[bytes, Soft] = {}
         self._began = False
         self._own: dict[bytes, NDArray[np.float64]] = {}
 
@@ -102,12 +108,7 @@ class MAC:
             )
             self._pool.learn(knowledge.catalogue, sequences)
         payloads: list[Payload] = [ReferenceSet(round=round_, sequences=sequences)]
-        spoken = self._pool.of_round(
-            round_,
-            int(options["references"]),
-            catalogue=knowledge.catalogue,
-            near=knowledge.timeline.own,
-        )
+        spoken = self.references(knowledge, round_)
         if spoken:
             self._own = self._decisions(knowledge, spoken)
             payloads.append(self._spoken(knowledge, speaker.shown(), round_))
@@ -126,12 +127,12 @@ class MAC:
                 rejected[item.sender] = "not_soft_predictions"
         if not soft:
             return MergeReport(weights={}, rejected=rejected)
-        kept = _performing(knowledge.timeline.own, soft)
+        kept = self.performing(knowledge.timeline.own, soft)
         rejected |= dict.fromkeys(soft.keys() - kept, "low_performance")
         teachers = {sender: soft[sender] for sender in kept}
         self._look_at(knowledge, teachers)
-        weights = self._similarity_weights(teachers)
-        self._taught = self._mean_decisions(teachers, weights)
+        weights = self.weights(teachers)
+        self._taught = self.adapted(knowledge, self._mean_decisions(teachers, weights))
         self._learn_biases(knowledge)
         self._own = {}  # the model is about to change
         return MergeReport(weights=weights, rejected=rejected)
@@ -147,6 +148,46 @@ class MAC:
             self._lesson(knowledge, order[start : start + size], rng)
             for start in range(0, len(order), size)
         ]
+
+    def references(self, knowledge: Knowledge, round_: int) -> list[bytes]:
+        """Which reference sequences the peer speaks of in a round."""
+        return self._pool.of_round(
+            round_,
+            int(self._options["references"]),
+            catalogue=knowledge.catalogue,
+            near=knowledge.timeline.own,
+        )
+
+    def performing(self, own: NDArray[np.int32], soft: Mapping[str, SoftPredictions]) -> set[str]:
+        """All but the quarter of senders whose soft decisions point least to known places."""
+        mass = {
+            sender: float(
+                np.where(np.isin(said.items, own), np.exp(said.log_probabilities), 0.0).sum()
+            )
+            / max(1, len(said.references))
+            for sender, said in soft.items()
+        }
+        least = float(np.quantile(list(mass.values()), 0.25))
+        return {sender for sender, m in mass.items() if m >= least}
+
+    def weights(self, teachers: Mapping[str, SoftPredictions]) -> dict[str, float]:
+        """Weight of each teacher by similarity; they sum to one."""
+        distance: dict[str, float] = {}
+        for sender, said in teachers.items():
+            parts = [
+                _divergence(self._own[name][said.items[row]], np.exp(said.log_probabilities[row]))
+                for row, name in enumerate(said.references)
+                if name in self._own
+            ]
+            distance[sender] = float(np.mean(parts)) if parts else 1.0
+        raw = {s: float(np.exp(-d / self._options["temperature"])) for s, d in distance.items()}
+        total = sum(raw.values())
+        return {s: w / total for s, w in raw.items()}
+
+    def adapted(self, knowledge: Knowledge, taught: dict[bytes, Soft]) -> dict[bytes, Soft]:
+        """What of the teachers' decisions is learned from: here all of it."""
+        del knowledge
+        return taught
 
     def _lesson(
         self, knowledge: Knowledge, names: Sequence[bytes], rng: np.random.Generator
@@ -200,7 +241,7 @@ class MAC:
             said /= said.sum()
             best = np.sort(np.argpartition(-said, top)[:top])
             items.append(best)
-            logs.append(np.log(np.maximum(said[best], _FLOOR)))
+            logs.append(np.log(np.maximum(said[best], FLOOR)))
         return SoftPredictions(
             round=round_,
             references=tuple(self._own),
@@ -208,22 +249,9 @@ class MAC:
             log_probabilities=np.stack(logs).astype(np.float32),
         )
 
-    def _similarity_weights(self, teachers: Mapping[str, SoftPredictions]) -> dict[str, float]:
-        distance: dict[str, float] = {}
-        for sender, said in teachers.items():
-            parts = [
-                _divergence(self._own[name][said.items[row]], np.exp(said.log_probabilities[row]))
-                for row, name in enumerate(said.references)
-                if name in self._own
-            ]
-            distance[sender] = float(np.mean(parts)) if parts else 1.0
-        raw = {s: float(np.exp(-d / self._options["temperature"])) for s, d in distance.items()}
-        total = sum(raw.values())
-        return {s: w / total for s, w in raw.items()}
-
     def _mean_decisions(
         self, teachers: Mapping[str, SoftPredictions], weights: Mapping[str, float]
-    ) -> dict[bytes, _Soft]:
+    ) -> dict[bytes, Soft]:
         """What the teachers together say, of every place that one of them names.
 
         A teacher that does not name a place has left it to the rest, which is split as the own
@@ -243,15 +271,15 @@ class MAC:
             for sender, row in speakers:
                 named = teachers[sender].items[row].astype(np.int64)
                 shares = np.exp(teachers[sender].log_probabilities[row].astype(np.float64))
-                rest = max(1.0 - float(shares.sum()), _FLOOR)
-                said = own[items] * rest / max(1.0 - float(own[named].sum()), _FLOOR)
+                rest = max(1.0 - float(shares.sum()), FLOOR)
+                said = own[items] * rest / max(1.0 - float(own[named].sum()), FLOOR)
                 at = np.searchsorted(items, named)
                 inside = (at < len(items)) & (items[np.minimum(at, len(items) - 1)] == named)
                 said[at[inside]] = shares[inside]
                 mean += weights[sender] * said
                 total += weights[sender]
             if len(items):
-                result[name] = (items, np.maximum(mean / total, _FLOOR))
+                result[name] = (items, np.maximum(mean / total, FLOOR))
         return result
 
     def _learn_biases(self, knowledge: Knowledge) -> None:
@@ -261,7 +289,7 @@ class MAC:
         step = np.zeros(len(knowledge.catalogue))
         spoken_of = np.zeros(len(knowledge.catalogue))
         for name, (items, shares) in self._taught.items():
-            step[items] += np.log(shares / np.maximum(self._own[name][items], _FLOOR))
+            step[items] += np.log(shares / np.maximum(self._own[name][items], FLOOR))
             spoken_of[items] += 1
         rows = np.flatnonzero(spoken_of)
         mean = np.clip(step[rows] / spoken_of[rows], -_LONGEST_STEP, _LONGEST_STEP)
@@ -269,20 +297,9 @@ class MAC:
         table.values[slots, BIAS] += (self._options["bias_step"] * mean).astype(np.float32)
 
 
-def _performing(own: NDArray[np.int32], soft: Mapping[str, SoftPredictions]) -> set[str]:
-    """All but the quarter of senders whose soft decisions point least to known places."""
-    mass = {
-        sender: float(np.where(np.isin(said.items, own), np.exp(said.log_probabilities), 0.0).sum())
-        / max(1, len(said.references))
-        for sender, said in soft.items()
-    }
-    least = float(np.quantile(list(mass.values()), 0.25))
-    return {sender for sender, m in mass.items() if m >= least}
-
-
 def _divergence(p: NDArray[np.floating], q: NDArray[np.floating]) -> float:
     """Jensen-Shannon divergence of two partial distributions, their rests as one more outcome."""
-    a = np.append(p, max(1.0 - float(p.sum()), 0.0)) + _FLOOR
-    b = np.append(q, max(1.0 - float(q.sum()), 0.0)) + _FLOOR
+    a = np.append(p, max(1.0 - float(p.sum()), 0.0)) + FLOOR
+    b = np.append(q, max(1.0 - float(q.sum()), 0.0)) + FLOOR
     middle = (a + b) / 2
     return float(0.5 * (a * np.log(a / middle)).sum() + 0.5 * (b * np.log(b / middle)).sum())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from typing import Literal, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from p2prec.training.learner import MergeReport, Received
 Options = Mapping[str, float | int | str | bool]
 # Places that may be shown as known to the owner: its own, and made-up ones among which they hide.
 Shown = Callable[[], NDArray[np.int64]]
+# Only who sends parameters needs models that are all the same.
+Sends = Literal["nothing", "parameters", "probabilities"]
 Value = TypeVar("Value", float, int, str, bool)
 
 
@@ -63,9 +65,13 @@ class Collaboration(Protocol):
 
     Attributes:
         teaches: Whether there are ever lessons.
+        sends: What its payloads are made of.
     """
 
     teaches: bool
+    sends: Sends
+
+    def __init__(self, options: Options) -> None: ...
 
     @classmethod
     def publish_together(

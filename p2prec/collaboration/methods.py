@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from p2prec.collaboration.alone import Alone
+from p2prec.collaboration.d_dist import DDist
+from p2prec.collaboration.dard import DARD
 from p2prec.collaboration.dclr import DCLR
 from p2prec.collaboration.gossip import Epidemic, MetropolisHastings
 from p2prec.collaboration.mac import MAC
 from p2prec.collaboration.method import Collaboration, Options
+from p2prec.collaboration.pepper import Pepper
 from p2prec.errors import ConfigError
 from p2prec.text import nearest, printable
 
-METHODS: dict[str, Callable[[Options], Collaboration]] = {
+METHODS: dict[str, type[Collaboration]] = {
     "alone": Alone,
     "epidemic": Epidemic,
     "metropolis_hastings": MetropolisHastings,
     "dclr": DCLR,
+    "pepper": Pepper,
     "mac": MAC,
+    "d_dist": DDist,
+    "dard": DARD,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from p2prec.collaboration.methods import build_method
+from p2prec.collaboration.methods import METHODS, build_method
 from p2prec.errors import ConfigError
 from p2prec.models.families import check_model
 from p2prec.models.recommender import Task
@@ -23,10 +23,11 @@ def check_learner(config: LearnerConfig) -> None:
         raise ConfigError(f"discovery = {model.discovery} must be above 0; 1 is neutral")
     build_method(method, config.collaboration.options)
     _check_protection(config.protection)
-    if method == "mac" and model.task is Task.RATING:
+    if METHODS[method].sends == "probabilities" and model.task is Task.RATING:
+        others = sorted(name for name, kind in METHODS.items() if kind.sends != "probabilities")
         raise ConfigError(
-            "mac exchanges probabilities of what comes next, and a rating is none; take dclr, "
-            "epidemic, metropolis_hastings or alone"
+            f"{method} exchanges probabilities of what comes next, and a rating is none; take "
+            + ", ".join(others)
         )
 
 

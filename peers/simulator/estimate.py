@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from p2prec.collaboration.methods import METHODS
 from p2prec.errors import ConfigError
 from peers.simulator.peer import SimulatedPeer
 from peers.simulator.world import World
@@ -38,7 +39,7 @@ def bytes_per_peer(world: World) -> float:
     most = float(options.get("max_rows", 512))
     # Each neighbour tells of its own rows and as much hearsay again; half of it is known already.
     heard = 0.0
-    if world.method.name not in {"alone", "mac", "d_dist", "dard"}:
+    if METHODS[world.method.name].sends == "parameters":
         heard = min(len(world.realm.catalogue) - held, 0.5 * k * min(most, 4.0 * held))
     return built + heard * 4.0 * (width + 3) + 4 * k * _ACQUAINTANCE_BYTES
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 
 import numpy as np
 import pytest
 
-from p2prec.collaboration.methods import METHODS
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.references import transformed
 from p2prec.collaboration.updates import MAX_EVIDENCE
@@ -54,26 +52,6 @@ def test_training_lowers_the_loss_and_repeats_itself() -> None:
     assert losses[-1] < losses[0]
     assert [b.train(r).loss for r in range(5)] == losses
     assert (a.knowledge.dense == b.knowledge.dense).all()
-
-
-@pytest.mark.parametrize("method", sorted(METHODS))
-def test_every_method_shares_merges_and_survives_a_restart(method: str) -> None:
-    peers = [learner(u, method) for u in range(3)]
-    for round_ in range(2):
-        for peer in peers:
-            peer.train(round_)
-        said = [peer.payloads(round_, degree=2) for peer in peers]
-        for (i, peer), payloads in itertools.product(enumerate(peers), [said]):
-            inbox = [received(str(j), p) for j, ps in enumerate(payloads) if j != i for p in ps]
-            report = peer.merge(round_, inbox)
-            if method != "alone":
-                assert sum(report.weights.values()) <= 1.0 + 1e-6
-        assert peers[0].merge(round_, []).weights == {}
-    again = learner(0, method)
-    again.restore(peers[0].state())
-    context = Context(timestamp_s=1_800_000_000)
-    assert np.allclose(again.scores(context), peers[0].scores(context))
-    assert np.isfinite(peers[0].scores(context)).all()
 
 
 def test_mac_joins_models_of_different_sizes() -> None:

@@ -1,0 +1,38 @@
+"""D-Dist: distillation of the plain mean of all neighbours' soft decisions.
+
+Bistritz, Mann & Bambos, *Distributed Distillation for On-Device Learning*, NeurIPS 2020: devices
+with any models exchange softmax outputs on common unlabelled data, and each is pulled towards the
+uniform mean of its neighbours. Here the reference data, the two ways of learning from them and the
+wire are those of ``mac``; what makes it D-Dist is what is left out:
+
+    w_ij  =  1 / (number of senders)             no similarity-based weights
+    j is kept always                             no performance-triggered sampling
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.collaboration.mac import DEFAULTS, MAC
+from p2prec.collaboration.payload import SoftPredictions
+
+
+class DDist(MAC):
+    """MAC without a choice of teachers."""
+
+    defaults: ClassVar[Mapping[str, float]] = {
+        name: value for name, value in DEFAULTS.items() if name != "temperature"
+    }
+
+    def performing(self, own: NDArray[np.int32], soft: Mapping[str, SoftPredictions]) -> set[str]:
+        """Everybody."""
+        del own
+        return set(soft)
+
+    def weights(self, teachers: Mapping[str, SoftPredictions]) -> dict[str, float]:
+        """The same for all."""
+        return dict.fromkeys(teachers, 1.0 / len(teachers))

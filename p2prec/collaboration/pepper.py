@@ -1,0 +1,126 @@
+"""PEPPER: gossip averaging weighted by how well each model does on the own data.
+
+Belal et al., *PEPPER: Empowering User-Centric Recommender Systems over Gossip Learning*, IMWUT 2022
+(arXiv 2208.05320): a peer tries every model that comes on its own validation data, and merges by
+performance,
+
+    p_j      HR@20 x NDCG@20 of model j on the own newest interactions
+    theta_i  <- (p_i theta_i + sum_j p_j theta_j) / (p_i + sum_j p_j)
+
+and by the plain mean where it has fewer than two interactions to try, or where all fail. Ours: all
+models of a round are merged at once, and the interactions that are tried are the newest of the
+history, which the own model was trained on as well, since a peer cannot spare any; it is favoured
+by that. PEPPER's choice of neighbours by past performance is not made here: whom with is another
+axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.collaboration.averaging import Average, average_together
+from p2prec.collaboration.method import Listener, Options, Sends, Speaker, read_options
+from p2prec.collaboration.payload import ModelUpdate, Payload
+from p2prec.collaboration.updates import make_updates, newest_updates
+from p2prec.evaluation.metrics import hit_rate_at_k, ndcg_at_k, rank_of
+from p2prec.models.explored import Explored
+from p2prec.models.model import Parameters
+from p2prec.training.knowledge import Knowledge
+from p2prec.training.learner import MergeReport
+
+_DEFAULTS = {"max_rows": 512.0, "dilution": 0.5, "validation": 8.0}
+_CUT = 20
+_FEWEST = 2  # interactions without which there is nothing to compare
+
+
+class Pepper:
+    """Mixing weights by performance on the own newest interactions."""
+
+    __slots__ = ("options",)
+    teaches = False
+    sends: Sends = "parameters"
+
+    def __init__(self, options: Options) -> None:
+        self.options = read_options(options, _DEFAULTS)
+
+    @classmethod
+    def publish_together(
+        cls, methods: Sequence[Self], speakers: Sequence[Speaker]
+    ) -> list[Sequence[Payload]]:
+        """Known rows and dense parameters."""
+        max_rows = [int(method.options["max_rows"]) for method in methods]
+        return [(update,) for update in make_updates(speakers, max_rows=max_rows)]
+
+    @classmethod
+    def merge_together(
+        cls, methods: Sequence[Self], listeners: Sequence[Listener]
+    ) -> list[MergeReport]:
+        """Try each model, then average by what it is worth."""
+        averages, reports = [], []
+        for method, listener in zip(methods, listeners, strict=True):
+            updates, rejected = newest_updates(listener.knowledge, listener.received)
+            weights, own = method.performance(listener.knowledge, updates)
+            reports.append(MergeReport(weights=weights, rejected=rejected))
+            averages.append(
+                Average(
+                    knowledge=listener.knowledge,
+                    updates=list(updates.values()),
+                    weights=list(weights.values()),
+                    own_weight=own,
+                    dilution=method.options["dilution"],
+                )
+            )
+        average_together(averages)
+        return reports
+
+    def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
+        """None."""
+        del knowledge, rng
+        return ()
+
+    def performance(
+        self, knowledge: Knowledge, updates: Mapping[str, ModelUpdate]
+    ) -> tuple[dict[str, float], float]:
+        """Mixing weight of each sender, and the own one."""
+        share = 1.0 / (len(updates) + 1)
+        n = len(knowledge.timeline)
+        first = max(1, knowledge.model.first, n - int(self.options["validation"]))
+        at = np.arange(first, n)
+        if len(at) < _FEWEST or not updates:
+            return dict.fromkeys(updates, share), share
+        own = knowledge.parameters()
+        worth = np.array(
+            [
+                _worth(knowledge, own, at),
+                *(_worth(knowledge, _as_sent(knowledge, own, u), at) for u in updates.values()),
+            ]
+        )
+        if not worth.any():
+            return dict.fromkeys(updates, share), share
+        worth /= worth.sum()
+        return dict(zip(updates, map(float, worth[1:]), strict=True)), float(worth[0])
+
+
+def _worth(knowledge: Knowledge, parameters: Parameters, at: NDArray[np.int64]) -> float:
+    """HR@20 x NDCG@20 on these interactions."""
+    observe, timeline = knowledge.model.observer(), knowledge.timeline
+    ranks = np.array(
+        [
+            rank_of(observe(parameters, timeline.before(i)).scores(), int(timeline.item[i]))
+            for i in at.tolist()
+        ]
+    )
+    return hit_rate_at_k(ranks, _CUT) * ndcg_at_k(ranks, _CUT)
+
+
+def _as_sent(knowledge: Knowledge, own: Parameters, update: ModelUpdate) -> Parameters:
+    """The sender's model with what is this owner's alone: private parameters and own bents."""
+    table = knowledge.table.initial.copy()
+    table[update.rows] = update.values
+    bent = knowledge.model.own_bent
+    dense = (bent * own.dense + (1.0 - bent) * update.dense).astype(np.float32)
+    return Parameters(table=table, dense=dense, private=own.private)

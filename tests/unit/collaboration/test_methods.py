@@ -1,0 +1,131 @@
+"""Every registered method keeps the contract; what is particular to some stands below."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from p2prec.collaboration.dard import DARD
+from p2prec.collaboration.methods import METHODS
+from p2prec.collaboration.payload import ModelUpdate, SoftPredictions
+from p2prec.training.learner import MergeReport
+from tests.unit.collaboration.contract import (
+    CollaborationContract,
+    learner,
+    lived,
+    received,
+)
+
+
+class TestAlone(CollaborationContract):
+    method = "alone"
+
+
+class TestEpidemic(CollaborationContract):
+    method = "epidemic"
+
+
+class TestMetropolisHastings(CollaborationContract):
+    method = "metropolis_hastings"
+
+
+class TestDCLR(CollaborationContract):
+    method = "dclr"
+
+
+class TestPepper(CollaborationContract):
+    method = "pepper"
+
+
+class TestMAC(CollaborationContract):
+    method = "mac"
+
+
+class TestDDist(CollaborationContract):
+    method = "d_dist"
+
+
+class TestDARD(CollaborationContract):
+    method = "dard"
+
+
+def test_every_registered_method_inherits_the_contract() -> None:
+    assert {kept.method for kept in CollaborationContract.__subclasses__()} == set(METHODS)
+
+
+def heard(method: str, updates: dict[str, ModelUpdate]) -> MergeReport:
+    peer = learner(0, method)
+    for round_ in range(3):
+        peer.train(round_)
+    return peer.merge(2, [received(name, update) for name, update in updates.items()])
+
+
+def test_pepper_weighs_a_useful_model_above_a_useless_one() -> None:
+    twin = learner(0, "pepper")
+    for round_ in range(3):
+        twin.train(round_)
+    (good,) = twin.payloads(2, degree=1)
+    assert isinstance(good, ModelUpdate)
+    bad = ModelUpdate(
+        round=2,
+        model=good.model,
+        rows=good.rows,
+        values=good.values,
+        evidence=good.evidence,
+        dense=-good.dense,
+        degree=1,
+    )
+    report = heard("pepper", {"good": good, "bad": bad})
+    assert report.weights["good"] > 1.3 * report.weights["bad"]
+    plain = heard("epidemic", {"good": good, "bad": bad})
+    assert plain.weights["good"] == plain.weights["bad"]
+
+
+def test_pepper_is_the_plain_mean_where_there_is_nothing_to_try() -> None:
+    peer, other = learner(0, "pepper", visits=2), learner(1, "pepper")
+    other.train(0)
+    (update,) = other.payloads(0, degree=1)
+    assert peer.merge(0, [received("other", update)]).weights == {"other": 0.5}
+
+
+def test_d_dist_hears_everybody_alike_where_mac_chooses() -> None:
+    reports = {}
+    for method in ("mac", "d_dist"):
+        peers = [learner(u, method) for u in range(5)]
+        lived(peers, rounds=1, together=True)
+        said = [peer.payloads(1, degree=4) for peer in peers]
+        inbox = [received(str(j), p) for j in range(1, 5) for p in said[j]]
+        reports[method] = peers[0].merge(1, inbox)
+    assert reports["d_dist"].weights == dict.fromkeys("1234", pytest.approx(0.25))
+    assert set(reports["mac"].rejected.values()) == {"low_performance"}
+
+
+def test_dard_learns_from_a_part_of_what_it_heard_and_speaks_of_it_again() -> None:
+    peers = [learner(u, "dard") for u in range(4)]
+    lived(peers, rounds=2, together=True)
+    peer = peers[0]
+    method = peer.collaboration
+    assert isinstance(method, DARD)
+    adaptive = method._adaptive
+    assert 0 < len(adaptive) < len(method._loss)
+    assert set(method._taught) == set(adaptive)
+    (spoken,) = (p for p in peer.payloads(2, degree=3) if isinstance(p, SoftPredictions))
+    assert set(adaptive[: len(spoken.references) // 2]) <= set(spoken.references)
+
+
+def test_dard_prefers_what_lowers_the_loss_on_its_own_first_visits() -> None:
+    """Teachers that name the place of the newest first visit help; those that deny it do not."""
+    peers = [learner(u, "dard") for u in range(3)]
+    lived(peers, rounds=1, together=True)
+    knowledge, method = peers[0].knowledge, peers[0].collaboration
+    assert isinstance(method, DARD)
+    first = knowledge.timeline.item[np.flatnonzero(knowledge.timeline.is_new)[-1]]
+    others = np.setdiff1d(np.arange(len(knowledge.catalogue)), knowledge.timeline.own)[:3]
+    items = np.sort(np.append(others, first))
+    names = sorted(method._pool._held)[:2]
+    uniform = np.full(len(knowledge.catalogue), 1.0 / len(knowledge.catalogue))
+    method._own = dict.fromkeys(names, uniform)
+    told = np.where(items == first, 0.9, 0.03)
+    denied = np.where(items == first, 1e-6, 0.3)
+    chosen = method.adapted(knowledge, {names[0]: (items, told), names[1]: (items, denied)})
+    assert set(chosen) <= {names[0]}
