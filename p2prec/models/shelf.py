@@ -8,12 +8,14 @@ through a ``Stack``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 MAX_SEATS = 8_192  # of one shelf, so that no array grows beyond some hundred megabytes at once
 _SPARE = 4  # a segment that must move gets a quarter more room than it needs
+_Count = TypeVar("_Count", int, "NDArray[np.int64]")
 _VECTORS = ("dense", "dense_accumulator", "private", "private_accumulator", "private_start")
 _COLUMNS = ("rows", "values", "accumulator", "evidence", "own")
 
@@ -162,30 +164,34 @@ class Shelf:
         if not len(moving):
             return
         needed = self.length[moving]
-        # One peer alone has no use for spare room: its few rows are copied in no time.
-        room = needed + (needed // _SPARE if len(self.start) > 1 else 0)
+        room = needed + self._spare(needed)
         self._room[moving] = 0
-        if self._end + room.sum() > len(self.rows) and self._end > 2 * self._room.sum():
-            self._close_up()
+        if self._end + room.sum() > len(self.rows):
+            self._repack(int(room.sum()))
         self._room[moving] = room
         ends = self._end + np.cumsum(room)
         self.start[moving] = ends - room
         self._end = int(ends[-1])
-        if self._end > len(self.rows):
-            capacity = self._end + (self._end // _SPARE if len(self.start) > 1 else 0)
-            for name in _COLUMNS:
-                old = getattr(self, name)
-                grown = np.empty((capacity, *old.shape[1:]), old.dtype)
-                grown[: len(old)] = old
-                setattr(self, name, grown)
 
-    def _close_up(self) -> None:
-        """Move the segments together where most of the room is forsaken."""
+    def _spare(self, n: _Count) -> _Count:
+        # One peer alone has no use for spare room: its few rows are copied in no time.
+        return n // _SPARE if len(self.start) > 1 else n * 0
+
+    def _repack(self, more: int) -> None:
+        """Move the segments together, in larger columns where there is no room for more rows."""
         order = np.argsort(self.start, kind="stable")
-        held = spans(self.start[order], self._room[order])
+        room = self._room[order]
+        kept = spans(self.start[order], room)
+        wanted, capacity = len(kept) + more, len(self.rows)
+        # A fifth stays free, or the next peer that moves would bring all this about again.
+        if wanted + wanted // _SPARE > capacity:
+            capacity = wanted + self._spare(wanted)
         for name in _COLUMNS:
-            column = getattr(self, name)
-            column[: len(held)] = column[held]
-        ends = np.cumsum(self._room[order])
-        self.start[order] = ends - self._room[order]
-        self._end = len(held)
+            old = getattr(self, name)
+            column = (
+                old if capacity == len(old) else np.empty((capacity, *old.shape[1:]), old.dtype)
+            )
+            column[: len(kept)] = old.take(kept, axis=0)
+            setattr(self, name, column)
+        self.start[order] = np.cumsum(room) - room
+        self._end = len(kept)
