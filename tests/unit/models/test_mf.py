@@ -308,7 +308,7 @@ def test_what_does_not_go_together_is_refused_with_a_sentence() -> None:
         learner(0, "dclr", family="next_place", task=Task.RATING)
     with pytest.raises(ConfigError, match="next_place cannot learn the task 'click'"):
         learner(0, "alone", family="next_place", task=Task.CLICK)
-    with pytest.raises(ConfigError, match="a rating is none; take dclr"):
+    with pytest.raises(ConfigError, match="a rating is none; take alone, dclr"):
         learner(0, "mac", task=Task.RATING)
     with pytest.raises(ConfigError, match="unknown model family 'magic'; there are: mf, next_pl"):
         learner(0, "dclr", family="magic")
