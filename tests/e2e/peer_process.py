@@ -32,15 +32,14 @@ def die() -> None:
 def doomed(daemon: Daemon, job: dict[str, Any]) -> None:
     """Die in the middle of a round's training, or between two of its recipients."""
     if job.get("dies") == "training":
-        train = daemon.learner.train
+        dispatch = daemon.dispatch
 
-        def dying(round_: int) -> Any:
-            report = train(round_)
-            if round_ >= job["round"]:
+        def dying(event: ev.Event) -> None:
+            if isinstance(event, ev.Trained) and event.round >= job["round"]:
                 die()
-            return report
+            dispatch(event)
 
-        daemon.learner.train = dying  # type: ignore[method-assign]
+        daemon.dispatch = dying  # type: ignore[method-assign]
     if job.get("dies") == "sending":
         deliver, sent = daemon.outbox.deliver, []
 

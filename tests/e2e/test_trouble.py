@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from processes import PeerProcess
 from processes import until as wait_for
 from running import ENDLESS, Running, config, go_on, start, until
 
-from p2prec.training.learner import MergeReport, Received
+from peers import events as ev
 from peers.discovery.responder import Responder
 from peers.store import Store
 
@@ -212,14 +212,15 @@ class Witness(Running):
     def __init__(self, running: Running) -> None:
         self.__dict__.update(running.__dict__)
         self.merged: Counter[tuple[str, int]] = Counter()
-        merge = self.daemon.learner.merge
+        perform = self.daemon._perform
 
-        def noted(round_: int, received: Sequence[Received]) -> MergeReport:
-            for r in received:
-                self.merged[r.sender, r.payload.round] += 1
-            return merge(round_, received)
+        def noted(effect: ev.Effect) -> None:
+            if isinstance(effect, ev.Merge):
+                for r in effect.received:
+                    self.merged[r.sender, r.payload.round] += 1
+            perform(effect)
 
-        self.daemon.learner.merge = noted  # type: ignore[method-assign]
+        self.daemon._perform = noted  # type: ignore[method-assign]
 
 
 @contextlib.asynccontextmanager
