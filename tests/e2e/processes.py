@@ -16,6 +16,8 @@ from typing import Any
 from p2prec.errors import TransportError
 from peers.control import ControlClient
 
+# Conditions, not clocks, decide: a machine that others use may be twenty times slower.
+PATIENCE_S = 240.0
 HERE = Path(__file__).resolve().parent
 
 
@@ -40,7 +42,7 @@ class PeerProcess:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
             )
 
-    def wait(self, seconds: float = 150) -> int:
+    def wait(self, seconds: float = PATIENCE_S) -> int:
         assert self.process is not None
         return self.process.wait(seconds)
 
@@ -80,7 +82,7 @@ def ending(*peers: PeerProcess) -> Iterator[None]:
             peer.end()
 
 
-def until(condition: Callable[[], bool], seconds: float = 150) -> None:
+def until(condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

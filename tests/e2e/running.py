@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from processes import PATIENCE_S
 
 from p2prec.data.city import generate_city
 from p2prec.training.config import (
@@ -58,7 +59,7 @@ class Running:
 
     async def end(self) -> None:
         self.stop.set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             await self.task
 
 
@@ -80,7 +81,7 @@ def start(user: int, settings: PeerConfig, home: Path, told: Counter[str] | None
     return Running(daemon, everything)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 150.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - states have no event
             await asyncio.sleep(0.05)

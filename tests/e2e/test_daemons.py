@@ -24,7 +24,12 @@ from peers.daemon import Daemon
 from peers.discovery.responder import Responder
 
 # One after the other with all that multicast: hundreds of packets of one test drown another's.
-pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.xdist_group("multicast")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.network,
+    pytest.mark.xdist_group("multicast"),
+    pytest.mark.timeout(900),
+]
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,7 @@ import pytest
 from brokers import KINDS, running_broker
 from running import ENDLESS, Running, config, go_on, start, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.timeout(900)]
 
 
 def shares_from(peer: Running, sender: Running) -> list[int]:

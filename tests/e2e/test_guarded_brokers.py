@@ -20,7 +20,7 @@ from peers.config import BrokerConfig
 from peers.settings import load_config, shown
 from peers.transports.access import Access
 
-pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.timeout(900)]
 WORD = "correct-horse-battery"
 LONELY = dataclasses.replace(ENDLESS, min_neighbours=0, inbox_timeout_s=0.5)
 

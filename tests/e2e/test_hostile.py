@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.network,
     pytest.mark.xdist_group("multicast"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
 ]
 MODEL = "next_place/16"
 Sender = Callable[[bytes], Awaitable[None]]

@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.network,
     pytest.mark.slow,
     pytest.mark.xdist_group("multicast"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
 ]
 
 

@@ -16,7 +16,7 @@ from peers.cli.say import status as sentences
 from peers.config import PeerConfig
 from peers.control import ControlClient
 
-pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.timeout(900)]
 LIMIT = 2
 BRISK = dataclasses.replace(ENDLESS, inbox_timeout_s=5.0)
 

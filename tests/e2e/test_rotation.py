@@ -11,7 +11,7 @@ from running import ENDLESS, Running, config, go_on, start, until
 
 from peers.messages import Advert, Hello, Message, PeerId, Pseudonym
 
-pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.timeout(900)]
 N, K, TURNS, LIFETIME_S = 5, 3, 3, 6.0
 CALM = dataclasses.replace(ENDLESS, round_interval_s=1.0)
 

@@ -9,7 +9,7 @@ import pytest
 from brokers import running_broker
 from running import ENDLESS, config, go_on, start, until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.network, pytest.mark.timeout(900)]
 
 
 async def test_peers_of_two_brokers_meet_through_a_common_acquaintance(tmp_path: Path) -> None:

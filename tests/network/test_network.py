@@ -21,11 +21,12 @@ from peers.transports.access import Access, parse_broker
 from peers.transports.mqtt import MqttTransport
 from peers.transports.tcp import TcpTransport, fetch_bundle
 
-pytestmark = pytest.mark.network
+# Conditions, not clocks, decide: under load, multicast loses packets and is asked again.
+pytestmark = [pytest.mark.network, pytest.mark.timeout(600)]
 LABEL = "abcdefghijklmnopqrstuvwxyz"
 
 
-async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 240.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - counters have no event
             await asyncio.sleep(0.02)
@@ -109,7 +110,7 @@ async def test_tcp_survives_strangers() -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(data)
             try:
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(60):
                     return await reader.read() == b""
             finally:
                 writer.close()
@@ -163,14 +164,14 @@ async def test_mqtt_presence_inbox_and_a_broker_that_restarts() -> None:
         await b.browse(LABEL)
         await until(lambda: a.counters["connection_lost"] > 0)
         await broker.start()
-        await until(lambda: seen.get("a" * 32) == b"advert of a", 30)
+        await until(lambda: seen.get("a" * 32) == b"advert of a")
         await a.send(b.inbox, [b"hello", b"x" * 60_000])
         await until(lambda: {b"hello", b"x" * 60_000} <= set(b_ear.heard))
         await broker.stop()
         await until(lambda: not b.connected.is_set() and not a.connected.is_set())
         broker = EmbeddedBroker(port=broker.port)
         await broker.start()
-        await until(lambda: a.connected.is_set() and b.connected.is_set(), 30)
+        await until(lambda: a.connected.is_set() and b.connected.is_set())
         await a.send(b.inbox, [b"again"])
         await until(lambda: b"again" in b_ear.heard)
         await a.withdraw()
@@ -290,7 +291,7 @@ async def test_the_broker_serves_clients_that_come_at_once_and_replays_to_nobody
             await transport.browse(LABEL)
             await transport.advertise(label=LABEL, pseudonym=f"{i:032x}", advert=b"advert")
         tasks = [asyncio.create_task(t.run()) for t in transports]
-        await until(lambda: all(set(s) == names for s in seen), 30)
+        await until(lambda: all(set(s) == names for s in seen))
         assert sum(map(len, seen)) == len(seen) ** 2  # each once
         await transports[0].send(transports[1].inbox, [b"sealed"])
         await until(lambda: ears[1].heard == [b"sealed"])

@@ -1,0 +1,265 @@
+"""What a neighbour that keeps everything learns of the places that an owner goes to.
+
+    python -m tests.benchmarks.membership [scenarios/foursquare_nyc.toml --data DATA.csv.gz]
+
+Learners live in one process, exchange in step, and are listened to. After some rounds each of a few
+attacks ranks all places of the realm by what one sender has sent so far; the figure is the area
+under the ROC curve with which the sender's own places come before all others (1: all of them are
+known, 0.5: nothing is), and the same against the sender's pseudo items alone, which is how well
+the two are told apart. Of the attacks the best one counts, as chosen by an attacker who knows the
+truth. Attackers hear several senders, so that what everybody says can be taken off.
+
+Prints one JSON object; means over owners.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from p2prec.collaboration.payload import ModelUpdate, Payload, SoftPredictions
+from p2prec.data.split import leave_one_out
+from p2prec.evaluation.metrics import rank_of
+from p2prec.models.recommender import Context
+from p2prec.models.table import OTHERS
+from p2prec.training.local import LocalLearner
+from peers.scenario import MethodConfig, Scenario, load_scenario, peer_config
+from peers.swarm.data import Realm, load_realm
+from tests.benchmarks.in_memory import InMemory, configured
+
+Scores = Mapping[str, NDArray[np.float64]]  # by attack, each of shape (n_owners, n_items)
+SETTINGS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "dclr, no protection": ("dclr", ("protection.method=none",)),
+    "dclr, default": ("dclr", ()),
+    "dclr, 3 pseudo items": ("dclr", ("protection.pseudo_items=3.0",)),
+    "dclr, noise 1": ("dclr", ("protection.noise_multiplier=1.0",)),
+    "mac, no protection": ("mac", ("protection.method=none",)),
+    "mac, default": ("mac", ()),
+}
+
+
+class Updates:
+    """Attacks on model updates; sums over rounds, so that noise is averaged away.
+
+    Args:
+        initial: The realm's initial table, known to everybody.
+        n_owners: Senders that are listened to.
+    """
+
+    def __init__(self, initial: NDArray[np.float32], n_owners: int) -> None:
+        self._initial = initial
+        shape = (n_owners, *initial.shape)
+        self._change = np.zeros(shape, np.float32)
+        self._before = np.zeros(shape, np.float32)
+        self._named, self._evidence, self._moved = (np.zeros(shape[:2]) for _ in range(3))
+
+    def hear(self, owner: int, payloads: Sequence[Payload]) -> None:
+        """One round of one sender."""
+        for update in payloads:
+            if isinstance(update, ModelUpdate):
+                rows = update.rows
+                change = update.values - self._initial[rows]
+                step = (change - self._before[owner, rows])[:, :OTHERS]
+                self._moved[owner, rows] += np.linalg.norm(step, axis=1)
+                self._before[owner, rows] = change
+                self._change[owner, rows] += change
+                self._named[owner, rows] += 1
+                self._evidence[owner, rows] += update.evidence
+
+    def scores(self) -> Scores:
+        """Higher for places that are thought to be the owner's."""
+        length = np.linalg.norm(self._change[:, :, :OTHERS], axis=2).astype(np.float64)
+        said = self._change[:, :, OTHERS].astype(np.float64)
+        return {
+            "named": self._named,
+            "length of the change": length,
+            "change beyond that of others": length - length.mean(axis=0),
+            "said to be visited": said,
+            "said to be visited, beyond others": said - said.mean(axis=0),
+            "evidence": self._evidence,
+            "evidence beyond that of others": self._evidence - self._evidence.mean(axis=0),
+            "steps from round to round": self._moved,
+        }
+
+
+class SoftDecisions:
+    """Attacks on soft predictions, whose questions several senders answer.
+
+    Args:
+        n_owners: Senders that are listened to.
+        n_items: Places of the realm.
+    """
+
+    def __init__(self, n_owners: int, n_items: int) -> None:
+        self._shape = (n_owners, n_items)
+        self._listed, self._lean = np.zeros(self._shape), np.zeros(self._shape)
+        self._asked: dict[bytes, dict[int, NDArray[np.float32]]] = {}
+
+    def hear(self, owner: int, payloads: Sequence[Payload]) -> None:
+        """One round of one sender."""
+        for payload in payloads:
+            if isinstance(payload, SoftPredictions):
+                for question, items, logs in zip(
+                    payload.references, payload.items, payload.log_probabilities, strict=True
+                ):
+                    self._listed[owner, items] += 1
+                    answer = np.zeros(self._shape[1], np.float32)
+                    answer[items] = np.exp(logs)
+                    self._asked.setdefault(question, {})[owner] = answer
+
+    def turn(self) -> None:
+        """All answers of a round are heard: how each differs from the others to its question."""
+        for answers in self._asked.values():
+            if len(answers) > 1:
+                mean = np.mean(list(answers.values()), axis=0)
+                for owner, answer in answers.items():
+                    self._lean[owner] += answer - mean
+        self._asked.clear()
+
+    def scores(self) -> Scores:
+        """Higher for places that are thought to be the owner's."""
+        return {
+            "listed": self._listed,
+            "listed more than by others": self._listed - self._listed.mean(axis=0),
+            "likelier than others say": self._lean,
+        }
+
+
+def main() -> None:
+    """Listen under each setting."""
+    torch.set_num_threads(1)
+    args = _arguments()
+    scenario = load_scenario(Path(args.scenario))
+    scenario = replace(scenario, seed=args.seed, peers=replace(scenario.peers, count=args.peers))
+    realm = load_realm(scenario, data=args.data)
+    after = sorted({int(n) for n in args.after.split(",")})
+    result = {
+        "scenario": scenario.name,
+        "seed": args.seed,
+        "peers": args.peers,
+        "places": len(realm.catalogue),
+        "settings": {},
+    }
+    for name, (method, changes) in SETTINGS.items():
+        began_s = time.process_time()
+        result["settings"][name] = _listen(
+            scenario, MethodConfig(name=method), realm, changes, after
+        )
+        print(f"{name}: {time.process_time() - began_s:.0f} s", file=sys.stderr)
+    print(json.dumps(result, indent=1))
+
+
+def _listen(
+    scenario: Scenario,
+    method: MethodConfig,
+    realm: Realm,
+    changes: Sequence[str],
+    after: Sequence[int],
+) -> dict[str, object]:
+    learners = []
+    for i, history in enumerate(realm.histories):
+        peer = peer_config(scenario, method, i, broker="", responders=[])
+        config = configured(peer.learner, changes)
+        split = leave_one_out(history)
+        learners.append(
+            LocalLearner(
+                realm.catalogue, config, history=split.train, seed=peer.seed, device_seed=i + 1
+            )
+        )
+    network = InMemory(learners, scenario.neighbours, np.random.default_rng(scenario.seed))
+    updates = Updates(learners[0].knowledge.table.initial, len(learners))
+    decisions = SoftDecisions(len(learners), len(realm.catalogue))
+    attack = decisions if method.name == "mac" else updates
+    found: dict[str, object] = {}
+    for round_ in range(after[-1]):
+        for owner, payloads in enumerate(network.round(round_)):
+            attack.hear(owner, payloads)
+        decisions.turn()
+        if round_ + 1 in after:
+            found[f"after {round_ + 1} rounds"] = _told_apart(learners, attack.scores())
+    found["hr@10 on validation"] = round(_hit_rate(learners, realm), 3)
+    return found
+
+
+def _told_apart(learners: Sequence[LocalLearner], scores: Scores) -> dict[str, dict[str, object]]:
+    """The best attack against all other places, and against pseudo items."""
+
+    def others(learner: LocalLearner, own: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        del learner
+        return ~own
+
+    def pseudo(learner: LocalLearner, own: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        shown = np.zeros_like(own)
+        shown[learner.protection.shown_places()] = True
+        return shown & ~own
+
+    return {
+        "all other places": _best(learners, scores, others),
+        "pseudo items": _best(learners, scores, pseudo),
+    }
+
+
+def _best(
+    learners: Sequence[LocalLearner],
+    scores: Scores,
+    negatives: Callable[[LocalLearner, NDArray[np.bool_]], NDArray[np.bool_]],
+) -> dict[str, object]:
+    areas: dict[str, float] = {}
+    for name, by_owner in scores.items():
+        areas_of = []
+        for learner, ranked in zip(learners, by_owner, strict=True):
+            own = np.zeros(len(ranked), bool)
+            own[learner.knowledge.timeline.own] = True
+            no = negatives(learner, own)
+            if no.any():
+                areas_of.append(_area(ranked[own], ranked[no]))
+        if areas_of:
+            areas[name] = float(np.mean(areas_of))
+    if not areas:
+        return {}
+    best = max(areas, key=areas.__getitem__)
+    return {"auc": round(areas[best], 3), "attack": best}
+
+
+def _area(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
+    """Under the ROC curve, by ranks (Mann and Whitney); ties count half."""
+    ranks = rankdata(np.concatenate([positive, negative]))
+    n = len(positive)
+    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * len(negative)))
+
+
+def _hit_rate(learners: Sequence[LocalLearner], realm: Realm) -> float:
+    """What the protection costs."""
+    hits = []
+    for learner, history in zip(learners, realm.histories, strict=True):
+        target = leave_one_out(history).validation
+        if len(target):
+            scores = learner.scores(Context(timestamp_s=int(target.timestamp_s[0])))
+            hits.append(rank_of(scores, int(target.item[0])) <= 10)
+    return float(np.mean(hits))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scenario", nargs="?", default="scenarios/demo.toml")
+    parser.add_argument("--data", default="")
+    parser.add_argument("--peers", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--after", default="1,5,10", help="rounds with commas")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
