@@ -18,11 +18,12 @@ _HEAD = """# MovieLens 100K
 `{command}`
 
 943 learners in one process, one user each, eight neighbours, rounds in step; messages are encoded
-for their size, but not sealed. Rows with `/protected` have pseudo items and clipping as
-an owner has them by default, the others send what they learned as it is. *(centralised)* reads
-everybody's history, which no peer can. Mean and standard deviation over seeds; settings were
-chosen on interactions that neither training nor test of this table holds. Ratings are clipped to 1
-to 5. Every value is in [films.json](films.json), with the commit that it was measured at.
+for their size, but not sealed. Rows with `/protected` have pseudo items and clipping as an owner
+has them by default, the others send what they learned as it is. *(centralised)* reads everybody's
+history, which no peer can. Mean and standard deviation over seeds; settings were chosen on
+interactions that neither training nor test of this table holds. Ratings are clipped to 1 to 5.
+With as many neighbours for everybody `metropolis_hastings` is the same rule as `epidemic`. Every
+value is in [films.json](films.json), with the commit that it was measured at.
 """
 
 

@@ -19,9 +19,9 @@ ratings a message (gossipy) or round (p2prec). gossipy is `gossipy-dfl` 0.0.1 fr
 divides the mean of two models by two once more: *as shipped* leaves that, *corrected* does not,
 and is the row to beat. RMSE is the mean over users, clipped to 1 to 5, with the pooled one in
 brackets and the unclipped one beside it; mean and standard deviation over seeds. Rates were chosen
-on validation, of nine pairs of rate and regularisation for p2prec, of sixteen for gossipy. Bytes
+on validation, of nine pairs of rate and regularisation for p2prec, of fourteen for gossipy. Bytes
 are p2prec's encoded messages, and for gossipy, which encodes nothing, four bytes a value. The
-sides took turns of five rounds in one run, one thread each; CPU time of the rounds alone; memory
+sides take turns of five rounds in one run, one thread each; CPU time of the rounds alone; memory
 is the peak of the whole process. Every value is in [rival_gossipy.json](rival_gossipy.json).
 """
 
