@@ -19,11 +19,11 @@ from p2prec.training.config import (
 )
 from peers.config import NeighbourConfig, NetworkConfig, PeerConfig, ScheduleConfig
 from peers.messages import PeerId
+from peers.ranges import SCENARIO, check_ranges
 from peers.settings import convert, read_toml
 from peers.simulator.config import SimulationConfig, check_simulation
 
 MAX_PEERS = 5_000  # real processes of one machine
-MAX_SIMULATED_PEERS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +110,11 @@ def load_scenario(path: Path) -> Scenario:
         ConfigError: Names the file and what is wrong.
     """
     scenario = convert(read_toml(path), Scenario, source=str(path))
+    check_ranges(scenario, SCENARIO, source=str(path))
+    if scenario.peers.mdns_only + scenario.peers.mqtt_only > 1.0:
+        raise ConfigError(f"{path}: peers.mdns_only and peers.mqtt_only add up to more than 1")
+    if not scenario.methods:
+        raise ConfigError(f"{path}: names no method; write [[methods]] and a name, such as dclr")
     for method in scenario.methods:
         _check_method(scenario, method, str(path))
     if scenario.neighbours.selection == "social" and not scenario.data.friends:
@@ -122,8 +127,6 @@ def load_scenario(path: Path) -> Scenario:
             f"{path}: data.friends names users of check-ins, and a generated city has none of "
             'them; set data.kind = "check_ins"'
         )
-    if not 1 <= scenario.peers.count <= MAX_SIMULATED_PEERS:
-        raise ConfigError(f"{path}: peers.count must be 1 to {MAX_SIMULATED_PEERS:,}")
     try:
         check_simulation(scenario.simulation)
     except ConfigError as error:

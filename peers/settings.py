@@ -15,6 +15,7 @@ import msgspec
 from p2prec.errors import ConfigError
 from p2prec.text import printable
 from peers.config import BrokerConfig, PeerConfig
+from peers.ranges import OWNER, check_ranges
 
 T = TypeVar("T")
 CONFIG_NAME = "config.toml"
@@ -76,7 +77,9 @@ def load_config(path: Path, environment: Mapping[str, str]) -> PeerConfig:
             # Alone first, so that a wrong one is named as what it is and not as part of the file.
             convert(override, PeerConfig, source=f"${name}")
             tables = _merged(tables, override)
-    return _placed(convert(tables, PeerConfig, source=str(path)), path.parent)
+    config = convert(tables, PeerConfig, source=str(path))
+    check_ranges(config, OWNER, source=str(path))
+    return _placed(config, path.parent)
 
 
 def _placed(config: PeerConfig, folder: Path) -> PeerConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +98,22 @@ def _dataset(scenario: Scenario, data: str) -> Dataset:
     if not (data or settings.path):
         raise ConfigError(f"scenario {scenario.name!r} needs check-ins: name them with --data")
     path = Path(data or settings.path)
+    _check_there(path, key="--data" if data else f"data.path of scenario {scenario.name!r}")
     return read_movielens_folder(path) if path.is_dir() else read_check_in_file(path).dataset
+
+
+def _check_there(path: Path, *, key: str) -> None:
+    """Refuse a path that leads nowhere, before anything starts.
+
+    Raises:
+        ConfigError: Names the key, the path, and the nearest name beside it.
+    """
+    if path.exists():
+        return
+    beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, beside, n=1)
+    hint = f"did you mean {path.parent / near[0]}?" if near else "name a CSV of check-ins"
+    raise ConfigError(f"{key}: there is no {path}; {hint}")
 
 
 def _friends(interactions: Interactions, chosen: NDArray[np.intp]) -> tuple[tuple[int, ...], ...]:
