@@ -10,23 +10,26 @@ from typing import Any, Final
 
 import numpy as np
 
-from p2prec.data.split import leave_one_out
 from p2prec.errors import ConfigError
+from p2prec.evaluation.answers import Answer
 from p2prec.evaluation.baselines import BASELINES
 from p2prec.evaluation.central import centralised, server_fedavg
+from p2prec.evaluation.comparison import Comparison
 from p2prec.evaluation.metrics import quality
 from p2prec.text import nearest
 from p2prec.training.local import LocalLearner, payloads_together
+from peers.cli.comparison import print_comparison
 from peers.cli.progress import bars, error_console
 from peers.codec import encode_message
+from peers.examination import Examination
 from peers.messages import Share
 from peers.scenario import MethodConfig, Scenario, learner_config, load_scenario
 from peers.sealing import sealed_bytes
 from peers.simulator.command import simulate
-from peers.simulator.examiner import rank
+from peers.simulator.examiner import asked_at
 from peers.swarm.command import print_table
 from peers.swarm.data import Realm, load_realm, usable_users
-from peers.swarm.summary import baselines, spread
+from peers.swarm.summary import spread
 
 FROZEN: Final = Path(__file__).with_name("evaluate.toml")
 WITH_A_SERVER: Final = ("server_fedavg", "centralised")
@@ -51,10 +54,13 @@ def run_evaluation(
     users: int = 0,
     rounds: int = 0,
     processes: int = 1,
+    pictures: Path | None = None,
     show: bool = True,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Compare methods on a data set; the object of a swarm, with ``spread`` over seeds.
+
+    ``figures``, ``against``, ``paired`` and ``answers`` are those of ``Comparison``, over seeds.
 
     Args:
         data: CSV of check-ins, or the folder of MovieLens 100K.
@@ -63,6 +69,7 @@ def run_evaluation(
         users: Only so many of them; 0 for all.
         rounds: Of each peer; 0 as the frozen settings say.
         processes: For the simulated peers.
+        pictures: A folder to draw into; quality is then measured after every round too.
         show: Whether to print a table.
         quiet: Whether to say nothing on the way.
 
@@ -90,18 +97,28 @@ def run_evaluation(
             f"{count} users, {len(learned)} methods, {seeds} seeds: some {minutes:.0f} minutes "
             "on one core of 2026"
         )
-    summaries = []
+    if pictures is not None:
+        frozen = replace(frozen, simulation=replace(frozen.simulation, validate=True))
+    summaries, comparison = [], None
     for seed in range(seeds):
         scenario = replace(frozen, seed=seed)
         realm = load_realm(scenario, data=data)
         scenario = replace(scenario, methods=_methods(scenario, realm, learned))
+        comparison = comparison or Comparison(len(realm.catalogue))
         summaries.append(
-            _one(scenario, realm, learned, seed=seed, processes=processes, quiet=quiet)
+            _one(scenario, realm, learned, comparison, processes=processes, quiet=quiet)
         )
     summary = summaries[0]
     summary["spread"] = spread(summaries)
+    if comparison is not None:
+        summary |= comparison.summary()
     if show:
         print_table(summary)
+        print_comparison(summary)
+    if pictures is not None:
+        from peers.comparison_pictures import draw_comparison
+
+        draw_comparison(summary, pictures)
     return summary
 
 
@@ -121,32 +138,70 @@ def _one(
     scenario: Scenario,
     realm: Realm,
     names: Sequence[str],
+    comparison: Comparison,
     *,
-    seed: int,
     processes: int,
     quiet: bool,
 ) -> dict[str, Any]:
+    """The summary of one seed; its answers go into the comparison."""
     begun = time.monotonic()
-    simulated = simulate(scenario, realm, processes=processes, label=f"seed {seed} ", quiet=quiet)
-    rows = {n: m for n, m in simulated["methods"].items() if n not in BASELINES}
+    label = f"seed {scenario.seed} "
+    examination = Examination(realm)
+    summary = simulate(scenario, realm, processes=processes, label=label, quiet=quiet)
+    answers: dict[str, dict[int, Answer]] = summary.pop("answers")
+    rows = dict(summary["methods"])
     for name in names:
         if name in WITH_A_SERVER:
-            rows[name] = _with_a_server(name, scenario, realm, label=f"seed {seed} ", quiet=quiet)
+            rows[name], answers[name] = _with_a_server(
+                name, scenario, realm, examination, label=label, quiet=quiet
+            )
     ordered = {name: rows[name] for name in names}
-    simulated["methods"] = ordered | baselines(realm)
-    simulated["seconds"] = round(time.monotonic() - begun, 2)
-    return simulated
+    for name, given in _baselines(realm, examination).items():
+        answers[name] = dict(enumerate(given))
+        ordered[name] = {"bytes_per_peer": 0, "rounds": 0}
+    # A simulated peer that never came to its end has no answer; nobody is asked for its user then.
+    asked = [i for i in range(len(realm.histories)) if all(i in a for a in answers.values())]
+    questions = [examination.questions[i] for i in asked]
+    given_by = {name: [answers[name][i] for i in asked] for name in ordered}
+    comparison.add(scenario.seed, questions, given_by)
+    new = [q.is_new for q in questions]
+    summary["methods"] = {
+        name: {**row, **quality([a.rank for a in given_by[name]], new)}
+        for name, row in ordered.items()
+    }
+    summary["seconds"] = round(time.monotonic() - begun, 2)
+    return summary
+
+
+def _baselines(realm: Realm, examination: Examination) -> dict[str, list[Answer]]:
+    """What the simple baselines answer."""
+    trained = [split.train for split in examination.splits]
+    result = {}
+    for name, build in BASELINES.items():
+        model = build(realm.catalogue, trained)
+        result[name] = [
+            examination.answer(
+                user, model.scores(examination.known(user), asked_at(examination.splits[user].test))
+            )
+            for user in range(len(realm.histories))
+        ]
+    return result
 
 
 def _with_a_server(
-    name: str, scenario: Scenario, realm: Realm, *, label: str, quiet: bool
-) -> dict[str, Any]:
+    name: str,
+    scenario: Scenario,
+    realm: Realm,
+    examination: Examination,
+    *,
+    label: str,
+    quiet: bool,
+) -> tuple[dict[str, Any], dict[int, Answer]]:
     """One of the two rows that need a server, on the same split and with the same rounds."""
     begun = time.monotonic()
     places = bool(np.isfinite(realm.catalogue.latitude_deg).any())
     method = MethodConfig(name="epidemic")
     config = learner_config(scenario, method, _PLACES if places else _FILMS)
-    splits = [leave_one_out(history) for history in realm.histories]
     learners = [
         LocalLearner(
             realm.catalogue,
@@ -155,7 +210,7 @@ def _with_a_server(
             seed=scenario.seed * 100_003 + i,
             device_seed=i,
         )
-        for i, split in enumerate(splits)
+        for i, split in enumerate(examination.splits)
     ]
     rounds = scenario.schedule.max_rounds
     serve: dict[str, _Server] = {
@@ -172,16 +227,17 @@ def _with_a_server(
             task = progress.add_task(f"{label}{name}", total=rounds, text="")
             serve[name](learners, rounds, lambda n: progress.update(task, completed=n))
     n_bytes = _server_bytes(name, learners, rounds)
-    ranks = []
-    for learner, split, history in zip(learners, splits, realm.histories, strict=True):
-        learner.add(history.head(len(history) - 1))
-        ranks.append(rank(learner, split.test))
-    return {
-        **quality([r for r, _ in ranks], [new for _, new in ranks]),
+    answers = {}
+    for user, learner in enumerate(learners):
+        learner.add(examination.known(user))
+        scores = learner.scores(asked_at(examination.splits[user].test))
+        answers[user] = examination.answer(user, scores)
+    row = {
         "bytes_per_peer": n_bytes,
         "rounds": rounds,
         "seconds": round(time.monotonic() - begun, 2),
     }
+    return row, answers
 
 
 def _server_bytes(name: str, learners: list[LocalLearner], rounds: int) -> int:

@@ -23,7 +23,7 @@ def rank_of(scores: NDArray[np.floating], item: int) -> int:
 
 
 def hit_rate_at_k(ranks: NDArray[np.integer], k: int = K) -> float:
-    """Share of ranks that are at most ``k``; 0 for none."""
+    """Share of ranks that are at most ``k``; 0 for none. Equals recall with one relevant item."""
     return float((ranks <= k).mean()) if len(ranks) else 0.0
 
 
@@ -32,6 +32,28 @@ def ndcg_at_k(ranks: NDArray[np.integer], k: int = K) -> float:
     if not len(ranks):
         return 0.0
     return float(np.where(ranks <= k, 1.0 / np.log2(np.asarray(ranks) + 1.0), 0.0).mean())
+
+
+def mean_reciprocal_rank(ranks: NDArray[np.integer]) -> float:
+    """Mean of ``1 / rank``, without a cut; 0 for none."""
+    return float((1.0 / ranks).mean()) if len(ranks) else 0.0
+
+
+def coverage_at_k(shown: Sequence[Sequence[int]], n_items: int) -> float:
+    """Share of the catalogue that is shown to anybody at all."""
+    return len({item for items in shown for item in items}) / n_items
+
+
+def gini(counts: NDArray[np.integer]) -> float:
+    """How unevenly items are shown: 0 all alike, near 1 a few only; 0 where nothing is shown.
+
+    The Gini coefficient over the whole catalogue, items that are never shown included.
+    """
+    total, n = float(counts.sum()), len(counts)
+    if not total:
+        return 0.0
+    position = np.arange(1, n + 1)
+    return float(((2 * position - n - 1) * np.sort(counts)).sum() / (n * total))
 
 
 def quality(ranks: Sequence[int], is_new: Sequence[bool]) -> dict[str, dict[str, float]]:

@@ -416,6 +416,7 @@ def evaluate(
     users: Annotated[int, typer.Option(min=0, help="Only so many of them; 0 for all.")] = 0,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds; 0 for the usual number.")] = 0,
     processes: Annotated[int, typer.Option(min=1, help="Shards, each a process.")] = 1,
+    pictures: Annotated[Path | None, typer.Option(help="Draw pictures into this folder.")] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -429,6 +430,7 @@ def evaluate(
         users=users,
         rounds=rounds,
         processes=processes,
+        pictures=pictures,
         show=not as_json,
         quiet=quiet,
     )

@@ -103,6 +103,8 @@ def simulate(
     summary["uss_mib"] = {"p50": memory, "max": memory}
     for name, fact in facts.items():
         summary["methods"][name] |= {**fact, "digest": digests[name]}
+    if scenario.simulation.answers:
+        summary["answers"] = {run.label: run.answers for run in runs}
     return summary
 
 
@@ -140,6 +142,7 @@ def _as_run(method: MethodConfig, world: World, reports: list[Report]) -> Method
     sizes: dict[str, Counter[int]] = {}
     for report in reports:
         run.results |= report.results
+        run.answers |= report.answers
         run.ready |= report.ready_s.keys()
         for round_, seen in report.seen.items():
             run.rounds_seen.setdefault(round_, {}).update(seen)

@@ -151,6 +151,8 @@ class SimulationConfig:
         seal: Whether messages are really sealed and opened; their size is the true one either way.
         validate: Whether quality on the validation interaction is measured after every round.
         evaluated: Peers whose quality is measured, evenly spread; 0 for all.
+        answers: Whether the whole answer to the test interaction is kept, for a comparison of
+            methods, and not its rank alone.
         network: Modelled links.
         devices: Modelled devices.
         people: Modelled people.
@@ -161,6 +163,7 @@ class SimulationConfig:
     seal: bool = False
     validate: bool = True
     evaluated: int = 5_000
+    answers: bool = False
     network: LinkConfig = field(default_factory=LinkConfig)
     devices: DeviceConfig = field(default_factory=DeviceConfig)
     people: PeopleConfig = field(default_factory=PeopleConfig)

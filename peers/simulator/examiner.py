@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 import numpy as np
 
 from p2prec.data.interactions import History
+from p2prec.evaluation.answers import Answer
 from p2prec.evaluation.metrics import rank_of
 from p2prec.models.recommender import Context
 from p2prec.training.local import LocalLearner
@@ -26,6 +27,8 @@ class Examiner:
     Attributes:
         seen: By round and peer: rank of the validation item, and whether it is new to its owner.
         sizes: By kind of payload, how many messages had which size.
+        digests: By peer, of what it has learned.
+        answers: By peer, where whole answers are kept.
     """
 
     def __init__(self, world: World) -> None:
@@ -33,6 +36,7 @@ class Examiner:
         self.seen: dict[int, dict[int, tuple[int, bool]]] = defaultdict(dict)
         self.sizes: dict[str, Counter[int]] = defaultdict(Counter)
         self.digests: dict[int, bytes] = {}
+        self.answers: dict[int, Answer] = {}
 
     def size(self, kind: str, n_bytes: int) -> None:
         """Note the size of a sealed payload."""
@@ -61,14 +65,26 @@ class Examiner:
         if len(split.validation):
             whole = self._world.realm.histories[peer.index]
             learner.add(whole.head(len(whole) - 1))
-        if len(split.test):
+        if not len(split.test):
+            return
+        if not self._world.settings.answers:
             peer.result = rank(learner, split.test)
+            return
+        examination = self._world.examination
+        answer = examination.answer(peer.index, learner.scores(asked_at(split.test)))
+        self.answers[peer.index] = answer
+        peer.result = (answer.rank, examination.questions[peer.index].is_new)
+
+
+def asked_at(target: History) -> Context:
+    """The moment of an interaction."""
+    return Context(timestamp_s=int(target.timestamp_s[0]))
 
 
 def rank(learner: LocalLearner, target: History) -> tuple[int, bool]:
     """Rank of the target's item over the full catalogue, and whether it is new to the owner."""
     item = int(target.item[0])
-    scores = learner.scores(Context(timestamp_s=int(target.timestamp_s[0])))
+    scores = learner.scores(asked_at(target))
     return rank_of(scores, item), item not in learner.knowledge.timeline.own
 
 

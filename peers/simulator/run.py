@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Final, Protocol
 
 from p2prec.errors import P2PRecError
+from p2prec.evaluation.answers import Answer
 from peers.simulator.meeting import Announcement
 from peers.simulator.shard import Outgoing, Parcel, Shard, shard_of
 from peers.simulator.world import World
@@ -32,6 +33,7 @@ class Report:
     sizes: dict[str, Counter[int]] = field(default_factory=dict)
     digests: dict[int, bytes] = field(default_factory=dict)
     ready_s: dict[int, float] = field(default_factory=dict)
+    answers: dict[int, Answer] = field(default_factory=dict)
     peer_rounds: int = 0
 
 
@@ -111,6 +113,7 @@ class InProcess:
             seen={r: dict(seen) for r, seen in examiner.seen.items()},
             sizes=dict(examiner.sizes),
             digests=examiner.digests,
+            answers=examiner.answers,
             ready_s={i: p.ready_s for i, p in shard.peers.items() if p.ready_s >= 0},
             peer_rounds=shard.peer_rounds,
         )

@@ -10,6 +10,7 @@ import numpy as np
 from p2prec.data.split import Split, leave_one_out
 from peers.codec import PayloadSchema
 from peers.config import PeerConfig
+from peers.examination import Examination
 from peers.inbox import payload_schema
 from peers.scenario import MethodConfig, Scenario, peer_config
 from peers.simulator.devices import Devices
@@ -60,6 +61,11 @@ class World:
     def schema(self) -> PayloadSchema:
         """What payloads look like."""
         return payload_schema(self.realm.catalogue)
+
+    @cached_property
+    def examination(self) -> Examination:
+        """What its peers are asked in the end."""
+        return Examination(self.realm)
 
     @property
     def rounds(self) -> int:

@@ -149,7 +149,7 @@ def _standing(run: MethodRun, count: int) -> str:
 def print_table(summary: dict[str, Any]) -> None:
     """Methods and baselines by hit rate and NDCG at 10; on standard output, 80 columns wide."""
     first = next(iter(summary["methods"].values()))
-    table = _table(
+    table = narrow_table(
         f"{summary['scenario']}: {summary['peers']} peers",
         *(f"{part}\nn={first[part]['n']}\nHR@10  NDCG" for part in PARTS),
         "KiB a\npeer\nsent",
@@ -171,14 +171,14 @@ def print_table(summary: dict[str, Any]) -> None:
     )
     seeds = summary["spread"]["seeds"]
     if len(seeds) > 1:
-        spread = _table(f"HR@10 over seeds {', '.join(map(str, seeds))}", *PARTS)
+        spread = narrow_table(f"HR@10 over seeds {', '.join(map(str, seeds))}", *PARTS)
         for name, row in summary["spread"]["methods"].items():
             rates = [row[p]["hr@10"] for p in PARTS]
             spread.add_row(name, *(f"{r['mean']:.3f} ± {r['sd']:.3f}" for r in rates))
         console.print(spread)
 
 
-def _table(title: str, *numbers: str) -> Table:
+def narrow_table(title: str, *numbers: str) -> Table:
     """Names to the left, numbers to the right; where it is narrow, only names are cut."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("method", vertical="bottom", overflow="fold")

@@ -28,11 +28,13 @@ class Realm:
         histories: The whole history of each peer's owner.
         friends: For each peer the peers of its owner's friends; empty where the data has no social
             graph.
+        users: Name of each owner in the data.
     """
 
     catalogue: Catalogue
     histories: tuple[History, ...]
     friends: tuple[tuple[int, ...], ...] = ()
+    users: tuple[str, ...] = ()
 
 
 def load_realm(scenario: Scenario, *, data: str) -> Realm:
@@ -63,6 +65,7 @@ def load_realm(scenario: Scenario, *, data: str) -> Realm:
         catalogue=dataset.catalogue,
         histories=tuple(interactions.history(int(u)) for u in chosen),
         friends=_friends(interactions, chosen) if settings.friends else (),
+        users=tuple(interactions.user_ids[int(u)] for u in chosen),
     )
 
 

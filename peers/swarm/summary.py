@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from p2prec.data.split import leave_one_out
+from p2prec.evaluation.answers import Answer
 from p2prec.evaluation.baselines import BASELINES
 from p2prec.evaluation.metrics import quality, rank_of
 from p2prec.models.recommender import Context
@@ -36,6 +37,7 @@ class MethodRun:
     traffic: dict[int, tuple[int, int]] = field(default_factory=dict)
     results: dict[int, dict[str, Any]] = field(default_factory=dict)
     sizes: dict[str, list[int]] = field(default_factory=dict)
+    answers: dict[int, Answer] = field(default_factory=dict)
 
     def take(self, report: dict[str, Any], now_s: float) -> None:
         """One report of one peer."""
@@ -73,7 +75,11 @@ class MethodRun:
 def summarise(
     scenario: Scenario, realm: Realm, runs: list[MethodRun], *, seconds: float
 ) -> dict[str, Any]:
-    """One object for all methods and baselines; see ``docs/summary-schema.md``."""
+    """One object for all methods and baselines; see ``docs/summary-schema.md``.
+
+    Where whole answers are kept, the baselines are left to whoever compares them.
+    """
+    yardsticks = {} if scenario.simulation.answers else baselines(realm)
     results = [r for run in runs for r in run.results.values()]
     together = [r for run in runs if run.ready for r in run.results.values()]
     uss = np.array([r["uss_kib"] / 1024 for r in results]) if results else np.zeros(1)
@@ -117,7 +123,7 @@ def summarise(
         "crypto_cpu_share": round(sum(crypto.values()) / cpu, 4) if cpu else 0,
         "crypto_cpu_s": {part: round(s, 3) for part, s in sorted(crypto.items())},
         "cpu_s": round(cpu, 2),
-        "methods": {run.label: _method(run) for run in runs} | baselines(realm),
+        "methods": {run.label: _method(run) for run in runs} | yardsticks,
     }
 
 

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from p2prec.data.city import generate_city
+from p2prec.evaluation import frame
 from peers.cli.main import app, main
 from peers.evaluate import FROZEN, known_methods
 from peers.scenario import load_scenario
@@ -35,7 +36,8 @@ def check_ins(tmp_path: Path) -> Path:
 
 def test_all_methods_and_baselines_stand_in_one_table(check_ins: Path) -> None:
     command = ["evaluate", "--data", str(check_ins), "--rounds", "1", "--users", "6", "--json"]
-    result = CliRunner().invoke(app, [*command, "--quiet"])
+    pictures = check_ins.parent / "pictures"
+    result = CliRunner().invoke(app, [*command, "--quiet", "--pictures", str(pictures)])
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
     assert set(known_methods()) <= set(summary["methods"])
@@ -45,6 +47,59 @@ def test_all_methods_and_baselines_stand_in_one_table(check_ins: Path) -> None:
         assert row["all"]["n"] == 6
         assert 0 <= row["all"]["ndcg@10"] <= row["all"]["hr@10"] <= 1
     assert summary["methods"]["server_fedavg"]["bytes_per_peer"] > 0
+    assert {p.name for p in pictures.iterdir()} == {"rounds.png", "bytes.png", "users.png"}
+    assert set(summary["figures"]) == set(summary["methods"])
+    for name, found in summary["figures"].items():
+        for part in ("all", "returning", "new"):
+            row = summary["methods"][name][part]
+            assert {key: found[part][key] for key in row} == row  # of one seed
+        low, high = found["all"]["ndcg@10_interval"]
+        assert low <= found["all"]["ndcg@10"] <= high
+        assert found["nearest_200"]["all"]["hr@10"] >= found["all"]["hr@10"]
+    assert summary["against"] == "alone"
+    assert set(summary["paired"]) == set(summary["methods"]) - {"alone"}
+    table = frame(summary)
+    assert len(table) == 6 * len(summary["methods"])
+    assert not table["new"].isna().any()
+
+
+def test_the_tables_of_a_comparison_fit_into_80_columns(check_ins: Path) -> None:
+    command = ["evaluate", "--data", str(check_ins), "--rounds", "1", "--users", "6", "--quiet"]
+    methods = ["--methods", "alone,metropolis_hastings", "--seeds", "2"]
+    result = CliRunner().invoke(app, [*command, *methods], env={"COLUMNS": "80"})
+    assert result.exit_code == 0, result.output
+    assert "minus that of alone" in result.stdout
+    assert "200 nearest" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "\N{HORIZONTAL ELLIPSIS}" not in result.stdout
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    """Nobody rates a film twice, so that known films must not compete."""
+    rng = np.random.default_rng(0)
+    titles = [f"{i}\tfilm {i}\t1990\tDrama" for i in range(30)]
+    header = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq"
+    (tmp_path / "ml-100k.item").write_text("\n".join([header, *titles]) + "\n")
+    rated = [
+        f"{user}\t{film}\t{rng.integers(1, 6)}\t{1_000 + n}"
+        for user in range(8)
+        for n, film in enumerate(rng.permutation(30)[:20])
+    ]
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+    (tmp_path / "ml-100k.inter").write_text("\n".join([header, *rated]) + "\n")
+    return tmp_path
+
+
+def test_known_films_do_not_compete(films: Path) -> None:
+    command = ["evaluate", "--data", str(films), "--rounds", "1", "--methods", "alone,dclr"]
+    result = CliRunner().invoke(app, [*command, "--quiet", "--json"])
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert all(summary["answers"]["new"])
+    for ranks in summary["answers"]["rank"].values():
+        assert max(ranks) <= 30 - 19
+    assert "nearest_200" not in summary["figures"]["dclr"]  # films lie nowhere
 
 
 def test_an_unknown_method_is_named_with_the_nearest_one(

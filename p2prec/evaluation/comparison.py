@@ -1,0 +1,91 @@
+"""Several recommenders asked the same questions, over seeds: figures, intervals, paired tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.evaluation.answers import Answer, Question, figures, gains
+from p2prec.evaluation.metrics import K
+from p2prec.evaluation.statistics import paired
+
+REFERENCE = "alone"  # what a method is held against, where it is among them
+
+
+class Comparison:
+    """Answers by method, in the order in which they were added.
+
+    Args:
+        n_items: Of the catalogue.
+    """
+
+    def __init__(self, n_items: int) -> None:
+        self._n_items = n_items
+        self._seeds: list[int] = []
+        self._questions: list[Question] = []
+        self._answers: dict[str, list[Answer]] = {}
+
+    def add(
+        self, seed: int, questions: Sequence[Question], answers: Mapping[str, Sequence[Answer]]
+    ) -> None:
+        """Another seed; every method has answered all of its questions."""
+        self._seeds += [seed] * len(questions)
+        self._questions += questions
+        for name, given in answers.items():
+            self._answers.setdefault(name, []).extend(given)
+
+    @property
+    def reference(self) -> str:
+        """The method that others are held against."""
+        return REFERENCE if REFERENCE in self._answers else next(iter(self._answers))
+
+    def summary(self) -> dict[str, Any]:
+        """``figures`` by method, ``paired`` by method, ``against`` whom, and all ``answers``."""
+        return {
+            "figures": {
+                name: figures(self._questions, given, n_items=self._n_items)
+                for name, given in self._answers.items()
+            },
+            "against": self.reference,
+            "paired": {
+                name: self._paired(name) for name in self._answers if name != self.reference
+            },
+            "answers": self._columns(),
+        }
+
+    def _paired(self, name: str) -> dict[str, dict[str, dict[str, float]]]:
+        ours, theirs = self._ranks(name), self._ranks(self.reference)
+        new = np.array([q.is_new for q in self._questions], np.bool_)
+        users = np.array([q.user for q in self._questions])
+        parts = {"all": np.ones(len(new), np.bool_), "returning": ~new, "new": new}
+        return {
+            part: {
+                "hr@10": paired(ours[inside] <= K, theirs[inside] <= K, users[inside].tolist()),
+                "ndcg@10": paired(
+                    gains(ours[inside]), gains(theirs[inside]), users[inside].tolist()
+                ),
+            }
+            for part, inside in parts.items()
+        }
+
+    def _ranks(self, name: str) -> NDArray[np.int64]:
+        return np.array([answer.rank for answer in self._answers[name]], np.int64)
+
+    def _columns(self) -> dict[str, Any]:
+        """One value a question in each list, so that nothing is said twice."""
+        questions = self._questions
+        return {
+            "seed": list(self._seeds),
+            "user": [q.user for q in questions],
+            "new": [q.is_new for q in questions],
+            "visits": [q.visits for q in questions],
+            "popularity": [q.popularity for q in questions],
+            "rank": {n: [a.rank for a in given] for n, given in self._answers.items()},
+            "sampled_rank": {
+                n: [a.sampled_rank for a in given] for n, given in self._answers.items()
+            },
+            "auc": {n: [round(a.auc, 6) for a in given] for n, given in self._answers.items()},
+        }
