@@ -128,30 +128,30 @@ def _average_rows(
     stack, shelf = group.stack, group.stack.shelf
     slots = stack.slots.take(named)
     peer = stack.peer.take(named)
-    initial = shelf.initial.take(shelf.rows.take(slots), axis=0)
     values = shelf.values.take(slots, axis=0)
     heard = values[:, OTHERS] * (1.0 - listened.take(peer))
     most = shelf.evidence.take(slots)
     own = own_weight.take(peer)
     mass, present = own * most, own * (most > 0)
-    values -= initial
     values *= mass[:, None]
     for turn, at in turns:
         # A share, whatever a stranger or its noise says: below zero its logarithm is no number.
         heard[at] += turn.weight * np.clip(turn.values[:, OTHERS], 0.0, 1.0)
-        change = turn.values - initial[at]
         weighted = turn.weight * turn.evidence
-        change *= weighted[:, None]
-        values[at] += change
+        values[at] += turn.values * weighted[:, None]
         mass[at] += weighted
         present[at] += turn.weight
         most[at] = np.maximum(most[at], turn.evidence)
     # How much of the weight is heard in the end: those who do not know a row are heard in part.
     whole = present + dilution.take(peer) * (1.0 - present)
     present /= np.maximum(whole, np.float32(1e-9))
-    present /= np.maximum(mass, np.float32(1e-9))
-    values *= present[:, None]
-    values += initial
+    # Those whose evidence is nothing leave a row where it starts.
+    present[mass <= 0] = 0.0
+    values *= (present / np.maximum(mass, np.float32(1e-9)))[:, None]
+    if (present < 1).any():
+        initial = shelf.initial.take(shelf.rows.take(slots), axis=0)
+        initial *= (1.0 - present)[:, None]
+        values += initial
     _fade(group, listened)
     values[:, OTHERS] = heard
     shelf.values[slots] = values
