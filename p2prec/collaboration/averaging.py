@@ -45,9 +45,8 @@ def average_together(averages: Sequence[Average]) -> None:
         averages: Of different peers; nothing happens to those without an update.
     """
     taking = [average for average in averages if average.updates]
-    # The more rows are on their way to a group, the fewer peers it has.
-    largest = max((sum(len(u.rows) for u in a.updates) for a in taking), default=0)
-    for group in grouped([average.knowledge for average in taking], more_rows=largest):
+    arriving = [sum(len(u.rows) for u in average.updates) for average in taking]
+    for group in grouped([average.knowledge for average in taking], more_rows=arriving):
         _average(group, [taking[i] for i in group.members])
 
 

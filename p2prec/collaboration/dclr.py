@@ -28,6 +28,7 @@ from p2prec.collaboration.method import Listener, Options, Sends, Speaker, read_
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.updates import make_updates, newest_updates
 from p2prec.models.explored import Explored
+from p2prec.models.stack import Stack
 from p2prec.models.table import OTHERS
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received
@@ -71,10 +72,12 @@ class DCLR:
         for method, listener in zip(methods, listeners, strict=True):
             knowledge = listener.knowledge
             updates, rejected = newest_updates(knowledge, listener.received)
-            weights, own = method.attention(knowledge, updates, listener.received)
-            reports.append(MergeReport(weights=weights, rejected=rejected))
             if not updates:
+                reports.append(MergeReport(weights={}, rejected=rejected))
                 continue
+            stack = Stack(knowledge.table.shelf, np.array([knowledge.table.seat]))
+            weights, own = method.attention(stack, updates, listener.received)
+            reports.append(MergeReport(weights=weights, rejected=rejected))
             averages.append(
                 Average(
                     knowledge=knowledge,
@@ -85,7 +88,7 @@ class DCLR:
                 )
             )
             if method.options["mutual_information"] > 0:
-                views.append((method, knowledge, *_mean_view(knowledge, updates, weights)))
+                views.append((method, knowledge, *_mean_view(stack, updates, weights)))
         average_together(averages)
         for method, knowledge, rows, view in views:
             if len(rows) > 1:
@@ -99,16 +102,22 @@ class DCLR:
 
     def attention(
         self,
-        knowledge: Knowledge,
+        stack: Stack,
         updates: Mapping[str, ModelUpdate],
         received: Sequence[Received],
     ) -> tuple[dict[str, float], float]:
-        """Weight of each sender, and the own one."""
+        """Weight of each sender, and the own one.
+
+        Args:
+            stack: Of the listener alone.
+            updates: By sender, at least one.
+            received: What they came in.
+        """
         if self.options["uniform"] > 0:
             share = 1.0 / (len(updates) + 1)
             return dict.fromkeys(updates, share), share
         near = {r.sender: max(r.geographic, r.semantic) for r in received}
-        logits = [near[s] + _agreement(knowledge, u) for s, u in updates.items()]
+        logits = [near[s] + _agreement(stack, u) for s, u in updates.items()]
         everything = np.array([2.0, *logits]) / self.options["temperature"]
         everything[0] += self.options["self_bias"]
         shares = np.exp(everything - everything.max())
@@ -130,30 +139,55 @@ class DCLR:
         knowledge.table.values[slots, :OTHERS] -= self.options["mutual_information"] * gradient
 
 
-def _agreement(knowledge: Knowledge, update: ModelUpdate) -> float:
-    """Cosine of the changes of the rows that both know, 0 where there is none."""
-    common = knowledge.table.evidence_of(update.rows) > 0
+def _agreement(stack: Stack, update: ModelUpdate) -> float:
+    """Cosine of the changes of the rows that both know, 0 where there is none.
+
+    Args:
+        stack: Of the listener alone.
+        update: Of its model.
+    """
+    rows = update.rows.astype(np.int64)
+    at, common = _known(stack, rows)
     if not common.any():
         return 0.0
-    initial = knowledge.table.initial[update.rows[common]]
-    mine = (knowledge.table.gather(update.rows[common]) - initial).ravel()
+    initial = stack.shelf.initial.take(rows[common], axis=0)
+    mine = (stack.shelf.values.take(stack.slots.take(at), axis=0) - initial).ravel()
     theirs = (update.values[common] - initial).ravel()
     length = float(np.linalg.norm(mine) * np.linalg.norm(theirs))
     return float(mine @ theirs) / length if length > 0 else 0.0
 
 
 def _mean_view(
-    knowledge: Knowledge, updates: Mapping[str, ModelUpdate], weights: Mapping[str, float]
+    stack: Stack, updates: Mapping[str, ModelUpdate], weights: Mapping[str, float]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Rows known here and to neighbours, and the neighbours' weighted mean of each."""
+    """Rows known here and to neighbours, and the neighbours' weighted mean of each.
+
+    Args:
+        stack: Of the listener alone.
+        updates: By sender.
+        weights: By sender.
+    """
     rows = np.unique(np.concatenate([u.rows for u in updates.values()])).astype(np.int64)
-    total = np.zeros((len(rows), knowledge.table.initial.shape[1] + OTHERS), np.float32)
-    mass = np.zeros(len(rows), np.float32)
+    at, known = _known(stack, rows)
+    own = stack.shelf.evidence.take(stack.slots.take(at))
+    first = np.argsort(-own, kind="stable")[:_MI_ROWS]
+    best = rows[known][first]
+    place = np.full(len(stack.keys), -1, np.int32)  # among the best, by position
+    place[at[first]] = np.arange(len(best))
+    total = np.zeros((len(best), stack.shelf.initial.shape[1] + OTHERS), np.float32)
+    mass = np.zeros(len(best), np.float32)
     for sender, update in updates.items():
-        at = np.searchsorted(rows, update.rows)
-        total[at] += weights[sender] * update.values[:, :OTHERS]
-        mass[at] += weights[sender]
-    own = knowledge.table.evidence_of(rows)
-    best = np.argsort(-own, kind="stable")[: min(_MI_ROWS, int((own > 0).sum()))]
-    views = total[best] / np.maximum(mass[best], 1e-9)[:, None]
-    return rows[best], views.astype(np.float32)
+        held, used = stack.locate(update.rows.astype(np.int64))
+        used[used] = place.take(held[used]) >= 0
+        to = place.take(held[used])
+        total[to] += weights[sender] * update.values[used, :OTHERS]
+        mass[to] += weights[sender]
+    total /= np.maximum(mass, np.float32(1e-9))[:, None]
+    return best, total
+
+
+def _known(stack: Stack, rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Positions of those rows that the listener has evidence of, and which of the rows they are."""
+    at, known = stack.locate(rows)
+    known[known] = stack.shelf.evidence.take(stack.slots.take(at[known])) > 0
+    return at[known], known

@@ -37,7 +37,7 @@ from p2prec.models.model import Gradients, Observer, Outlook, Parameters, RowGra
 from p2prec.models.next_place import log_softmax, popularity
 from p2prec.models.next_place_features import Moment, Timeline
 from p2prec.models.recommender import Task
-from p2prec.models.stack import Stack
+from p2prec.models.stack import Stack, among
 from p2prec.models.table import BIAS, OTHERS
 
 MU, FOLD, WEIGHT, LISTENED = range(4)  # dense parameters: mu, c, w, and a statistic
@@ -104,6 +104,10 @@ class MatrixFactorisation:
         counters = at[:, None] * negatives + np.arange(negatives)
         return integers(keys[owner, None], counters, self._n_items)
 
+    def rows_of_example(self, negatives: int) -> int:
+        """What was chosen, and what it is compared with."""
+        return 1 if self.task is Task.RATING else 1 + negatives
+
     # --- learning ------------------------------------------------------------------------
 
     def gradients(self, stack: Stack, step: Step) -> Gradients:
@@ -134,7 +138,7 @@ class MatrixFactorisation:
         scores = self.scores(rows, stack.dense.take(peer, axis=0), taste)[at]
         fair = np.ones(others.shape, np.bool_)
         if others.size:
-            fair = ~_among(keys, step.own_keys)[at[:, 1:]]
+            fair = ~among(keys, step.own_keys)[at[:, 1:]]
         loss, errors = self._errors(scores, step.rating, fair)
         total = np.bincount(at.ravel(), errors.ravel(), minlength=len(keys)).astype(np.float32)
         # By a row: total times p_u, and total for its bias. By p_u: total times the row.
@@ -289,13 +293,6 @@ class _View:
             "others choose it": float(others),
             "liked, whoever asks": float(row[BIAS]),
         }
-
-
-def _among(keys: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of ascending keys are among other ascending ones."""
-    at = np.searchsorted(others, keys)
-    found: NDArray[np.bool_] = others[np.minimum(at, len(others) - 1)] == keys
-    return found
 
 
 def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:

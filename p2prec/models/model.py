@@ -184,6 +184,10 @@ class Model(Protocol):
         """
         ...
 
+    def rows_of_example(self, negatives: int) -> int:
+        """How many rows one example reads, or other memory worth as much: bounds a group."""
+        ...
+
     def gradients(self, stack: Stack, step: Step) -> Gradients:
         """One step of the first ``len(step.timelines)`` peers of the stack."""
         ...

@@ -219,7 +219,7 @@ class NextPlace:
         ).masked_fill(torch.from_numpy(~held)[:, None, :], _NEVER)
         matched = (attention.softmax(2) * likeness).sum(2)
         heard = self.layout.tensor(dense, "tried").detach().numpy()
-        kinds = np.stack([self._kinds.features(h, m) for h, m in zip(heard, moments, strict=True)])
+        kinds = self._kinds.features(heard, moments)
         which = np.arange(len(moments))[:, None]
         listened = heard.sum((1, 2))[:, None]
         others = popularity(own[:, :, OTHERS].detach().numpy(), listened)
@@ -271,7 +271,7 @@ class NextPlace:
         near = view.closeness[-1]
         weights = self.layout.view(dense, "explore")
         heard = self.layout.view(dense, "tried")
-        category = self._kinds.features(heard, moment) @ weights[3:6]
+        category = self._kinds.features(heard[None], [moment])[0] @ weights[3:6]
         logits: NDArray[np.float32] = (
             near * (weights[0] + weights[1] * moment.just_moved)
             + weights[2] * view.around

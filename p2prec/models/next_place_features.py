@@ -24,6 +24,8 @@ _HOUR_WIDTH_H = 1.5  # two visits within this belong to the same habit of the da
 _NEAR_KM = 0.1  # below this, positions of check-ins are noise
 _LONGEST_GAP_H = 24.0 * 60
 _KEPT_BYTES = 1 << 19  # of features of situations: 330 of an owner who knows 30 places
+_MOMENT_BYTES = 1 << 10  # of one situation beside the features of known places
+_ALL_KEPT_BYTES = 1 << 30  # of all owners of a process: 10 KiB each where they are 100,000
 _KIND_PRIOR = 20.0  # first visits that the habits of others are worth
 _HEARD_VISITS = 200.0  # and where hours of a category are compared
 _HOUR_PRIOR = 2.0  # visits at usual hours that each category starts with
@@ -61,6 +63,19 @@ GATE_FEATURES = (
     "time since the last visit",
     "at a frequent place",
 )
+
+
+@dataclass(slots=True)
+class _Room:
+    """What all histories over one catalogue may still keep in this process."""
+
+    left_bytes: int = _ALL_KEPT_BYTES
+
+
+@lru_cache(maxsize=8)
+def _room(catalogue: Catalogue) -> _Room:
+    del catalogue  # one for each
+    return _Room()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +126,7 @@ class Timeline:
         self._n_tried = np.cumsum(first)
         self._before: dict[int, Moment] = {}
         self._kept_bytes = 0
+        self._room = _room(catalogue)
 
     def __len__(self) -> int:
         return len(self.item)
@@ -120,14 +136,20 @@ class Timeline:
 
         Kept, since every epoch asks for it, as long as there is room: what the longest histories
         have beyond is computed anew, or one owner of ten would need megabytes more than the rest.
+        All peers of a process share a second, larger room.
         """
         if at in self._before:
             return self._before[at]
         moment = self.moment(at, float(self.time_s[at]))
-        if self._kept_bytes < _KEPT_BYTES:
+        if self._kept_bytes < _KEPT_BYTES and self._room.left_bytes > 0:
             self._before[at] = moment
-            self._kept_bytes += moment.returning.nbytes
+            size = moment.returning.nbytes + _MOMENT_BYTES
+            self._kept_bytes += size
+            self._room.left_bytes -= size
         return moment
+
+    def __del__(self) -> None:
+        self._room.left_bytes += self._kept_bytes
 
     def moment(self, n: int, now_s: float) -> Moment:
         """The situation at ``now_s`` after the first ``n`` interactions (``n`` at least 1)."""
@@ -253,28 +275,37 @@ class Kinds:
         n_places = np.bincount(category_columns(catalogue), minlength=self._columns)
         self._few = -np.log(n_places + 1.0)
 
-    def features(self, heard: NDArray[np.float32], moment: Moment) -> NDArray[np.float32]:
+    def features(
+        self, heard: NDArray[np.float32], moments: Sequence[Moment]
+    ) -> NDArray[np.float32]:
         """The three features of each category.
 
         Args:
-            heard: Shape ``(n_categories + 1, HOUR_BLOCKS)``, what others try, any common scale.
-            moment: The situation.
+            heard: Shape ``(n, n_categories + 1, HOUR_BLOCKS)``, what others try, any common scale.
+            moments: ``n`` situations.
 
         Returns:
-            Shape ``(n_categories + 1, 3)``: "kind of place you try", "one of few of its kind",
+            Shape ``(n, n_categories + 1, 3)``: "kind of place you try", "one of few of its kind",
             "kind of place for this hour".
         """
-        shape = (self._columns, HOUR_BLOCKS)
-        own = np.bincount(moment.tried, minlength=shape[0] * HOUR_BLOCKS).reshape(shape)
-        total = float(heard.sum())
-        others = heard / total if total > 0 else np.full(shape, 1.0 / (shape[0] * HOUR_BLOCKS))
-        by_kind = own.sum(1) + _KIND_PRIOR * (others.sum(1) + _UNHEARD) / (1 + _UNHEARD * shape[0])
-        tries = np.log(by_kind / (len(moment.tried) + _KIND_PRIOR))
-        seen = own + (_HEARD_VISITS * others if total > 0 else 0.0)
-        at_hour = seen[:, moment.hour_block]
-        usual = (at_hour.sum() + 1.0) / (seen.sum() + HOUR_BLOCKS)
-        hour = np.log((at_hour + _HOUR_PRIOR * usual) / (seen.sum(1) + _HOUR_PRIOR) / usual)
-        return np.stack([tries, self._few, hour], axis=1).astype(np.float32)
+        n, columns = len(moments), self._columns
+        cells = columns * HOUR_BLOCKS
+        n_tried = np.array([len(m.tried) for m in moments])
+        tried = np.concatenate([m.tried for m in moments]) + np.repeat(
+            np.arange(n) * cells, n_tried
+        )
+        own = np.bincount(tried, minlength=n * cells).reshape(n, columns, HOUR_BLOCKS)
+        total = heard.sum((1, 2), dtype=np.float64)[:, None, None]
+        listened = total > 0
+        others = np.where(listened, heard / np.where(listened, total, 1.0), 1.0 / cells)
+        by_kind = own.sum(2) + _KIND_PRIOR * (others.sum(2) + _UNHEARD) / (1 + _UNHEARD * columns)
+        tries = np.log(by_kind / (n_tried + _KIND_PRIOR)[:, None])
+        seen = own + listened * _HEARD_VISITS * others
+        at_hour = seen[np.arange(n), :, [m.hour_block for m in moments]]
+        usual = ((at_hour.sum(1) + 1.0) / (seen.sum((1, 2)) + HOUR_BLOCKS))[:, None]
+        hour = np.log((at_hour + _HOUR_PRIOR * usual) / (seen.sum(2) + _HOUR_PRIOR) / usual)
+        few = np.broadcast_to(self._few, tries.shape)
+        return np.stack([tries, few, hour], axis=2).astype(np.float32)
 
 
 def explore_features(

@@ -13,9 +13,16 @@ from p2prec.draws import integers
 from p2prec.models.explored import Explored, Together, keyed, together
 from p2prec.models.model import Gradients, Observer, Outlook, Parameters, RowGradient, Step
 from p2prec.models.next_place import NextPlace, log_softmax, popularity
-from p2prec.models.next_place_features import RETURN_FEATURES, Moment, Surroundings, Timeline, View
+from p2prec.models.next_place_features import (
+    RETURN_FEATURES,
+    SEQUENCE_LENGTH,
+    Moment,
+    Surroundings,
+    Timeline,
+    View,
+)
 from p2prec.models.recommender import Task
-from p2prec.models.stack import Stack
+from p2prec.models.stack import Stack, among
 from p2prec.models.table import BIAS, OTHERS
 
 if TYPE_CHECKING:
@@ -65,6 +72,10 @@ class NextPlaceModel(NextPlace):
         new = _is_new(timelines, owner, at)
         counters = at[new, None] * negatives + np.arange(negatives)
         return integers(keys[owner[new], None], counters, len(self.catalogue))
+
+    def rows_of_example(self, negatives: int) -> int:
+        """Each candidate is compared with a whole sequence."""
+        return (1 + negatives) * SEQUENCE_LENGTH // self.width
 
     def gradients(self, stack: Stack, step: Step) -> Gradients:
         """Forward and backward over the examples of all peers at once."""
@@ -140,7 +151,11 @@ def _first_visits(step: Step, moments: Sequence[Moment], *, n_items: int) -> Tog
     before = [moments[i] for i in new.tolist()]
     targets = step.item[new, None]
     candidates = np.concatenate([targets, step.sampled], axis=1)
-    allowed = np.stack([~np.isin(row, m.own) for row, m in zip(candidates, before, strict=True)])
+    offset = np.arange(len(new))[:, None] * n_items
+    known = [m.own for m in before]
+    own = np.repeat(offset[:, 0], [len(k) for k in known])
+    own += np.concatenate(known)
+    allowed = ~among(candidates + offset, own)
     allowed[:, 1:] &= candidates[:, 1:] != targets
     allowed[:, 0] = True
     target = np.zeros(candidates.shape, np.float32)

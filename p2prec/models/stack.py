@@ -104,3 +104,10 @@ def placed(owner: NDArray[np.int64]) -> NDArray[np.int64]:
     starts = np.flatnonzero(np.diff(owner, prepend=-1))
     lengths = np.diff(starts, append=len(owner))
     return np.arange(len(owner)) - np.repeat(starts, lengths)
+
+
+def among(keys: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which keys are among others, of which there is at least one; those ascend."""
+    at = np.searchsorted(others, keys)
+    found: NDArray[np.bool_] = others[np.minimum(at, len(others) - 1)] == keys
+    return found

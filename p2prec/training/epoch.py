@@ -48,7 +48,12 @@ def train_epoch(pupils: Sequence[Pupil]) -> None:
         pupil.n_examples = pupil.knowledge.n_examples
     # Those with the most steps first: whoever goes on in a group is at its front.
     going = sorted((p for p in pupils if p.n_examples), key=lambda p: -p.n_examples)
-    for group in grouped([pupil.knowledge for pupil in going]):
+    peers = [pupil.knowledge for pupil in going]
+    reading = [
+        min(p.n_examples, p.config.batch_size) * p.model.rows_of_example(p.config.negatives)
+        for p in peers
+    ]
+    for group in grouped(peers, more_rows=reading):
         _train(group, [going[i] for i in group.members])
 
 

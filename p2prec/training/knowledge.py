@@ -186,7 +186,9 @@ class Group:
     stack: Stack
 
 
-def grouped(peers: Sequence[Knowledge], *, more_rows: int = 0) -> Iterator[Group]:
+def grouped(
+    peers: Sequence[Knowledge], *, more_rows: Sequence[int] | None = None
+) -> Iterator[Group]:
     """All peers in groups of one model and setting, each group small enough for a cache.
 
     Peers that are worked on together come to sit together. A group is laid out when it is reached:
@@ -199,6 +201,7 @@ def grouped(peers: Sequence[Knowledge], *, more_rows: int = 0) -> Iterator[Group
     alike = defaultdict(list)
     for number, peer in enumerate(peers):
         alike[id(peer.model), id(peer.config)].append(number)
+    more = np.array(more_rows if more_rows is not None else np.zeros(len(peers)), np.int64)
     for numbers in alike.values():
         _seat_together([peers[i] for i in numbers])
         by_shelf = defaultdict(list)
@@ -208,7 +211,7 @@ def grouped(peers: Sequence[Knowledge], *, more_rows: int = 0) -> Iterator[Group
             first = peers[members[0]]
             shelf = first.table.shelf
             seats = np.array([peers[i].table.seat for i in members])
-            for part in _parts(shelf.length[seats] + more_rows, len(shelf.initial)):
+            for part in _parts(shelf.length[seats] + more[members], len(shelf.initial)):
                 yield Group(
                     members=members[part],
                     model=first.model,
