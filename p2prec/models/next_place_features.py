@@ -108,6 +108,9 @@ class Timeline:
     """An owner's history, prepared so that any moment in it is cheap to look at."""
 
     def __init__(self, catalogue: Catalogue, history: History) -> None:
+        self._before: dict[int, Moment] = {}
+        self._kept_bytes = 0
+        self._room = _room(catalogue)
         self.catalogue = catalogue
         self.item = history.item
         self.rating = history.rating
@@ -124,9 +127,6 @@ class Timeline:
         column = category_columns(catalogue)[self.item[first]].astype(np.int32)
         self.tried = column * HOUR_BLOCKS + block
         self._n_tried = np.cumsum(first)
-        self._before: dict[int, Moment] = {}
-        self._kept_bytes = 0
-        self._room = _room(catalogue)
 
     def __len__(self) -> int:
         return len(self.item)
