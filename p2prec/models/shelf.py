@@ -183,9 +183,9 @@ class Shelf:
         room = self._room[order]
         kept = spans(self.start[order], room)
         wanted, capacity = len(kept) + more, len(self.rows)
-        # A fifth stays free, or the next peer that moves would bring all this about again.
-        if wanted + wanted // _SPARE > capacity:
-            capacity = wanted + self._spare(wanted)
+        # A good part stays free, or the next peers that move would bring all this about again.
+        if wanted + self._spare(2 * wanted) > capacity:
+            capacity = wanted + self._spare(2 * wanted)
         for name in _COLUMNS:
             old = getattr(self, name)
             column = (
