@@ -184,8 +184,7 @@ class Shelf:
         kept = spans(self.start[order], room)
         wanted, capacity = len(kept) + more, len(self.rows)
         # A good part stays free, or the next peers that move would bring all this about again.
-        if wanted + self._spare(2 * wanted) > capacity:
-            capacity = wanted + self._spare(2 * wanted)
+        capacity = max(capacity, wanted + self._spare(2 * wanted))
         for name in _COLUMNS:
             old = getattr(self, name)
             column = (
