@@ -18,4 +18,6 @@ def printable(text: str) -> str:
 def nearest(name: str, known: Collection[str]) -> str:
     """What somebody who wrote ``name`` may have meant, as the end of a sentence."""
     near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known))}"
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"there are: {', '.join(sorted(known)) or 'none'}"

@@ -18,24 +18,21 @@ neighbours; one gradient step of it is taken at every merge.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration.averaging import Average, average_together
-from p2prec.collaboration.method import Listener, Options, Sends, Speaker, read_options
-from p2prec.collaboration.payload import ModelUpdate, Payload
-from p2prec.collaboration.updates import make_updates, newest_updates
-from p2prec.models.explored import Explored
+from p2prec.collaboration.method import Listener
+from p2prec.collaboration.parameters import AVERAGING, Mix, ParameterMethod
+from p2prec.collaboration.payload import ModelUpdate
 from p2prec.models.stack import Stack
 from p2prec.models.table import OTHERS
 from p2prec.training.knowledge import Knowledge
-from p2prec.training.learner import MergeReport, Received
+from p2prec.training.learner import Received
 
 _DEFAULTS = {
-    "max_rows": 512.0,
-    "dilution": 0.5,
+    **AVERAGING,
     "temperature": 1.0,
     "self_bias": 0.0,
     "mutual_information": 0.02,
@@ -45,60 +42,24 @@ _DEFAULTS = {
 _MI_ROWS = 256  # places compared in one step; 256 x 256 similarities
 
 
-class DCLR:
+class DCLR(ParameterMethod):
     """Attentive aggregation with mutual-information maximisation."""
 
-    __slots__ = ("options",)
-    teaches = False
-    sends: Sends = "parameters"
+    __slots__ = ()
+    defaults = _DEFAULTS
 
-    def __init__(self, options: Options) -> None:
-        self.options = read_options(options, _DEFAULTS)
-
-    @classmethod
-    def publish_together(
-        cls, methods: Sequence[Self], speakers: Sequence[Speaker]
-    ) -> list[Sequence[Payload]]:
-        """Known rows and dense parameters."""
-        max_rows = [int(method.options["max_rows"]) for method in methods]
-        return [(update,) for update in make_updates(speakers, max_rows=max_rows)]
-
-    @classmethod
-    def merge_together(
-        cls, methods: Sequence[Self], listeners: Sequence[Listener]
-    ) -> list[MergeReport]:
+    def mix(self, listener: Listener, updates: Mapping[str, ModelUpdate]) -> Mix:
         """Aggregate by attention, then one step of mutual-information maximisation."""
-        reports, averages, views = [], [], []
-        for method, listener in zip(methods, listeners, strict=True):
-            knowledge = listener.knowledge
-            updates, rejected = newest_updates(knowledge, listener.received)
-            if not updates:
-                reports.append(MergeReport(weights={}, rejected=rejected))
-                continue
-            stack = Stack(knowledge.table.shelf, np.array([knowledge.table.seat]))
-            weights, own = method.attention(stack, updates, listener.received)
-            reports.append(MergeReport(weights=weights, rejected=rejected))
-            averages.append(
-                Average(
-                    knowledge=knowledge,
-                    updates=list(updates.values()),
-                    weights=list(weights.values()),
-                    own_weight=own,
-                    dilution=method.options["dilution"],
-                )
-            )
-            if method.options["mutual_information"] > 0:
-                views.append((method, knowledge, *_mean_view(stack, updates, weights)))
-        average_together(averages)
-        for method, knowledge, rows, view in views:
-            if len(rows) > 1:
-                method.maximise_information(knowledge, rows, view)
-        return reports
-
-    def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
-        """None."""
-        del knowledge, rng
-        return ()
+        knowledge = listener.knowledge
+        stack = Stack(knowledge.table.shelf, np.array([knowledge.table.seat]))
+        weights, own = self.attention(stack, updates, listener.received)
+        if not self.options["mutual_information"] > 0:
+            return Mix(weights=weights, own=own)
+        rows, view = _mean_view(stack, updates, weights)  # of what was known before the mean
+        if len(rows) <= 1:
+            return Mix(weights=weights, own=own)
+        step = partial(self.maximise_information, knowledge, rows, view)
+        return Mix(weights=weights, own=own, then=step)
 
     def attention(
         self,
@@ -114,8 +75,8 @@ class DCLR:
             received: What they came in.
         """
         if self.options["uniform"] > 0:
-            share = 1.0 / (len(updates) + 1)
-            return dict.fromkeys(updates, share), share
+            equal = Mix.equal(updates)
+            return equal.weights, equal.own
         near = {r.sender: max(r.geographic, r.semantic) for r in received}
         logits = [near[s] + _agreement(stack, u) for s, u in updates.items()]
         everything = np.array([2.0, *logits]) / self.options["temperature"]

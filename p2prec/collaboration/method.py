@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, TypeVar
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from p2prec.collaboration.payload import Payload
 from p2prec.errors import ConfigError
 from p2prec.models.explored import Explored
-from p2prec.text import printable
+from p2prec.text import nearest, printable
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received
 
@@ -111,10 +110,7 @@ def read_options(options: Options, defaults: Mapping[str, Value]) -> dict[str, V
     result = dict(defaults)
     for name, value in options.items():
         if name not in defaults:
-            near = difflib.get_close_matches(name, defaults, n=1)
-            known = ", ".join(sorted(defaults)) or "none"
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {known}"
-            raise ConfigError(f"unknown option {printable(name)[:80]!r}; {hint}")
+            raise ConfigError(f"unknown option {printable(name)[:80]!r}; {nearest(name, defaults)}")
         wanted = type(defaults[name])
         if wanted is float and isinstance(value, int) and not isinstance(value, bool):
             result[name] = wanted(value)

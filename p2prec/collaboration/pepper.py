@@ -16,82 +16,37 @@ axis.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Self
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration.averaging import Average, average_together
-from p2prec.collaboration.method import Listener, Options, Sends, Speaker, read_options
-from p2prec.collaboration.payload import ModelUpdate, Payload
-from p2prec.collaboration.updates import make_updates, newest_updates
+from p2prec.collaboration.method import Listener
+from p2prec.collaboration.parameters import AVERAGING, Mix, ParameterMethod
+from p2prec.collaboration.payload import ModelUpdate
 from p2prec.evaluation.metrics import hit_rate_at_k, ndcg_at_k, rank_of
-from p2prec.models.explored import Explored
 from p2prec.models.model import Parameters
 from p2prec.training.knowledge import Knowledge
-from p2prec.training.learner import MergeReport
 
-_DEFAULTS = {"max_rows": 512.0, "dilution": 0.5, "validation": 8.0}
+_DEFAULTS = {**AVERAGING, "validation": 8.0}
 _CUT = 20
 _FEWEST = 2  # interactions without which there is nothing to compare
 
 
-class Pepper:
+class Pepper(ParameterMethod):
     """Mixing weights by performance on the own newest interactions."""
 
-    __slots__ = ("options",)
-    teaches = False
-    sends: Sends = "parameters"
+    __slots__ = ()
+    defaults = _DEFAULTS
 
-    def __init__(self, options: Options) -> None:
-        self.options = read_options(options, _DEFAULTS)
-
-    @classmethod
-    def publish_together(
-        cls, methods: Sequence[Self], speakers: Sequence[Speaker]
-    ) -> list[Sequence[Payload]]:
-        """Known rows and dense parameters."""
-        max_rows = [int(method.options["max_rows"]) for method in methods]
-        return [(update,) for update in make_updates(speakers, max_rows=max_rows)]
-
-    @classmethod
-    def merge_together(
-        cls, methods: Sequence[Self], listeners: Sequence[Listener]
-    ) -> list[MergeReport]:
+    def mix(self, listener: Listener, updates: Mapping[str, ModelUpdate]) -> Mix:
         """Try each model, then average by what it is worth."""
-        averages, reports = [], []
-        for method, listener in zip(methods, listeners, strict=True):
-            updates, rejected = newest_updates(listener.knowledge, listener.received)
-            weights, own = method.performance(listener.knowledge, updates)
-            reports.append(MergeReport(weights=weights, rejected=rejected))
-            averages.append(
-                Average(
-                    knowledge=listener.knowledge,
-                    updates=list(updates.values()),
-                    weights=list(weights.values()),
-                    own_weight=own,
-                    dilution=method.options["dilution"],
-                )
-            )
-        average_together(averages)
-        return reports
-
-    def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
-        """None."""
-        del knowledge, rng
-        return ()
-
-    def performance(
-        self, knowledge: Knowledge, updates: Mapping[str, ModelUpdate]
-    ) -> tuple[dict[str, float], float]:
-        """Mixing weight of each sender, and the own one."""
-        share = 1.0 / (len(updates) + 1)
+        knowledge = listener.knowledge
         n = len(knowledge.timeline)
         first = max(1, knowledge.model.first, n - int(self.options["validation"]))
         at = np.arange(first, n)
-        if len(at) < _FEWEST or not updates:
-            return dict.fromkeys(updates, share), share
+        if len(at) < _FEWEST:
+            return Mix.equal(updates)
         own = knowledge.parameters()
         worth = np.array(
             [
@@ -100,9 +55,10 @@ class Pepper:
             ]
         )
         if not worth.any():
-            return dict.fromkeys(updates, share), share
+            return Mix.equal(updates)
         worth /= worth.sum()
-        return dict(zip(updates, map(float, worth[1:]), strict=True)), float(worth[0])
+        weights = dict(zip(updates, map(float, worth[1:]), strict=True))
+        return Mix(weights=weights, own=float(worth[0]))
 
 
 def _worth(knowledge: Knowledge, parameters: Parameters, at: NDArray[np.int64]) -> float:

@@ -1,0 +1,105 @@
+"""What all methods share that exchange parameters: known rows go out, a weighted mean comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final, Self
+
+import numpy as np
+
+from p2prec.collaboration.averaging import Average, average_together
+from p2prec.collaboration.method import Listener, Options, Sends, Speaker, read_options
+from p2prec.collaboration.payload import ModelUpdate, Payload
+from p2prec.collaboration.updates import make_updates, newest_updates
+from p2prec.models.explored import Explored
+from p2prec.training.knowledge import Knowledge
+from p2prec.training.learner import MergeReport
+
+AVERAGING: Final[Mapping[str, float]] = {"max_rows": 512.0, "dilution": 0.5}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """How one peer mixes what came with what it has.
+
+    Attributes:
+        weights: By sender; with ``own`` they sum to one.
+        own: Of the own model.
+        then: What is to be done after the mean was taken.
+    """
+
+    weights: dict[str, float]
+    own: float
+    then: Callable[[], None] | None = None
+
+    @classmethod
+    def equal(cls, updates: Mapping[str, ModelUpdate]) -> Mix:
+        """The own model and each that came count the same."""
+        share = 1.0 / (len(updates) + 1)
+        return cls(weights=dict.fromkeys(updates, share), own=share)
+
+
+class ParameterMethod:
+    """A method whose members differ in how they weigh (``mix``).
+
+    Attributes:
+        defaults: Its options; ``max_rows`` of an update and ``dilution``, as of ``Average``, are
+            among them.
+        options: Of this peer.
+    """
+
+    __slots__ = ("options",)
+    defaults: ClassVar[Mapping[str, float]] = AVERAGING
+    teaches = False
+    sends: Sends = "parameters"
+
+    def __init__(self, options: Options) -> None:
+        self.options = read_options(options, self.defaults)
+
+    @classmethod
+    def publish_together(
+        cls, methods: Sequence[Self], speakers: Sequence[Speaker]
+    ) -> list[Sequence[Payload]]:
+        """Known rows and dense parameters."""
+        max_rows = [int(method.options["max_rows"]) for method in methods]
+        return [(update,) for update in make_updates(speakers, max_rows=max_rows)]
+
+    @classmethod
+    def merge_together(
+        cls, methods: Sequence[Self], listeners: Sequence[Listener]
+    ) -> list[MergeReport]:
+        """Weighted mean of own and received models."""
+        reports, averages, steps = [], [], []
+        for method, listener in zip(methods, listeners, strict=True):
+            updates, rejected = newest_updates(listener.knowledge, listener.received)
+            if not updates:
+                reports.append(MergeReport(weights={}, rejected=rejected))
+                continue
+            mix = method.mix(listener, updates)
+            reports.append(MergeReport(weights=mix.weights, rejected=rejected))
+            averages.append(
+                Average(
+                    knowledge=listener.knowledge,
+                    updates=list(updates.values()),
+                    weights=list(mix.weights.values()),
+                    own_weight=mix.own,
+                    dilution=method.options["dilution"],
+                )
+            )
+            if mix.then is not None:
+                steps.append(mix.then)
+        average_together(averages)
+        for step in steps:
+            step()
+        return reports
+
+    def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
+        """None."""
+        del knowledge, rng
+        return ()
+
+    def mix(self, listener: Listener, updates: Mapping[str, ModelUpdate]) -> Mix:
+        """The weights of updates that came, at least one; here all the same."""
+        del listener
+        return Mix.equal(updates)
