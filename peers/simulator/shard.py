@@ -8,6 +8,7 @@ all peers together; the outcome reaches a peer when its device would have finish
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -150,7 +151,8 @@ class Shard:
         self.members = [i for i in range(world.n) if shard_of(i, shards) == number]
         self.peers = {i: SimulatedPeer(world, i) for i in self.members}
         self.examiner = Examiner(world)
-        self._slices: dict[int, list[_Item]] = defaultdict(list)
+        self._slices: dict[int, list[_Item]] = {}
+        self._ahead: list[int] = []  # a heap of their numbers
         self._slice = -1
         self._end_s = 0.0
         self._places = MeetingPlaces()
@@ -174,13 +176,15 @@ class Shard:
 
     def next_slice(self) -> int | None:
         """The next slice in which something happens here."""
-        return min(self._slices, default=None)
+        return self._ahead[0] if self._ahead else None
 
     def advance(self, number: int) -> Outgoing:
         """Live through a slice."""
         self._slice, self._end_s = number, (number + 1) * self.world.slice_s
         self._out = Outgoing()
         items = self._slices.pop(number, [])
+        if self._ahead and self._ahead[0] == number:  # else only another shard has work in it
+            heapq.heappop(self._ahead)
         items.sort(key=lambda item: item[:4])
         for time_s, _, order, index, life, event in items:
             peer = self.peers[index]
@@ -219,6 +223,9 @@ class Shard:
         self, time_s: float, source: int, number: int, index: int, life: int, event: object
     ) -> None:
         at = max(int(time_s / self.world.slice_s), self._slice + 1)
+        if at not in self._slices:
+            self._slices[at] = []
+            heapq.heappush(self._ahead, at)
         self._slices[at].append((time_s, source, number, index, life, event))
 
     def _later(self, peer: SimulatedPeer, time_s: float, event: object) -> None:
@@ -507,7 +514,6 @@ class Shard:
 
     def _advertise(self, peer: SimulatedPeer, effect: ev.Advertise, time_s: float) -> None:
         now_s = self.world.epoch_s + time_s
-        first = peer.advert is None
         if effect.rotate:
             self._withdraw(peer, time_s)
             peer.papers.rotate(now_s)
@@ -523,8 +529,6 @@ class Shard:
             for topic in self._topics(peer, peer.cell, now_s, shown=True)
         ]
         self._look(peer, peer.cell, time_s)
-        if first or effect.rotate:
-            self._index_of[advert.pseudonym] = peer.index
         self._handle(peer, ev.Advertised(), time_s)
 
     def _withdraw(self, peer: SimulatedPeer, time_s: float) -> None:
