@@ -18,22 +18,30 @@ from p2prec.evaluation.comparison import Comparison
 from p2prec.evaluation.metrics import quality
 from p2prec.text import nearest
 from p2prec.training.local import LocalLearner, payloads_together
+from peers.asking import asked_at
 from peers.cli.comparison import print_comparison
 from peers.cli.progress import bars, error_console
+from peers.cli.tables import print_table
 from peers.codec import encode_message
 from peers.examination import Examination
 from peers.messages import Share
-from peers.scenario import MethodConfig, Scenario, learner_config, load_scenario
+from peers.scenario import (
+    MethodConfig,
+    Scenario,
+    learner_config,
+    learning_seed,
+    load_scenario,
+)
 from peers.sealing import sealed_bytes
 from peers.simulator.command import simulate
-from peers.simulator.examiner import asked_at
-from peers.swarm.command import print_table
 from peers.swarm.data import Realm, load_realm, usable_users
+from peers.swarm.repeats import stopped_by_ctrl_c
 from peers.swarm.summary import spread
 
 FROZEN: Final = Path(__file__).with_name("evaluate.toml")
 WITH_A_SERVER: Final = ("server_fedavg", "centralised")
 _PLACES, _FILMS = "next_place/16", "mf/16"
+_FILMS_OF_SEVERAL_SIZES: Final = ("mf/8", "mf/16", "mf/24")
 _INTERACTION_BYTES: Final = 4 + 8 + 4  # item, time and rating, sent once to a server
 _ROUND_S: Final = 0.12  # of one peer, measured on New York; for the announcement only
 
@@ -43,9 +51,10 @@ _Server = Callable[[list[LocalLearner], int, Callable[[int], None]], None]
 def known_methods() -> tuple[str, ...]:
     """What ``--methods`` may name: all but the baselines, which are always there."""
     frozen = load_scenario(FROZEN)
-    return (*(m.label or m.name for m in frozen.methods), *WITH_A_SERVER)
+    return (*(method.title for method in frozen.methods), *WITH_A_SERVER)
 
 
+@stopped_by_ctrl_c("no process is left")
 def run_evaluation(
     data: str,
     *,
@@ -76,11 +85,13 @@ def run_evaluation(
     Raises:
         ConfigError: An unknown method, or fewer users than asked for.
         DataError: The file cannot be read.
+        StoppedByUserError: Ctrl-C; nothing that was started is left.
     """
-    wanted = list(methods) or list(known_methods())
+    known = known_methods()
+    wanted = list(methods) or list(known)
     for name in wanted:
-        if name not in known_methods() and name not in BASELINES:
-            raise ConfigError(f"unknown method {name!r}; {nearest(name, known_methods())}")
+        if name not in known and name not in BASELINES:
+            raise ConfigError(f"unknown method {name!r}; {nearest(name, known)}")
     frozen = load_scenario(FROZEN)
     count = users or usable_users(frozen, data=data)
     frozen = replace(
@@ -124,13 +135,13 @@ def run_evaluation(
 
 def _methods(scenario: Scenario, realm: Realm, names: Sequence[str]) -> tuple[MethodConfig, ...]:
     """The frozen methods that were asked for, with models that suit the data."""
-    kept = [m for m in scenario.methods if (m.label or m.name) in names]
+    kept = tuple(method for method in scenario.methods if method.title in names)
     if np.isfinite(realm.catalogue.latitude_deg).any():
-        return tuple(kept)
-    # Without positions there is no next place; factors of several sizes for those who may differ.
-    sizes = {1: (_FILMS,)}
+        return kept
+    # Without positions there is no next place: factors, of as many sizes.
     return tuple(
-        replace(m, models=sizes.get(len(m.models), ("mf/8", "mf/16", "mf/24"))) for m in kept
+        replace(m, models=(_FILMS,) if len(m.models) == 1 else _FILMS_OF_SEVERAL_SIZES)
+        for m in kept
     )
 
 
@@ -207,7 +218,7 @@ def _with_a_server(
             realm.catalogue,
             config,
             history=split.train,
-            seed=scenario.seed * 100_003 + i,
+            seed=learning_seed(scenario, i),
             device_seed=i,
         )
         for i, split in enumerate(examination.splits)

@@ -24,6 +24,7 @@ from peers.settings import convert, read_toml
 from peers.simulator.config import SimulationConfig, check_simulation
 
 MAX_PEERS = 5_000  # real processes of one machine
+_PEERS_PER_BUCKET = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,11 @@ class MethodConfig:
     options: dict[str, float | int | str | bool] = field(default_factory=dict)
     models: tuple[str, ...] = ("next_place/16",)
     rounds: int = 0
+
+    @property
+    def title(self) -> str:
+        """Name in tables."""
+        return self.label or self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +156,16 @@ def _check_method(scenario: Scenario, method: MethodConfig, source: str) -> None
         )
 
 
+def learning_seed(scenario: Scenario, index: int) -> int:
+    """Of everything that is drawn at random in one peer's learning, wherever it runs."""
+    return scenario.seed * 100_003 + index
+
+
+def mqtt_buckets(n_peers: int) -> int:
+    """Parts into which a cell's presence on brokers is divided among so many local peers."""
+    return max(1, n_peers // _PEERS_PER_BUCKET)
+
+
 def learner_config(scenario: Scenario, method: MethodConfig, model: str) -> LearnerConfig:
     """What a peer with this model learns.
 
@@ -210,5 +226,5 @@ def peer_config(
             advert_lifetime_s=3_600.0,
         ),
         schedule=schedule,
-        seed=scenario.seed * 100_003 + index,
+        seed=learning_seed(scenario, index),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from peers.swarm.command import narrow_table
+from peers.cli.tables import narrow_table
 from peers.swarm.summary import PARTS
 
 

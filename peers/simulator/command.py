@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from p2prec.errors import ConfigError
 from peers.cli.progress import bars, error_console
-from peers.scenario import MethodConfig, Scenario, load_scenario
+from peers.scenario import MethodConfig, Scenario
 from peers.simulator.estimate import check_memory, resident_bytes
 from peers.simulator.run import Hand, InProcess, OtherProcess, Progress, Report, digest_of, live
 from peers.simulator.world import World
-from peers.swarm.command import print_table
-from peers.swarm.data import Realm, load_realm
-from peers.swarm.summary import MethodRun, spread, summarise
+from peers.swarm.data import Realm
+from peers.swarm.repeats import asked, over_seeds, stopped_by_ctrl_c
+from peers.swarm.summary import MethodRun, summarise
 
 _MIB: Final = 1 << 20
 
 
+@stopped_by_ctrl_c("no process is left")
 def run_simulation(
     path: Path,
     *,
@@ -41,35 +41,21 @@ def run_simulation(
 
     Raises:
         ConfigError: The scenario is wrong, or its peers would not fit into memory.
+        StoppedByUserError: Ctrl-C; nothing that was started is left.
     """
-    scenario = load_scenario(path)
-    if peers:
-        scenario = replace(scenario, peers=replace(scenario.peers, count=peers))
-    if rounds:
-        scenario = replace(scenario, schedule=replace(scenario.schedule, max_rounds=rounds))
+    scenario = asked(path, peers=peers, rounds=rounds)
     if not scenario.schedule.max_rounds and not scenario.simulation.hours:
         raise ConfigError(
             f"{path}: a simulation needs schedule.max_rounds or simulation.hours, else it "
             "never ends"
         )
-    first = scenario.seed if seed < 0 else seed
-    summaries = []
-    for number in range(first, first + seeds):
-        seeded = replace(scenario, seed=number)
-        realm = load_realm(seeded, data=data)
-        label = f"seed {number} " if seeds > 1 else ""
-        summaries.append(simulate(seeded, realm, processes=processes, label=label, quiet=quiet))
-    summary = summaries[0]
-    summary["spread"] = spread(summaries)
-    if show:
-        print_table(summary)
-    if pictures is not None:
-        from peers.swarm.pictures import draw
 
-        pictures.mkdir(parents=True, exist_ok=True)
-        draw(summary, pictures)
-        (pictures / "summary.json").write_text(json.dumps(summary, indent=1))
-    return summary
+    def run(seeded: Scenario, realm: Realm, label: str) -> dict[str, Any]:
+        return simulate(seeded, realm, processes=processes, label=label, quiet=quiet)
+
+    return over_seeds(
+        scenario, run, data=data, seed=seed, seeds=seeds, pictures=pictures, show=show
+    )
 
 
 def simulate(
@@ -86,7 +72,7 @@ def simulate(
     begun = time.monotonic()
     runs, digests, facts = [], {}, {}
     for method in scenario.methods:
-        name = method.label or method.name
+        name = method.title
         world = World(scenario, method, realm)
         check_memory(world)
         with _progress(f"{label}{name}", world, quiet=quiet) as progress:
@@ -138,7 +124,7 @@ def _run(
 
 def _as_run(method: MethodConfig, world: World, reports: list[Report]) -> MethodRun:
     """What a swarm's supervisor would have been told."""
-    run = MethodRun(label=method.label or method.name, rounds=world.rounds)
+    run = MethodRun(label=method.title, rounds=world.rounds)
     sizes: dict[str, Counter[int]] = {}
     for report in reports:
         run.results |= report.results
@@ -159,8 +145,6 @@ def _as_run(method: MethodConfig, world: World, reports: list[Report]) -> Method
 
 
 def _together(digests: dict[str, str]) -> str:
-    import hashlib
-
     text = "".join(f"{name}={digest};" for name, digest in sorted(digests.items()))
     return hashlib.sha256(text.encode()).hexdigest()
 

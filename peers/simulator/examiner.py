@@ -7,11 +7,9 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
-from p2prec.data.interactions import History
 from p2prec.evaluation.answers import Answer
-from p2prec.evaluation.metrics import rank_of
-from p2prec.models.recommender import Context
 from p2prec.training.local import LocalLearner
+from peers.asking import asked_at, rank
 from peers.simulator.peer import SimulatedPeer
 from peers.simulator.world import World
 
@@ -63,29 +61,14 @@ class Examiner:
             return
         split = self._world.split(peer.index)
         if len(split.validation):
-            whole = self._world.realm.histories[peer.index]
-            learner.add(whole.head(len(whole) - 1))
-        if not len(split.test):
-            return
-        if not self._world.settings.answers:
+            learner.add(self._world.realm.histories[peer.index].head(-1))
+        if not self._world.settings.answers or not len(split.test):
             peer.result = rank(learner, split.test)
             return
         examination = self._world.examination
         answer = examination.answer(peer.index, learner.scores(asked_at(split.test)))
         self.answers[peer.index] = answer
         peer.result = (answer.rank, examination.questions[peer.index].is_new)
-
-
-def asked_at(target: History) -> Context:
-    """The moment of an interaction."""
-    return Context(timestamp_s=int(target.timestamp_s[0]))
-
-
-def rank(learner: LocalLearner, target: History) -> tuple[int, bool]:
-    """Rank of the target's item over the full catalogue, and whether it is new to the owner."""
-    item = int(target.item[0])
-    scores = learner.scores(asked_at(target))
-    return rank_of(scores, item), item not in learner.knowledge.timeline.own
 
 
 def _digest(learner: LocalLearner) -> bytes:

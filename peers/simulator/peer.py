@@ -14,13 +14,13 @@ from peers import events as ev
 from peers.acquaintances import Identity
 from peers.life import Peer
 from peers.messages import Advert, Endpoints, PeerId
+from peers.portrait import Portrait
 from peers.simulator import draws
 from peers.simulator.devices import Battery
 from peers.simulator.meeting import Topic
 from peers.simulator.papers import Papers
 from peers.simulator.world import World
-from topology.cells import NOWHERE, activity_centre, blurred_area, coarse_cell
-from topology.profile import sketch
+from topology.cells import NOWHERE, activity_centre, coarse_cell
 
 
 @dataclass(slots=True)
@@ -41,10 +41,10 @@ class SimulatedPeer:
     """
 
     __slots__ = (
-        "advert", "area", "asleep", "battery", "binding", "bits", "cell", "config", "counters",
+        "advert", "asleep", "battery", "binding", "cell", "config", "counters",
         "device_seed", "endpoints", "generation", "index", "known", "learner", "life", "lives",
-        "missed", "next_number", "papers", "ready_s", "released", "released_round", "result",
-        "saved", "skew_s", "speed", "topics", "uplink_free_s",
+        "missed", "next_number", "papers", "portrait", "ready_s", "released", "released_round",
+        "result", "saved", "skew_s", "speed", "topics", "uplink_free_s",
     )  # fmt: skip
 
     def __init__(self, world: World, index: int) -> None:
@@ -57,8 +57,7 @@ class SimulatedPeer:
         history = world.split(index).train.head(self.known)
         self.learner: LocalLearner | None = None
         rng = np.random.default_rng([self.device_seed, 7])
-        self.area = blurred_area(world.realm.catalogue, history, rng=rng)
-        self.bits = sketch(world.realm.catalogue, history, rng=rng)
+        self.portrait = Portrait.draw(world.realm.catalogue, history, rng=rng)
         centre = activity_centre(world.realm.catalogue, history)
         self.cell = (
             coarse_cell(latitude_deg=centre[0], longitude_deg=centre[1]) if centre else NOWHERE
@@ -107,8 +106,8 @@ class SimulatedPeer:
             config=self.config,
             identity=Identity(
                 peer_id=self.papers.peer_id,
-                area=self.area,
-                sketch=self.bits,
+                area=self.portrait.area,
+                sketch=self.portrait.sketch,
                 method=self.config.learner.collaboration.method,
                 model=learner.knowledge.model.name,
             ),

@@ -20,6 +20,7 @@ from peers.simulator.shard import Outgoing, Parcel, Shard, shard_of
 from peers.simulator.world import World
 
 _LOOK_EVERY: Final = 16  # slices between two looks at how many peers are over
+_SHOWN_EVERY_S: Final = 0.25
 _PATIENCE: Final = 20.0  # a run without an end of its own lasts at most as many times its rounds
 _DAY_S: Final = 86_400.0
 
@@ -67,8 +68,12 @@ class Hand(Protocol):
         """Give it what the slice has sent to it."""
         ...
 
-    def state(self) -> tuple[int | None, int, int]:
-        """Its next slice, its peer-rounds, and how many of its peers are not over."""
+    def next_slice(self) -> int | None:
+        """The next slice in which something happens there."""
+        ...
+
+    def standing(self) -> tuple[int, int]:
+        """Its peer-rounds, and how many of its peers are not over; looks at every peer."""
         ...
 
     def report(self) -> Report:
@@ -99,9 +104,13 @@ class InProcess:
         """As of ``Hand``."""
         self.shard.deliver(parcels, said)
 
-    def state(self) -> tuple[int | None, int, int]:
+    def next_slice(self) -> int | None:
         """As of ``Hand``."""
-        return self.shard.next_slice(), self.shard.peer_rounds, self.shard.unfinished
+        return self.shard.next_slice()
+
+    def standing(self) -> tuple[int, int]:
+        """As of ``Hand``."""
+        return self.shard.peer_rounds, self.shard.unfinished
 
     def report(self) -> Report:
         """As of ``Hand``."""
@@ -146,9 +155,13 @@ class OtherProcess:
         """As of ``Hand``."""
         self._pipe.send(("deliver", parcels, said))
 
-    def state(self) -> tuple[int | None, int, int]:
+    def next_slice(self) -> int | None:
         """As of ``Hand``."""
-        return self._ask("state")  # type: ignore[no-any-return]
+        return self._ask("next_slice")  # type: ignore[no-any-return]
+
+    def standing(self) -> tuple[int, int]:
+        """As of ``Hand``."""
+        return self._ask("standing")  # type: ignore[no-any-return]
 
     def report(self) -> Report:
         """As of ``Hand``."""
@@ -209,9 +222,8 @@ def live(
     shards = len(hands)
     end_s = world.settings.hours * 3_600.0 or _longest_s(world)
     virtual_s, shown_s, turn = 0.0, 0.0, 0
-    states = [hand.state() for hand in hands]
     while True:
-        slices = [state[0] for state in states if state[0] is not None]
+        slices = [at for at in (hand.next_slice() for hand in hands) if at is not None]
         if not slices or min(slices) * world.slice_s >= end_s:
             break
         number = min(slices)
@@ -230,19 +242,17 @@ def live(
         for hand, own in zip(hands, parcels, strict=True):
             hand.deliver(own, said)
         turn += 1
-        states = [hand.state() for hand in hands]
         now_s = time.monotonic()
-        if now_s - shown_s > 0.25:
+        is_looked_at, is_shown = turn % _LOOK_EVERY == 0, now_s - shown_s > _SHOWN_EVERY_S
+        if not (is_looked_at or is_shown):
+            continue
+        peer_rounds, unfinished = map(sum, zip(*(h.standing() for h in hands), strict=True))
+        if is_shown:
             shown_s = now_s
-            open_ = sum(state[2] for state in states)
             progress(
-                Progress(
-                    virtual_s=virtual_s,
-                    peer_rounds=sum(state[1] for state in states),
-                    over=world.n - open_,
-                )
+                Progress(virtual_s=virtual_s, peer_rounds=peer_rounds, over=world.n - unfinished)
             )
-        if turn % _LOOK_EVERY == 0 and not sum(state[2] for state in states):
+        if is_looked_at and not unfinished:
             break
     return [hand.report() for hand in hands], min(virtual_s, end_s)
 
@@ -292,7 +302,7 @@ def _result(shard: Shard, index: int) -> dict[str, Any]:
         "dropped": {n: c for n, c in counters.items() if n.startswith("dropped")},
         "sizes": [],
         "discovered": {str(k): v for k, v in life.discovered.items()} if life else {},
-        "area": peer.area,
+        "area": peer.portrait.area,
         "peer": peer.papers.peer_id[:16],
         "neighbours": [p[:16] for p in life.neighbours] if life else [],
         "crashes": counters["crashes"],

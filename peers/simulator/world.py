@@ -12,7 +12,7 @@ from peers.codec import PayloadSchema
 from peers.config import PeerConfig
 from peers.examination import Examination
 from peers.inbox import payload_schema
-from peers.scenario import MethodConfig, Scenario, peer_config
+from peers.scenario import MethodConfig, Scenario, learning_seed, mqtt_buckets, peer_config
 from peers.simulator.devices import Devices
 from peers.simulator.network import Network
 from peers.simulator.papers import peer_id
@@ -20,7 +20,6 @@ from peers.swarm.data import Realm
 
 _ROUNDS_IN_SLICES = 200  # slices of one round's interval
 _SHORTEST_SLICE_S, _LONGEST_SLICE_S = 0.5, 60.0
-_PEERS_PER_BUCKET = 40  # as in a swarm
 _DAY_S = 86_400.0
 
 
@@ -49,7 +48,7 @@ class World:
         )
         self.network = Network(self.settings.network, scenario.seed)
         self.devices = Devices(self.settings.devices, scenario.seed)
-        self.buckets = max(1, self.n // _PEERS_PER_BUCKET)
+        self.buckets = mqtt_buckets(self.n)
         last_s = max((int(h.timestamp_s[-3]) for h in realm.histories if len(h) > 2), default=0)
         self.epoch_s = float(last_s) - self.settings.people.replay_days * _DAY_S
         wanted = self.settings.evaluated
@@ -97,4 +96,4 @@ class World:
 
     def learning_seed(self, peer: int) -> int:
         """Of everything that is drawn at random in a peer's learning, as in a swarm."""
-        return self.seed * 100_003 + peer
+        return learning_seed(self.scenario, peer)

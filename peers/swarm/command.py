@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.progress import TaskID
-from rich.table import Table
 
-from p2prec.errors import ConfigError, StoppedByUserError
+from p2prec.errors import ConfigError
 from peers.cli.progress import bars, error_console
 from peers.cli.say import size
-from peers.scenario import MAX_PEERS, load_scenario
-from peers.swarm.data import load_realm
-from peers.swarm.summary import PARTS, MethodRun, spread
+from peers.scenario import MAX_PEERS, Scenario
+from peers.swarm.data import Realm
+from peers.swarm.repeats import asked, over_seeds, stopped_by_ctrl_c
+from peers.swarm.summary import MethodRun
 from peers.swarm.supervisor import Supervisor
 
 
-@contextlib.contextmanager
-def _stopped_between() -> Iterator[None]:
-    """Ctrl-C before the first process or after the last is as good as in between."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise StoppedByUserError("interrupted: no process was running") from None
-
-
-@_stopped_between()
+@stopped_by_ctrl_c("no process was running")
 def run_swarm(
     path: Path,
     *,
@@ -53,11 +40,7 @@ def run_swarm(
         ConfigError: The scenario is wrong; also what ``Supervisor.run`` raises.
         StoppedByUserError: Ctrl-C; nothing that was started is left.
     """
-    scenario = load_scenario(path)
-    if peers:
-        scenario = replace(scenario, peers=replace(scenario.peers, count=peers))
-    if rounds:
-        scenario = replace(scenario, schedule=replace(scenario.schedule, max_rounds=rounds))
+    scenario = asked(path, peers=peers, rounds=rounds)
     if scenario.peers.count > MAX_PEERS:
         raise ConfigError(
             f"{scenario.peers.count:,} processes are too many for one machine (at most "
@@ -65,33 +48,21 @@ def run_swarm(
         )
     if not scenario.schedule.max_rounds:
         raise ConfigError(f"{path}: a swarm needs schedule.max_rounds, else it never ends")
-    first = scenario.seed if seed < 0 else seed
-    summaries = []
-    for number in range(first, first + seeds):
-        seeded = replace(scenario, seed=number)
-        realm = load_realm(seeded, data=data)
-        label = f"seed {number} " if seeds > 1 else ""
+
+    def live(seeded: Scenario, realm: Realm, label: str) -> dict[str, Any]:
         with _progress(label, quiet=quiet) as progress:
-            supervisor = Supervisor(
+            return Supervisor(
                 scenario=seeded,
                 scenario_path=path,
                 realm=realm,
                 data=data,
                 keep=keep,
                 progress=progress,
-            )
-            summaries.append(supervisor.run())
-    summary = summaries[0]
-    summary["spread"] = spread(summaries)
-    if show:
-        print_table(summary)
-    if pictures is not None:
-        from peers.swarm.pictures import draw
+            ).run()
 
-        pictures.mkdir(parents=True, exist_ok=True)
-        draw(summary, pictures)
-        (pictures / "summary.json").write_text(json.dumps(summary, indent=1))
-    return summary
+    return over_seeds(
+        scenario, live, data=data, seed=seed, seeds=seeds, pictures=pictures, show=show
+    )
 
 
 @contextlib.contextmanager
@@ -144,44 +115,3 @@ def _standing(run: MethodRun, count: int) -> str:
     if run.results:
         parts.append(f"{len(run.results)}/{count} done")
     return ", ".join(parts)
-
-
-def print_table(summary: dict[str, Any]) -> None:
-    """Methods and baselines by hit rate and NDCG at 10; on standard output, 80 columns wide."""
-    first = next(iter(summary["methods"].values()))
-    table = narrow_table(
-        f"{summary['scenario']}: {summary['peers']} peers",
-        *(f"{part}\nn={first[part]['n']}\nHR@10  NDCG" for part in PARTS),
-        "KiB a\npeer\nsent",
-        "sec-\nonds",
-    )
-    for name, row in summary["methods"].items():
-        cells = [f"{row[p]['hr@10']:.3f} {row[p]['ndcg@10']:.3f}" for p in PARTS]
-        seconds = f"{row['seconds']:.0f}" if "seconds" in row else "-"
-        table.add_row(name, *cells, f"{row['bytes_per_peer'] / 1024:.0f}", seconds)
-    console = Console(highlight=False)
-    console.print(table)
-    found, memory = summary["discovered_by"], summary["uss_mib"]
-    console.print(
-        f"ready in {summary['seconds_to_ready']:.1f} s, {summary['seconds']:.0f} s in all; "
-        f"lost: {summary['lost']}\n"
-        f"private memory a peer {memory['p50']:.1f} MiB (max {memory['max']:.1f})\n"
-        f"messages: {summary['messages']['tcp']} TCP, {summary['messages']['mqtt']} MQTT\n"
-        f"peers discovered: {found['mdns']} by mDNS, {found['mqtt']} by MQTT"
-    )
-    seeds = summary["spread"]["seeds"]
-    if len(seeds) > 1:
-        spread = narrow_table(f"HR@10 over seeds {', '.join(map(str, seeds))}", *PARTS)
-        for name, row in summary["spread"]["methods"].items():
-            rates = [row[p]["hr@10"] for p in PARTS]
-            spread.add_row(name, *(f"{r['mean']:.3f} ± {r['sd']:.3f}" for r in rates))
-        console.print(spread)
-
-
-def narrow_table(title: str, *numbers: str) -> Table:
-    """Names to the left, numbers to the right; where it is narrow, only names are cut."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("method", vertical="bottom", overflow="fold")
-    for heading in numbers:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table

@@ -9,13 +9,10 @@ import socket
 import time
 from typing import Any
 
-import numpy as np
-
 from p2prec.data.interactions import History
-from p2prec.data.split import Split
-from p2prec.evaluation.metrics import rank_of
-from p2prec.models.recommender import Context
+from p2prec.data.split import leave_one_out
 from peers import events as ev
+from peers.asking import rank
 from peers.daemon import Daemon
 
 
@@ -30,8 +27,9 @@ def report(path: str, fields: dict[str, Any]) -> None:
 class Reporter:
     """Turns what a peer tells into short reports."""
 
-    def __init__(self, index: int, path: str, split: Split) -> None:
-        self._index, self._path, self._split = index, path, split
+    def __init__(self, index: int, path: str, history: History) -> None:
+        self._index, self._path, self._history = index, path, history
+        self._split = leave_one_out(history)
         self.daemon: Daemon | None = None
         self._advertised = self._ready = False
 
@@ -46,12 +44,12 @@ class Reporter:
                 self._ready = True
                 self._send(k="ready", neighbours=n)
         elif tell.what == "round_finished":
-            rank, new = self._rank(daemon, self._split.validation)
+            place, new = rank(daemon.learner, self._split.validation)
             counters = daemon.books.of_all_runs()  # what left before a restart has left too
             self._send(
                 k="round",
                 round=tell.fields["round"],
-                rank=rank,
+                rank=place,
                 new=new,
                 messages=sum(n for name, n in counters.items() if name.startswith("sent.")),
                 bytes=counters.get("payload_bytes", 0),
@@ -62,32 +60,15 @@ class Reporter:
         elif tell.what == "resting":
             asyncio.get_running_loop().call_soon(self._finish, daemon)
 
-    def _rank(self, daemon: Daemon, target: History) -> tuple[int, bool]:
-        if not len(target):
-            return 0, False
-        item = int(target.item[0])
-        scores = daemon.learner.scores(Context(timestamp_s=int(target.timestamp_s[0])))
-        own = daemon.learner.knowledge.timeline.own
-        return rank_of(scores, item), item not in own
-
     def _finish(self, daemon: Daemon) -> None:
         """The test interaction is looked at once, with the validation one known."""
-        split = self._split
-        if len(split.validation):
-            daemon.learner.add(
-                History(
-                    item=np.concatenate([split.train.item, split.validation.item]),
-                    timestamp_s=np.concatenate(
-                        [split.train.timestamp_s, split.validation.timestamp_s]
-                    ),
-                    rating=np.concatenate([split.train.rating, split.validation.rating]),
-                )
-            )
-        rank, new = self._rank(daemon, split.test)
+        if len(self._split.validation):
+            daemon.learner.add(self._history.head(-1))
+        place, new = rank(daemon.learner, self._split.test)
         counters = daemon.books.of_all_runs()
         self._send(
             k="result",
-            rank=rank,
+            rank=place,
             new=new,
             uss_kib=uss_kib(),
             cpu_s=time.process_time(),

@@ -12,7 +12,7 @@ from p2prec.data.split import leave_one_out
 from p2prec.evaluation.answers import Answer
 from p2prec.evaluation.baselines import BASELINES
 from p2prec.evaluation.metrics import quality, rank_of
-from p2prec.models.recommender import Context
+from peers.asking import asked_at
 from peers.scenario import Scenario
 from peers.swarm.data import Realm
 
@@ -138,10 +138,8 @@ def baselines(realm: Realm) -> dict[str, Any]:
         for history, split in zip(realm.histories, splits, strict=True):
             if not len(split.test):
                 continue
-            known = history.head(len(history) - 1)
-            item = int(split.test.item[0])
-            context = Context(timestamp_s=int(split.test.timestamp_s[0]))
-            ranks.append(rank_of(model.scores(known, context), item))
+            known, item = history.head(-1), int(split.test.item[0])
+            ranks.append(rank_of(model.scores(known, asked_at(split.test)), item))
             new.append(item not in known.item)
         table[name] = {**quality(ranks, new), "bytes_per_peer": 0, "rounds": 0}
     return table

@@ -18,14 +18,13 @@ from typing import Any
 
 from p2prec.errors import StoppedByUserError
 from peers.broker import free_port
-from peers.scenario import MethodConfig, Scenario
+from peers.scenario import MethodConfig, Scenario, mqtt_buckets
 from peers.swarm.data import Realm
 from peers.swarm.summary import MethodRun, summarise
 from peers.swarm.zygote import die_with_parent
 
 _PEERS_PER_RESPONDER = 150
 _PEERS_PER_BROKER = 400
-_PEERS_PER_BUCKET = 40
 _RECEIVE_BYTES = 65_536
 _ZYGOTE_EXIT_S = 25.0
 
@@ -87,7 +86,7 @@ class Supervisor:
         folder = Path(tempfile.mkdtemp(prefix="p2prec-"))
         count = self._scenario.peers.count
         rounds = method.rounds or self._scenario.schedule.max_rounds
-        run = MethodRun(label=method.label or method.name, rounds=rounds)
+        run = MethodRun(label=method.title, rounds=rounds)
         alone = method.name == "alone"
         responders = 0 if alone else max(2, -(-count // _PEERS_PER_RESPONDER))
         brokers = 0 if alone else -(-count // _PEERS_PER_BROKER)
@@ -102,7 +101,7 @@ class Supervisor:
             "reports": str(folder / "reports.sock"),
             "responders": [str(folder / f"mdns-{i}.sock") for i in range(responders)],
             "brokers": [free_port() for _ in range(brokers)],
-            "mqtt_buckets": max(1, count // _PEERS_PER_BUCKET),
+            "mqtt_buckets": mqtt_buckets(count),
         }
         (folder / "job.json").write_text(json.dumps(job))
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -29,7 +29,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from p2prec.data.split import Split, leave_one_out
+from p2prec.data.split import leave_one_out
 from peers.broker import EmbeddedBroker
 from peers.daemon import Daemon
 from peers.discovery.responder import Responder
@@ -58,7 +58,7 @@ def main() -> None:
     scenario = load_scenario(Path(job["scenario"]))
     scenario = _overridden(scenario, job)
     realm = load_realm(scenario, data=job["data"])
-    method = next(m for m in scenario.methods if (m.label or m.name) == job["method"])
+    method = next(m for m in scenario.methods if m.title == job["method"])
     warm_up(scenario, method, realm)
     children: dict[int, str] = {}
     leaving: list[int] = []
@@ -260,7 +260,6 @@ def _peer(  # noqa: PLR0917
         os.close(opened)
         time.sleep(index * _START_PAUSE_S)
     home = _home(job, index)
-    split = leave_one_out(realm.histories[index])
     brokers = job["brokers"]
     config = peer_config(
         scenario,
@@ -270,7 +269,7 @@ def _peer(  # noqa: PLR0917
         responders=job["responders"],
         friends=tuple(ids[friend] for friend in realm.friends[index]) if realm.friends else (),
     )
-    asyncio.run(_live(index, job, Daemon, config, home, realm, split))
+    asyncio.run(_live(index, job, Daemon, config, home, realm))
 
 
 async def _live(  # noqa: PLR0917
@@ -280,15 +279,15 @@ async def _live(  # noqa: PLR0917
     config: Any,
     home: Path,
     realm: Realm,
-    split: Split,
 ) -> None:
     stop = _stop_on_sigterm()
-    reporter = Reporter(index, job["reports"], split)
+    history = realm.histories[index]
+    reporter = Reporter(index, job["reports"], history)
     daemon = make(
         config=config,
         home=home,
         catalogue=realm.catalogue,
-        history=split.train,
+        history=leave_one_out(history).train,
         on_tell=reporter.told,
         mqtt_buckets=job["mqtt_buckets"],
     )

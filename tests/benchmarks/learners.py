@@ -67,14 +67,14 @@ def main() -> None:
     args = _arguments()
     scenario = load_scenario(Path(args.scenario))
     wanted = args.methods.split(",") if args.methods else []
-    methods = [m for m in scenario.methods if not wanted or (m.label or m.name) in wanted]
-    answers = {m.label or m.name: Answers() for m in methods}
+    methods = [m for m in scenario.methods if not wanted or m.title in wanted]
+    answers = {m.title: Answers() for m in methods}
     for sample in map(int, args.samples.split(",")):
         count = args.peers or scenario.peers.count
         seeded = replace(scenario, seed=sample, peers=replace(scenario.peers, count=count))
         realm = load_realm(seeded, data=args.data)
         for method in methods:
-            name = method.label or method.name
+            name = method.title
             began = time.process_time()
             learners = _lived(seeded, method, realm, args)
             trained = time.process_time()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from peers.swarm.command import print_table
+from peers.cli.tables import print_table
 
 RESULTS = Path(__file__).resolve().parents[3] / "docs" / "results"
 SUMMARY: dict[str, Any] = json.loads((RESULTS / "foursquare_nyc_200.json").read_text())

@@ -1,0 +1,52 @@
+"""Tables of methods on standard output, at most 80 columns wide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from peers.swarm.summary import PARTS
+
+
+def print_table(summary: dict[str, Any]) -> None:
+    """Methods and baselines by hit rate and NDCG at 10; on standard output, 80 columns wide."""
+    first = next(iter(summary["methods"].values()))
+    table = narrow_table(
+        f"{summary['scenario']}: {summary['peers']} peers",
+        *(f"{part}\nn={first[part]['n']}\nHR@10  NDCG" for part in PARTS),
+        "KiB a\npeer\nsent",
+        "sec-\nonds",
+    )
+    for name, row in summary["methods"].items():
+        cells = [f"{row[p]['hr@10']:.3f} {row[p]['ndcg@10']:.3f}" for p in PARTS]
+        seconds = f"{row['seconds']:.0f}" if "seconds" in row else "-"
+        table.add_row(name, *cells, f"{row['bytes_per_peer'] / 1024:.0f}", seconds)
+    console = Console(highlight=False)
+    console.print(table)
+    found, memory = summary["discovered_by"], summary["uss_mib"]
+    console.print(
+        f"ready in {summary['seconds_to_ready']:.1f} s, {summary['seconds']:.0f} s in all; "
+        f"lost: {summary['lost']}\n"
+        f"private memory a peer {memory['p50']:.1f} MiB (max {memory['max']:.1f})\n"
+        f"messages: {summary['messages']['tcp']} TCP, {summary['messages']['mqtt']} MQTT\n"
+        f"peers discovered: {found['mdns']} by mDNS, {found['mqtt']} by MQTT"
+    )
+    seeds = summary["spread"]["seeds"]
+    if len(seeds) > 1:
+        spread = narrow_table(f"HR@10 over seeds {', '.join(map(str, seeds))}", *PARTS)
+        for name, row in summary["spread"]["methods"].items():
+            rates = [row[p]["hr@10"] for p in PARTS]
+            spread.add_row(name, *(f"{r['mean']:.3f} ± {r['sd']:.3f}" for r in rates))
+        console.print(spread)
+
+
+def narrow_table(title: str, *numbers: str) -> Table:
+    """Names to the left, numbers to the right; where it is narrow, only names are cut."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("method", vertical="bottom", overflow="fold")
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table

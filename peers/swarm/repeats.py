@@ -1,0 +1,87 @@
+"""What every command that runs scenarios does around its runs, real or simulated."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from p2prec.errors import StoppedByUserError
+from peers.cli.tables import print_table
+from peers.scenario import Scenario, load_scenario
+from peers.swarm.data import Realm, load_realm
+from peers.swarm.summary import spread
+
+
+@contextlib.contextmanager
+def stopped_by_ctrl_c(left: str) -> Iterator[None]:
+    """Turn Ctrl-C into a sentence, where nobody else has.
+
+    Args:
+        left: What the sentence says of processes.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedByUserError(f"interrupted: {left}") from None
+
+
+def asked(path: Path, *, peers: int, rounds: int) -> Scenario:
+    """A scenario, with what the command line overrides; 0 overrides nothing.
+
+    Raises:
+        ConfigError: It is wrong.
+    """
+    scenario = load_scenario(path)
+    if peers:
+        scenario = replace(scenario, peers=replace(scenario.peers, count=peers))
+    if rounds:
+        scenario = replace(scenario, schedule=replace(scenario.schedule, max_rounds=rounds))
+    return scenario
+
+
+def over_seeds(
+    scenario: Scenario,
+    live: Callable[[Scenario, Realm, str], dict[str, Any]],
+    *,
+    data: str,
+    seed: int,
+    seeds: int,
+    pictures: Path | None,
+    show: bool,
+) -> dict[str, Any]:
+    """Run a scenario once a seed; the first seed's summary, with ``spread`` over all seeds.
+
+    Args:
+        scenario: Checked.
+        live: Runs it with one seed, on that seed's users; gets a label for its progress.
+        data: CSV that overrides the scenario's own; "" for none.
+        seed: The first one; below 0 it is the scenario's.
+        seeds: How many.
+        pictures: Folder to draw into, or None.
+        show: Whether to print a table.
+
+    Raises:
+        ConfigError: There are fewer users than peers.
+        DataError: The data cannot be read.
+    """
+    first = scenario.seed if seed < 0 else seed
+    summaries = []
+    for number in range(first, first + seeds):
+        seeded = replace(scenario, seed=number)
+        label = f"seed {number} " if seeds > 1 else ""
+        summaries.append(live(seeded, load_realm(seeded, data=data), label))
+    summary = summaries[0]
+    summary["spread"] = spread(summaries)
+    if show:
+        print_table(summary)
+    if pictures is not None:
+        from peers.swarm.pictures import draw
+
+        pictures.mkdir(parents=True, exist_ok=True)
+        draw(summary, pictures)
+        (pictures / "summary.json").write_text(json.dumps(summary, indent=1))
+    return summary
