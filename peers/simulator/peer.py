@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from p2prec.training.local import LocalLearner
 from peers import events as ev
 from peers.acquaintances import Identity
-from peers.life import Peer
+from peers.life import Peer, Phase
 from peers.messages import Advert, Endpoints, PeerId
 from peers.portrait import Portrait
 from peers.simulator import draws
@@ -127,5 +127,7 @@ class SimulatedPeer:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come of this peer."""
-        return self.result is not None or self.life is None or self.life.phase == "halted"
+        """Whether nothing more will come of this peer; one that has yet to join is not over."""
+        if self.result is not None:
+            return True
+        return self.life is not None and self.life.phase is Phase.HALTED

@@ -129,6 +129,14 @@ def test_check_ins_come_in_their_order_while_the_network_learns() -> None:
         assert peer.known == len(world.split(i).train)
 
 
+def test_who_joins_late_is_waited_for() -> None:
+    people = replace(SCENARIO.simulation.people, late_share=0.5, late_within_h=2.0)
+    summary = simulated(replace(SCENARIO.simulation, people=people))
+    assert summary["lost"] == 0
+    assert summary["methods"]["dclr"]["peer_rounds"] == 2 * SCENARIO.peers.count
+    assert summary["virtual_seconds"] > 600.0
+
+
 def test_half_of_the_peers_cannot_be_reached_during_a_partition() -> None:
     base = SCENARIO.simulation
     partition = {"from_s": 0.0, "to_s": 1_000.0, "share": 0.5}
