@@ -35,6 +35,14 @@ app = typer.Typer(
 )
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+Pictures = Annotated[Path | None, typer.Option(help="Draw pictures into this folder.")]
+Processes = Annotated[int, typer.Option(min=1, help="Shards, each a process.")]
+Rounds = Annotated[int, typer.Option(min=0, help="Rounds; 0 as the scenario says.")]
+ScenarioFile = Annotated[Path, typer.Argument(help="A scenario's TOML file.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Repeat with so many seeds.")]
+Seed = Annotated[int, typer.Option(help="Which users and which draws.")]
+CheckIns = Annotated[str, typer.Option(help="CSV of check-ins in place of the scenario's.")]
+Peers = Annotated[int, typer.Option(min=0, help="Peers; 0 as the scenario says.")]
 
 
 def main() -> None:
@@ -344,14 +352,14 @@ def doctor(as_json: Json = False) -> None:
 
 @app.command()
 def swarm(
-    scenario: Annotated[Path, typer.Argument(help="A scenario's TOML file.")],
-    peers: Annotated[int, typer.Option(min=0, help="Peers; 0 as the scenario says.")] = 0,
-    data: Annotated[str, typer.Option(help="CSV of check-ins in place of the scenario's.")] = "",
-    seed: Annotated[int, typer.Option(help="Which users and which draws.")] = -1,
-    seeds: Annotated[int, typer.Option(min=1, help="Repeat with so many seeds.")] = 1,
-    rounds: Annotated[int, typer.Option(min=0, help="Rounds; 0 as the scenario says.")] = 0,
+    scenario: ScenarioFile,
+    peers: Peers = 0,
+    data: CheckIns = "",
+    seed: Seed = -1,
+    seeds: Seeds = 1,
+    rounds: Rounds = 0,
     keep: Annotated[Path | None, typer.Option(help="Keep the peers' folders here.")] = None,
-    pictures: Annotated[Path | None, typer.Option(help="Draw pictures into this folder.")] = None,
+    pictures: Pictures = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -378,14 +386,14 @@ def swarm(
 
 @app.command()
 def simulate(
-    scenario: Annotated[Path, typer.Argument(help="A scenario's TOML file.")],
-    peers: Annotated[int, typer.Option(min=0, help="Peers; 0 as the scenario says.")] = 0,
-    data: Annotated[str, typer.Option(help="CSV of check-ins in place of the scenario's.")] = "",
-    seed: Annotated[int, typer.Option(help="Which users and which draws.")] = -1,
-    seeds: Annotated[int, typer.Option(min=1, help="Repeat with so many seeds.")] = 1,
-    rounds: Annotated[int, typer.Option(min=0, help="Rounds; 0 as the scenario says.")] = 0,
-    processes: Annotated[int, typer.Option(min=1, help="Shards, each a process.")] = 1,
-    pictures: Annotated[Path | None, typer.Option(help="Draw pictures into this folder.")] = None,
+    scenario: ScenarioFile,
+    peers: Peers = 0,
+    data: CheckIns = "",
+    seed: Seed = -1,
+    seeds: Seeds = 1,
+    rounds: Rounds = 0,
+    processes: Processes = 1,
+    pictures: Pictures = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -412,11 +420,11 @@ def simulate(
 def evaluate(
     data: Annotated[str, typer.Option(help="CSV of check-ins, or the folder of MovieLens 100K.")],
     methods: Annotated[str, typer.Option(help="Names with commas; all where empty.")] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="Repeat with so many seeds.")] = 1,
+    seeds: Seeds = 1,
     users: Annotated[int, typer.Option(min=0, help="Only so many of them; 0 for all.")] = 0,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds; 0 for the usual number.")] = 0,
-    processes: Annotated[int, typer.Option(min=1, help="Shards, each a process.")] = 1,
-    pictures: Annotated[Path | None, typer.Option(help="Draw pictures into this folder.")] = None,
+    processes: Processes = 1,
+    pictures: Pictures = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
