@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from p2prec.errors import ConfigError
 
@@ -37,9 +37,50 @@ LIFE: Final[Mapping[str, Range]] = {
     "schedule.min_neighbours": (0, 1_000),
     "schedule.settle_s": (0.0, _EVER),
 }
+_SHARE: Final[Range] = (0.0, 1.0)
+_SOME: Final[Range] = (1e-6, _EVER)  # 0 would divide by it
+_ANY: Final[Range] = (0.0, _EVER)
+SIMULATION: Final[Mapping[str, Range]] = {
+    "slice_s": _ANY,
+    "hours": _ANY,
+    "evaluated": _ANY,
+    "network.lan_latency_ms": _ANY,
+    "network.broker_latency_ms": _ANY,
+    "network.latency_spread": _ANY,
+    "network.lan_mbit_s": _SOME,
+    "network.broker_mbit_s": _SOME,
+    "network.loss": _SHARE,
+    "network.duplication": _SHARE,
+    "network.reordering": _SHARE,
+    "network.held_back_s": _ANY,
+    "network.asymmetry": _ANY,
+    "network.lan_peers": (1, _EVER),
+    "network.partitions.from_s": _ANY,
+    "network.partitions.to_s": _ANY,
+    "network.partitions.share": _SHARE,
+    "devices.classes.share": _SHARE,
+    "devices.classes.speed": _SOME,
+    "devices.classes.battery_s": _ANY,
+    "devices.seconds_per_example": _ANY,
+    "devices.merge_s": _ANY,
+    "devices.publish_s": _ANY,
+    "devices.online_h": _ANY,
+    "devices.offline_h": _ANY,
+    "devices.session_spread": _ANY,
+    "devices.crashes_per_day": _ANY,
+    "devices.restart_s": _ANY,
+    "devices.clock_skew_s": _ANY,
+    "devices.charge_per_h": _ANY,
+    "people.replay_days": _ANY,
+    "people.late_share": _SHARE,
+    "people.late_within_h": _ANY,
+    "people.leave_share": _SHARE,
+    "people.leave_within_h": _ANY,
+}
 SCENARIO: Final[Mapping[str, Range]] = {
     **LEARNER,
     **LIFE,
+    **{f"simulation.{key}": bounds for key, bounds in SIMULATION.items()},
     "seed": (0, 2**63 - 1),
     "timeout_s": (1.0, _EVER),
     "data.users": (1, 10_000_000),
@@ -72,21 +113,35 @@ def check_ranges(settings: object, ranges: Mapping[str, Range], *, source: str) 
     Raises:
         ConfigError: Names the file, the key, its range and the nearest value within it.
     """
-    for path, (least, most) in ranges.items():
-        value = settings
-        for key in path.split("."):
-            value = getattr(value, key)
-        number = float(value)  # type: ignore[arg-type]  # all of the table are numbers
-        if least <= number <= most and math.isfinite(number):
-            continue
-        near = least if not number > most else most
-        if not math.isfinite(near):
-            near = least
-        allowed = "or more" if most == _EVER else f"to {_said(most)}"
-        raise ConfigError(
-            f"{source}: {path} = {value} is out of range; it must be {_said(least)} {allowed}, "
-            f"nearest is {_said(near)}"
-        )
+    for path, bounds in ranges.items():
+        for name, value in _named(settings, path.split(".")):
+            _check(name, value, bounds, source)
+
+
+def _check(name: str, value: float, bounds: Range, source: str) -> None:
+    (least, most), number = bounds, float(value)
+    if least <= number <= most and math.isfinite(number):
+        return
+    near = least if not number > most else most
+    if not math.isfinite(near):
+        near = least
+    allowed = "or more" if most == _EVER else f"to {_said(most)}"
+    raise ConfigError(
+        f"{source}: {name} = {value} is out of range; it must be {_said(least)} {allowed}, "
+        f"nearest is {_said(near)}"
+    )
+
+
+def _named(settings: Any, keys: Sequence[str], name: str = "") -> Iterator[tuple[str, float]]:
+    """The number at a path of keys, or one for each member of a list on the way."""
+    if isinstance(settings, tuple):
+        for i, member in enumerate(settings):
+            yield from _named(member, keys, f"{name}[{i}]")
+    elif keys:
+        inner = f"{name}.{keys[0]}" if name else keys[0]
+        yield from _named(getattr(settings, keys[0]), keys[1:], inner)
+    else:
+        yield name, settings
 
 
 def _said(number: float) -> str:

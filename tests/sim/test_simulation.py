@@ -181,7 +181,15 @@ def test_the_command_prints_what_a_swarm_prints(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ("[simulation.network]\nloss = 1.5\n", "simulation.network.loss is 1.5"),
+        (
+            "[simulation.network]\nloss = 1.5\n",
+            "simulation.network.loss = 1.5 is out of range; it must be 0 to 1, nearest is 1",
+        ),
+        ("[simulation]\nhours = nan\n", "simulation.hours = nan is out of range"),
+        (
+            "[[simulation.network.partitions]]\nfrom_s = 1\nto_s = 2\nshare = 2\n",
+            "simulation.network.partitions[0].share = 2.0 is out of range",
+        ),
         ("[simulation.network]\nlos = 0.5\n", "did you mean simulation.network.loss"),
         ("[simulation.devices]\nday_from_h = 25\n", "hours of one day"),
         ("[simulation]\nslice_s = -1.0\n", "simulation.slice_s"),
