@@ -22,7 +22,7 @@ from p2prec.collaboration.payload import ReferenceSequence, reference_hash
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.models.geo import distance_km, nearest_alike
-from p2prec.models.next_place_features import Moment, Timeline
+from p2prec.models.moments import Moment, Timeline
 
 _WEEK_S = 7 * 86_400
 _ALIKE = 20  # a place is replaced by one of so many nearest of its category

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.models.next_place_features import Moment
+from p2prec.models.moments import Moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from p2prec.data.catalogue import Catalogue
 
 EARTH_RADIUS_KM = 6371.0088  # mean radius, IUGG
+NEAR_KM = 0.1  # below this, positions of check-ins are noise
 _FAR_KM = 20.0  # stands for an unknown distance: beyond what people walk, within what they drive
 
 

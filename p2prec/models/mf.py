@@ -34,8 +34,8 @@ from p2prec.data.catalogue import Catalogue
 from p2prec.draws import integers
 from p2prec.models.explored import Together, together
 from p2prec.models.model import Gradients, Observer, Outlook, Parameters, RowGradient, Step
+from p2prec.models.moments import Moment, Timeline
 from p2prec.models.next_place import log_softmax, popularity
-from p2prec.models.next_place_features import Moment, Timeline
 from p2prec.models.recommender import Task
 from p2prec.models.stack import Stack, among
 from p2prec.models.table import BIAS, OTHERS

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.models.explored import Explored
-from p2prec.models.next_place_features import Moment, Timeline
+from p2prec.models.moments import Moment, Timeline
 from p2prec.models.recommender import Task
 from p2prec.models.stack import Stack
 

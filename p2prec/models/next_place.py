@@ -33,16 +33,18 @@ from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.models.explored import Together
-from p2prec.models.next_place_features import (
-    EXPLORE_FEATURES,
+from p2prec.models.moments import (
     GATE_FEATURES,
     HOUR_BLOCKS,
     RETURN_FEATURES,
-    Kinds,
     Moment,
     Timeline,
-    View,
     category_columns,
+)
+from p2prec.models.next_place_features import (
+    EXPLORE_FEATURES,
+    Kinds,
+    View,
     explore_features,
     tried_shares,
 )

@@ -12,15 +12,9 @@ from p2prec.data.catalogue import Catalogue
 from p2prec.draws import integers
 from p2prec.models.explored import Explored, Together, keyed, together
 from p2prec.models.model import Gradients, Observer, Outlook, Parameters, RowGradient, Step
+from p2prec.models.moments import RETURN_FEATURES, SEQUENCE_LENGTH, Moment, Timeline
 from p2prec.models.next_place import NextPlace, log_softmax, popularity
-from p2prec.models.next_place_features import (
-    RETURN_FEATURES,
-    SEQUENCE_LENGTH,
-    Moment,
-    Surroundings,
-    Timeline,
-    View,
-)
+from p2prec.models.next_place_features import Surroundings, View
 from p2prec.models.recommender import Task
 from p2prec.models.stack import Stack, among
 from p2prec.models.table import BIAS, OTHERS

@@ -20,7 +20,7 @@ from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.updates import said_popularity
 from p2prec.draws import normals
 from p2prec.models.geo import nearest_alike
-from p2prec.models.next_place_features import Timeline
+from p2prec.models.moments import Timeline
 from p2prec.models.table import OTHERS
 from p2prec.training.config import ProtectionConfig
 from p2prec.training.knowledge import Group, Knowledge, grouped

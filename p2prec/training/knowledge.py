@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.models.model import Model, Parameters
-from p2prec.models.next_place_features import Timeline
+from p2prec.models.moments import Timeline
 from p2prec.models.shelf import MAX_SEATS, Shelf
 from p2prec.models.stack import Stack
 from p2prec.models.table import RowTable, initial_table

@@ -9,8 +9,9 @@ import torch
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.models.explored import Explored, together
+from p2prec.models.moments import Timeline
 from p2prec.models.next_place import NextPlace
-from p2prec.models.next_place_features import Surroundings, Timeline
+from p2prec.models.next_place_features import Surroundings
 from p2prec.models.shelf import Shelf
 from p2prec.models.table import RowTable, initial_table
 
