@@ -7,7 +7,7 @@ import inspect
 from p2prec.collaboration.methods import METHODS
 from p2prec.evaluation import central
 from p2prec.evaluation.baselines import BASELINES
-from p2prec.models.families import EMBEDDING_SIZES, MODELS
+from p2prec.models.families import MODELS
 from topology import selection
 
 
@@ -16,8 +16,9 @@ def axes() -> dict[str, dict[str, str]]:
     return {
         "recommender": {name: _first(model) for name, model in MODELS.items()},
         "embedding_size": {
-            str(size): f"rows of {size} numbers, a bias and a popularity"
-            for size in EMBEDDING_SIZES
+            str(size): "offered by "
+            + ", ".join(name for name, model in MODELS.items() if size in model.sizes)
+            for size in sorted({size for model in MODELS.values() for size in model.sizes})
         },
         "collaboration": {name: _first(method) for name, method in METHODS.items()},
         "selection": {name: _first(selection.SELECTIONS[name]) for name in selection.SELECTIONS},

@@ -10,14 +10,14 @@ from p2prec.errors import ConfigError
 from p2prec.models.mf import MatrixFactorisation
 from p2prec.models.model import Model
 from p2prec.models.next_place_model import NextPlaceModel
+from p2prec.models.ranker import Ranker
 from p2prec.models.recommender import Task
 
 MODELS: dict[str, type[Model]] = {
+    "ranker": Ranker,
     "next_place": NextPlaceModel,
     "mf": MatrixFactorisation,
 }
-# Sizes that peers of one realm may exchange: what a stranger sends is checked against them.
-EMBEDDING_SIZES = (4, 8, 12, 16, 24, 32, 48, 64)
 
 
 def check_model(*, family: str, embedding_size: int, task: Task) -> None:
@@ -30,10 +30,11 @@ def check_model(*, family: str, embedding_size: int, task: Task) -> None:
         raise ConfigError(
             f"unknown model family {family!r}; there are: {', '.join(sorted(MODELS))}"
         )
-    if embedding_size not in EMBEDDING_SIZES:
+    sizes = MODELS[family].sizes
+    if embedding_size not in sizes:
         raise ConfigError(
-            f"embedding_size = {embedding_size} is a size that other peers refuse; take one of "
-            + ", ".join(map(str, EMBEDDING_SIZES))
+            f"embedding_size = {embedding_size} is a size of {family} that other peers refuse; "
+            f"take one of {', '.join(map(str, sizes))}"
         )
     if task not in MODELS[family].tasks:
         able = " or ".join(sorted(name for name, model in MODELS.items() if task in model.tasks))
@@ -74,5 +75,5 @@ def exchanged_models(catalogue: Catalogue) -> list[Model]:
         for model in MODELS.values()
         for task in Task
         if task in model.tasks
-        for size in EMBEDDING_SIZES
+        for size in model.sizes
     ]

@@ -9,7 +9,7 @@ from p2prec.data.catalogue import Catalogue
 
 EARTH_RADIUS_KM = 6371.0088  # mean radius, IUGG
 NEAR_KM = 0.1  # below this, positions of check-ins are noise
-_FAR_KM = 20.0  # stands for an unknown distance: beyond what people walk, within what they drive
+FAR_KM = 20.0  # stands for an unknown distance: beyond what people walk, within what they drive
 
 
 def distance_km(
@@ -28,7 +28,7 @@ def distance_km(
     turn = np.mod(np.asarray(other_longitude_deg) - longitude_deg + 180.0, 360.0) - 180.0
     x = np.radians(turn) * np.cos((lat + other_lat) / 2)
     km = EARTH_RADIUS_KM * np.hypot(x, other_lat - lat)
-    return np.where(np.isnan(km), _FAR_KM, km).astype(np.float32)
+    return np.where(np.isnan(km), FAR_KM, km).astype(np.float32)
 
 
 def nearest_alike(catalogue: Catalogue, item: int, n: int) -> NDArray[np.int64]:

@@ -33,11 +33,20 @@ from numpy.typing import NDArray
 from p2prec.data.catalogue import Catalogue
 from p2prec.draws import integers
 from p2prec.models.explored import Together, together
-from p2prec.models.model import Gradients, Observer, Outlook, Parameters, RowGradient, Step
+from p2prec.models.model import (
+    EMBEDDING_SIZES,
+    Gradients,
+    Observer,
+    Outlook,
+    Parameters,
+    RowGradient,
+    Step,
+)
 from p2prec.models.moments import Moment, Timeline
-from p2prec.models.next_place import log_softmax, popularity
+from p2prec.models.popularity import popularity
 from p2prec.models.recommender import Task
-from p2prec.models.stack import Stack, among
+from p2prec.models.softmax import log_softmax
+from p2prec.models.stack import Stack, found
 from p2prec.models.table import BIAS, OTHERS
 
 MU, FOLD, WEIGHT, LISTENED = range(4)  # dense parameters: mu, c, w, and a statistic
@@ -53,10 +62,12 @@ class MatrixFactorisation:
 
     family = "mf"
     tasks = frozenset(Task)
+    sizes = EMBEDDING_SIZES
     n_dense = 4
     statistics = slice(LISTENED, LISTENED + 1)
     own_bent = np.zeros(4, np.float32)  # what differs between owners is private
     first = 0
+    dense_accumulator = 0.1  # they start from reasonable values
     row_rate = 20.0  # linear in each factor: it bears long steps, and a few hundred must do
 
     def __init__(self, catalogue: Catalogue, embedding_size: int, task: Task) -> None:
@@ -138,7 +149,7 @@ class MatrixFactorisation:
         scores = self.scores(rows, stack.dense.take(peer, axis=0), taste)[at]
         fair = np.ones(others.shape, np.bool_)
         if others.size:
-            fair = ~among(keys, step.own_keys)[at[:, 1:]]
+            fair = ~found(step.own_keys, keys)[1][at[:, 1:]]
         loss, errors = self._errors(scores, step.rating, fair)
         total = np.bincount(at.ravel(), errors.ravel(), minlength=len(keys)).astype(np.float32)
         # By a row: total times p_u, and total for its bias. By p_u: total times the row.

@@ -112,6 +112,16 @@ class Outlook(Protocol):
         ...
 
 
+EMBEDDING_SIZES: tuple[int, ...] = (
+    4,
+    8,
+    12,
+    16,
+    24,
+    32,
+    48,
+    64,
+)  # of families whose rows hold an embedding
 Observer = Callable[[Parameters, Moment | None], Outlook]
 
 
@@ -123,6 +133,8 @@ class Model(Protocol):
         name: Names everything that two models must share to be averaged, such as
             ``"next_place/16"``.
         tasks: What the family can learn.
+        sizes: Embedding sizes that peers of one realm may exchange: what a stranger sends is
+            checked against them.
         task: What the scores of this model mean.
         width: Columns of an item row: the embedding, ``OTHERS`` and ``BIAS``.
         n_dense: Shared dense parameters.
@@ -130,12 +142,15 @@ class Model(Protocol):
         statistics: Which of the dense parameters are not trained, but averaged by gossip.
         own_bent: Shape ``(n_dense,)``, how much of its own value a peer keeps in a merge, 0 to 1;
             what is all its own is not sent either.
+        dense_accumulator: Adagrad's start for dense parameters: where it is large against squared
+            gradients, all parameters learn at one pace, which hardly falls.
         row_rate: Factor on the learning rate of rows and private parameters.
         first: How many interactions a history needs before the first that can be learned from.
     """
 
     family: str
     tasks: frozenset[Task]
+    sizes: tuple[int, ...]
     name: str
     task: Task
     width: int
@@ -143,6 +158,7 @@ class Model(Protocol):
     n_private: int
     statistics: slice
     own_bent: NDArray[np.float32]
+    dense_accumulator: float
     row_rate: float
     first: int
 

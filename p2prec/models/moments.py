@@ -6,7 +6,7 @@ leave. Hours are solar (UTC plus longitude / 15), so that no time zone has to be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.models.geo import NEAR_KM, distance_km
+from p2prec.models.habits import Habits, Past, habits_of
 
 SEQUENCE_LENGTH = 32  # recent interactions that attention looks at
 HOUR_BLOCKS = 8  # blocks of three hours, for habits of categories
 _DAY_S = 86_400.0
 _HOUR_WIDTH_H = 1.5  # two visits within this belong to the same habit of the day
 _LONGEST_GAP_H = 24.0 * 60
-_KEPT_BYTES = 1 << 19  # of features of situations: 330 of an owner who knows 30 places
+_KEPT_BYTES = 1 << 20  # of features of situations: 200 of an owner who knows 35 places
 _MOMENT_BYTES = 1 << 10  # of one situation beside the features of known places
 _ALL_KEPT_BYTES = 1 << 30  # of all owners of a process: 10 KiB each where they are 100,000
 
@@ -77,6 +78,8 @@ class Moment:
         just_moved: 1 right after the last interaction, falling to 0 within a day.
         tried: First visits so far, each as ``category column * HOUR_BLOCKS + block of hours``;
             the last column stands for an unknown category.
+        habits: Of these places and of kinds of places.
+        notes: What families have found out about these places and want to keep.
     """
 
     own: NDArray[np.int32]
@@ -87,6 +90,14 @@ class Moment:
     hour_block: int
     just_moved: float
     tried: NDArray[np.int32]
+    habits: Habits
+    notes: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Of the features of places and kinds, which grow with what the owner knows."""
+        habits, noted = self.habits, 4 * 4 * len(self.own)
+        return self.returning.nbytes + habits.places.nbytes + habits.by_kind.nbytes + noted
 
 
 class Timeline:
@@ -103,14 +114,16 @@ class Timeline:
         self.own, self._slot = np.unique(self.item, return_inverse=True)
         shift_h = np.nan_to_num(catalogue.longitude_deg[self.item] / 15.0)
         self._local_h = self.time_s / 3_600.0 + shift_h
+        self._lat = catalogue.latitude_deg[self.item]
+        self._lon = catalogue.longitude_deg[self.item]
         self._own_lat = catalogue.latitude_deg[self.own]
         self._own_lon = catalogue.longitude_deg[self.own]
         first = np.zeros(len(self.item), bool)
         first[np.unique(self._slot, return_index=True)[1]] = True
         self.is_new = first
         block = (self._local_h[first] % 24 // 3).astype(np.int32)
-        column = category_columns(catalogue)[self.item[first]].astype(np.int32)
-        self.tried = column * HOUR_BLOCKS + block
+        self._column = category_columns(catalogue)[self.item]
+        self.tried = self._column[first].astype(np.int32) * HOUR_BLOCKS + block
         self._n_tried = np.cumsum(first)
 
     def __len__(self) -> int:
@@ -128,7 +141,7 @@ class Timeline:
         moment = self.moment(at, float(self.time_s[at]))
         if self._kept_bytes < _KEPT_BYTES and self._room.left_bytes > 0:
             self._before[at] = moment
-            size = moment.returning.nbytes + _MOMENT_BYTES
+            size = moment.nbytes + _MOMENT_BYTES
             self._kept_bytes += size
             self._room.left_bytes -= size
         return moment
@@ -146,6 +159,19 @@ class Timeline:
         gap_h = min(max((now_s - self.time_s[n - 1]) / 3_600.0, 0.0), _LONGEST_GAP_H)
         just_moved = float(np.exp(-gap_h / 6.0))
         returning = self._returning(n, now_s, now_h, counts, just_moved)[known]
+        habits = habits_of(
+            Past(
+                slot=slot,
+                n_slots=n_slots,
+                column=self._column[:n],
+                latitude_deg=self._lat[:n],
+                longitude_deg=self._lon[:n],
+                time_s=self.time_s[:n],
+                local_h=self._local_h[:n],
+                now_s=now_s,
+                now_h=now_h,
+            )
+        )
         recent_new = self.is_new[max(0, n - 20) : n].mean()
         gate = np.array(
             [
@@ -172,6 +198,7 @@ class Timeline:
             hour_block=int(now_h % 24 // 3),
             just_moved=just_moved,
             tried=self.tried[: self._n_tried[n - 1]],
+            habits=habits,
         )
 
     def _returning(

@@ -25,7 +25,6 @@ sampled place it is the BPR loss, Rendle et al., UAI 2009).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +32,8 @@ from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.models.explored import Together
+from p2prec.models.kinds import Kinds, tried_shares
+from p2prec.models.layout import DenseLayout
 from p2prec.models.moments import (
     GATE_FEATURES,
     HOUR_BLOCKS,
@@ -43,18 +44,17 @@ from p2prec.models.moments import (
 )
 from p2prec.models.next_place_features import (
     EXPLORE_FEATURES,
-    Kinds,
     View,
     explore_features,
-    tried_shares,
 )
+from p2prec.models.popularity import popularity
+from p2prec.models.softmax import log_softmax
 from p2prec.models.table import BIAS, OTHERS
 
 if TYPE_CHECKING:
     import torch
 
 _NEVER = -1e9  # logit of what is masked out
-_RARE = 0.03  # a place that one of thirty knows is not yet popular
 
 # Reasonable habits to start from, before the first example: order of the *_FEATURES names.
 _RETURNING = (0.2, 0.2, 0.2, 0.4, 0.2, 0.3, 0.4, 0.3, -0.5, 0.2, 0.1, 0.0, 0.2)
@@ -66,56 +66,16 @@ _ATTENTION = (2.0, -0.1, 0.1)
 _OWN_BENT = {"gate": 1.0, "returning": 0.7}
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    start: int
-    shape: tuple[int, ...]
-
-    @property
-    def stop(self) -> int:
-        return self.start + int(np.prod(self.shape))
-
-
-class DenseLayout:
-    """Where each shared dense parameter lies in the flat vector that peers exchange."""
-
-    def __init__(self, n_categories: int) -> None:
-        columns = n_categories + 1  # the last one stands for unknown
-        shapes = {
-            "returning": (len(RETURN_FEATURES),),
-            "explore": (len(EXPLORE_FEATURES),),
-            "gate": (len(GATE_FEATURES),),
-            "attention": (3,),
-            "tried": (columns, HOUR_BLOCKS),  # a statistic: first visits of others
-        }
-        self.blocks: dict[str, _Block] = {}
-        start = 0
-        for name, shape in shapes.items():
-            self.blocks[name] = _Block(start, shape)
-            start = self.blocks[name].stop
-        self.size = start
-
-    def view(self, dense: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-        """One parameter of a flat vector."""
-        block = self.blocks[name]
-        return dense[block.start : block.stop].reshape(block.shape)
-
-    def tensor(self, dense: torch.Tensor, name: str) -> torch.Tensor:
-        """One parameter of a batch of flat vectors, shape ``(batch, *shape)``."""
-        block = self.blocks[name]
-        return dense[:, block.start : block.stop].reshape(len(dense), *block.shape)
-
-    def initial(self) -> NDArray[np.float32]:
-        """The common starting point of all peers."""
-        dense = np.zeros(self.size, np.float32)
-        for name, values in (
-            ("returning", _RETURNING),
-            ("explore", _EXPLORE),
-            ("gate", _GATE),
-            ("attention", _ATTENTION),
-        ):
-            self.view(dense, name)[:] = values
-        return dense
+def dense_layout(n_categories: int) -> DenseLayout:
+    """Where each shared dense parameter lies."""
+    return DenseLayout(
+        returning=(len(RETURN_FEATURES),),
+        explore=(len(EXPLORE_FEATURES),),
+        gate=(len(GATE_FEATURES),),
+        attention=(3,),
+        # A statistic, first visits of others; the last category stands for unknown.
+        tried=(n_categories + 1, HOUR_BLOCKS),
+    )
 
 
 class NextPlace:
@@ -127,10 +87,9 @@ class NextPlace:
         self.catalogue = catalogue
         self.width = embedding_size + 2
         self.name = f"next_place/{embedding_size}"
-        self.layout = DenseLayout(len(catalogue.categories))
+        self.layout = dense_layout(len(catalogue.categories))
         self.n_dense = self.layout.size
-        tried = self.layout.blocks["tried"]
-        self.statistics = slice(tried.start, tried.stop)
+        self.statistics = self.layout.part("tried")
         self.own_bent = np.zeros(self.n_dense, np.float32)
         for name, share in _OWN_BENT.items():
             self.layout.view(self.own_bent, name)[...] = share
@@ -139,7 +98,15 @@ class NextPlace:
 
     def initial_dense(self) -> NDArray[np.float32]:
         """Shared dense parameters before any training, shape ``(n_dense,)``."""
-        return self.layout.initial()
+        dense = np.zeros(self.n_dense, np.float32)
+        for name, values in (
+            ("returning", _RETURNING),
+            ("explore", _EXPLORE),
+            ("gate", _GATE),
+            ("attention", _ATTENTION),
+        ):
+            self.layout.view(dense, name)[:] = values
+        return dense
 
     def own_statistics(self, timeline: Timeline) -> NDArray[np.float32]:
         """What one owner adds to the statistics, flat; not negative, with a sum of at most 1."""
@@ -310,24 +277,3 @@ class NextPlace:
         repeat = moment.returning @ self.layout.view(dense, "returning")
         scores[moment.own] = log_softmax(repeat) - np.float32(np.logaddexp(0.0, gate))
         return scores
-
-
-def popularity(
-    others: NDArray[np.float32], listened: float | NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """The feature "others go there".
-
-    Args:
-        others: What gossip has gathered about a place.
-        listened: What it would have gathered about a place that everybody knows.
-    """
-    share = others / np.maximum(listened, 1e-6)
-    feature: NDArray[np.float32] = np.log1p(share / _RARE).astype(np.float32)
-    return feature
-
-
-def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logarithm of the softmax of one vector."""
-    shifted = logits - logits.max()
-    result: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum())
-    return result

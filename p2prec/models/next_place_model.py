@@ -11,12 +11,21 @@ from numpy.typing import NDArray
 from p2prec.data.catalogue import Catalogue
 from p2prec.draws import integers
 from p2prec.models.explored import Explored, Together, keyed, together
-from p2prec.models.model import Gradients, Observer, Outlook, Parameters, RowGradient, Step
+from p2prec.models.model import (
+    EMBEDDING_SIZES,
+    Gradients,
+    Observer,
+    Outlook,
+    Parameters,
+    RowGradient,
+    Step,
+)
 from p2prec.models.moments import RETURN_FEATURES, SEQUENCE_LENGTH, Moment, Timeline
-from p2prec.models.next_place import NextPlace, log_softmax, popularity
+from p2prec.models.next_place import NextPlace
 from p2prec.models.next_place_features import Surroundings, View
+from p2prec.models.popularity import Newcomer, popularity
 from p2prec.models.recommender import Task
-from p2prec.models.stack import Stack, among
+from p2prec.models.stack import Stack, found
 from p2prec.models.table import BIAS, OTHERS
 
 if TYPE_CHECKING:
@@ -27,8 +36,10 @@ class NextPlaceModel(NextPlace):
     """Repeat or explore, attending to the recent sequence; gradients by autograd."""
 
     tasks = frozenset({Task.RANKING})
+    sizes = EMBEDDING_SIZES
     task = Task.RANKING
     n_private = 0  # an owner's own features take the place of a user vector
+    dense_accumulator = 0.1  # they start from reasonable values
     row_rate = 1.0
     first = 3
 
@@ -118,7 +129,7 @@ class NextPlaceModel(NextPlace):
         def observe(parameters: Parameters, moment: Moment | None) -> Outlook:
             nonlocal latest
             if moment is None:
-                return _Newcomer(parameters)
+                return Newcomer(parameters)
             # Read and written as a whole: another thread may look at another situation.
             sequence, seen = moment.sequence.tobytes(), latest
             if seen is None or seen[0] != sequence:
@@ -149,7 +160,7 @@ def _first_visits(step: Step, moments: Sequence[Moment], *, n_items: int) -> Tog
     known = [m.own for m in before]
     own = np.repeat(offset[:, 0], [len(k) for k in known])
     own += np.concatenate(known)
-    allowed = ~among(candidates + offset, own)
+    allowed = ~found(own, candidates + offset)[1]
     allowed[:, 1:] &= candidates[:, 1:] != targets
     allowed[:, 0] = True
     target = np.zeros(candidates.shape, np.float32)
@@ -167,25 +178,6 @@ def _first_visits(step: Step, moments: Sequence[Moment], *, n_items: int) -> Tog
 def _by_peer(owner: NDArray[np.int64], loss: torch.Tensor, n_peers: int) -> NDArray[np.float64]:
     weights = loss.detach().numpy().astype(np.float64)
     return np.bincount(owner, weights=weights, minlength=n_peers).astype(np.float64)
-
-
-class _Newcomer:
-    """Nothing is known of the owner: what others go to."""
-
-    def __init__(self, parameters: Parameters) -> None:
-        self._table = parameters.table
-
-    def scores(self) -> NDArray[np.float32]:
-        """Popularity among others and bias."""
-        return self._table[:, OTHERS] + self._table[:, BIAS]
-
-    def explore_log_probabilities(self) -> NDArray[np.float32]:
-        """All places are new."""
-        return log_softmax(self.scores())
-
-    def reasons(self, item: int) -> dict[str, float]:
-        """Only one."""
-        return {"others go there": float(self._table[item, OTHERS])}
 
 
 class _Visitor:

@@ -106,8 +106,11 @@ def placed(owner: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.arange(len(owner)) - np.repeat(starts, lengths)
 
 
-def among(keys: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which keys are among others, of which there is at least one; those ascend."""
-    at = np.searchsorted(others, keys)
-    found: NDArray[np.bool_] = others[np.minimum(at, len(others) - 1)] == keys
-    return found
+def found(
+    ascending: NDArray[np.integer], keys: NDArray[np.integer]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Where keys lie among others, and whether they are there at all; shapes of ``keys``."""
+    at = np.searchsorted(ascending, keys)
+    if not len(ascending):
+        return at, np.zeros(keys.shape, np.bool_)
+    return at, ascending.take(at, mode="clip") == keys

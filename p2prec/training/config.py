@@ -14,17 +14,17 @@ class ModelConfig:
 
     Attributes:
         family: Name in the registry of ``p2prec.models``.
-        embedding_size: Columns of the item table.
+        embedding_size: Columns of the item table, or width of the ranker's hidden layers.
         task: What the scores mean.
         discovery: How many times likelier a new place is taken to be than the model thinks; 1 is
             what it thinks. A list by probability alone shows an owner almost nothing new. Ratings
             are no probabilities and stay as they are.
     """
 
-    family: str = "next_place"
+    family: str = "ranker"
     embedding_size: int = 16
     task: Task = Task.RANKING
-    discovery: float = 3.0
+    discovery: float = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

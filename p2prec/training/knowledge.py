@@ -20,7 +20,6 @@ from p2prec.models.table import RowTable, initial_table
 from p2prec.training.config import TrainingConfig
 
 _ROW_ACCUMULATOR = 1e-3  # Adagrad's start for rows: the first step of a row is a large one
-_DENSE_ACCUMULATOR = 0.1  # and for dense parameters, which start from reasonable values
 # Held rows that are worked on at once: what is computed about them stays in a core's cache.
 _ROWS_TOGETHER = 1 << 17
 _ITEMS_TOGETHER = 1 << 22  # items of all peers that are worked on at once; 16 MiB of notes
@@ -79,7 +78,7 @@ class Knowledge:
         self.table = RowTable(shelf, int(shelf.open(1)[0]))
         self.reset_history(history)
         self.dense = model.initial_dense()
-        self.dense_accumulator = np.full(model.n_dense, _DENSE_ACCUMULATOR, np.float32)
+        self.dense_accumulator = np.full(model.n_dense, model.dense_accumulator, np.float32)
         self.private = self._row("private_start")
         self.private_accumulator = np.full(model.n_private, _ROW_ACCUMULATOR, np.float32)
 

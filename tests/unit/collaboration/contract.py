@@ -83,7 +83,7 @@ class CollaborationContract:
 
     method: ClassVar[str]
 
-    @pytest.mark.parametrize("family", ["next_place", "mf"])
+    @pytest.mark.parametrize("family", ["ranker", "next_place", "mf"])
     def test_peers_stay_finite_and_say_what_the_method_declares(self, family: str) -> None:
         peers = [learner(u, self.method, family=family) for u in range(3)]
         lived(peers, rounds=3, together=True)

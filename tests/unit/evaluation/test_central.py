@@ -13,7 +13,8 @@ from p2prec.training.local import LocalLearner, train_together
 
 CITY = generate_city(rng=np.random.default_rng(5), n_users=12, n_places=80, days=60)
 CONFIG = LearnerConfig(
-    model=ModelConfig(embedding_size=4), training=TrainingConfig(epochs=1, negatives=8)
+    model=ModelConfig(family="next_place", embedding_size=4),
+    training=TrainingConfig(epochs=1, negatives=8),
 )
 
 

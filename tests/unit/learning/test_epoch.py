@@ -89,7 +89,7 @@ def test_learners_of_any_size_and_method_train_together() -> None:
             LocalLearner(
                 CITY.catalogue,
                 LearnerConfig(
-                    model=ModelConfig(embedding_size=size),
+                    model=ModelConfig(family="next_place", embedding_size=size),
                     training=TrainingConfig(epochs=epochs, negatives=6),
                     collaboration=CollaborationConfig(method="mac"),
                 ),

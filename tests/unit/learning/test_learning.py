@@ -31,7 +31,7 @@ CITY = generate_city(rng=np.random.default_rng(1), n_users=4, n_places=150, days
 
 def learner(user: int, method: str, *, size: int = 8, protection: str = "none") -> LocalLearner:
     config = LearnerConfig(
-        model=ModelConfig(embedding_size=size),
+        model=ModelConfig(family="next_place", embedding_size=size),
         training=TrainingConfig(epochs=1, max_examples=40, negatives=8),
         collaboration=CollaborationConfig(method=method),
         protection=ProtectionConfig(method=protection),  # type: ignore[arg-type]
@@ -193,10 +193,13 @@ def test_an_owner_s_keenness_on_new_places_is_neither_sent_nor_averaged() -> Non
     layout = a.knowledge.model.layout  # type: ignore[attr-defined]
     gate = layout.view(a.knowledge.dense, "gate").copy()
     habits = layout.view(a.knowledge.dense, "returning").copy()
-    assert (gate != layout.view(layout.initial(), "gate")).any()
+    start = layout.view(a.knowledge.model.initial_dense(), "gate")
+    assert (gate != start).any()
     [update] = b.payloads(0, degree=1)
     assert isinstance(update, ModelUpdate)
-    assert (layout.view(update.dense, "gate") == layout.view(layout.initial(), "gate")).all()
+    assert (
+        layout.view(update.dense, "gate") == layout.view(a.knowledge.model.initial_dense(), "gate")
+    ).all()
     a.merge(0, [received("b", update)])
     assert layout.view(a.knowledge.dense, "gate") == pytest.approx(gate)
     assert (layout.view(a.knowledge.dense, "returning") != habits).any()

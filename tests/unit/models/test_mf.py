@@ -18,7 +18,7 @@ from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.errors import ConfigError, StoreError
 from p2prec.models.explored import Explored
-from p2prec.models.families import EMBEDDING_SIZES, build_model, exchanged_models, parse_model
+from p2prec.models.families import MODELS, build_model, exchanged_models, parse_model
 from p2prec.models.mf import FOLD, LISTENED, WEIGHT
 from p2prec.models.recommender import Context, Task
 from p2prec.models.table import BIAS, OTHERS
@@ -318,11 +318,12 @@ def test_what_does_not_go_together_is_refused_with_a_sentence() -> None:
 
 def test_models_are_written_as_they_are_named() -> None:
     models = exchanged_models(CATALOGUE)
-    assert len({m.name for m in models}) == len(models) == 4 * len(EMBEDDING_SIZES)
+    offered = sum(len(f.sizes) * len(f.tasks) for f in MODELS.values())
+    assert len({m.name for m in models}) == len(models) == offered
     for model in models:
         family, size, task = parse_model(model.name)
         again = build_model(CATALOGUE, family=family, embedding_size=size, task=task)
-        assert (again.name, again.task, again.width) == (model.name, task, size + 2)
+        assert (again.name, again.task, again.width) == (model.name, task, model.width)
         assert again.initial_dense().shape == (model.n_dense,)
     for wrong in ("mf", "mf/x", "mf/16/sorting", "mf/16/click/x", "/16", "mf/16/"):
         with pytest.raises(ConfigError, match="names no model"):

@@ -1,0 +1,45 @@
+"""What others say about places: the feature, and what a newcomer is told."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.models.model import Parameters
+from p2prec.models.softmax import log_softmax
+from p2prec.models.table import BIAS, OTHERS
+
+_RARE = 0.03  # a place that one of thirty knows is not yet popular
+
+
+def popularity(
+    others: NDArray[np.float32], listened: float | NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The feature "others go there".
+
+    Args:
+        others: What gossip has gathered about a place.
+        listened: What it would have gathered about a place that everybody knows.
+    """
+    share = others / np.maximum(listened, 1e-6)
+    feature: NDArray[np.float32] = np.log1p(share / _RARE).astype(np.float32)
+    return feature
+
+
+class Newcomer:
+    """Nothing is known of the owner: what others go to."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._table = parameters.table
+
+    def scores(self) -> NDArray[np.float32]:
+        """Popularity among others and bias."""
+        return self._table[:, OTHERS] + self._table[:, BIAS]
+
+    def explore_log_probabilities(self) -> NDArray[np.float32]:
+        """All places are new."""
+        return log_softmax(self.scores())
+
+    def reasons(self, item: int) -> dict[str, float]:
+        """Only one."""
+        return {"others go there": float(self._table[item, OTHERS])}

@@ -1,0 +1,151 @@
+"""Learned on the synthetic city by ``python -m scenarios.pretrain``; not to be edited.
+
+Numbers of half precision in base64: usual value and spread of each feature, and the weights of the
+network by the width of its hidden layers.
+"""
+
+from __future__ import annotations
+
+SCALINGS = {
+    "places": (
+        ("vTyTwycrTDV8McnBj7z4vXMpdLZ2RhSv9SQ7L9E1T8FHJ3MwqjnkMCg88CXuwg=="),
+        ("WzlqPDYxAjZWNuw87zx0PHYyyjwgPSY4BDBVNDU4+TqUL/kzIji6MnU/HjCPOg=="),
+    ),
+    "candidates": (
+        ("DjucLjgmxLkMOr3EgcWJuiLCosFlwHe3ur/3Ng=="),
+        ("KzXZPBo4Cz6ePEhEADl1PaM+uTzNPNA+fjgjOA=="),
+    ),
+    "situation": (
+        ("9DsWNEEz/Tv4L1I0"),
+        ("WDKML7M2nzjFLxE1"),
+    ),
+}
+WEIGHTS = {
+    8: (
+        "3bDzNf0qqTA1r704c7SnOcC1wy1KtLKzlh5wOWy0ASiCLhGquS5bqgqwVDRupAiywDC6oUwqV7SKsTe09q6orSgf"
+        "ybE8ooWzhiy9qmaw16h8r8ccEzXbMHaspi6OplAtHDLdqeUv2jJcskGlgrECMYIqoB8ZM86tirA1oxK1ESXgMP60"
+        "aijaMS0rNrBmMUgawDScNcq2ATj8pPgsnyC4OG8sTqw/LEa0hS6+Kd8wQjIkLCoopqD3LN0kp64eMDWqMyCsrLuq"
+        "Mypis72rFS1sLnKtTSkLLqWwNKfFHJYpJahTNbwzu7TesPI28SqpsU6uPqT1KZeyPqzyqj2vJDA7Lp0u2q00svYv"
+        "vzQ9poWuETDepy4tg6vXsMctpxgBJtYpkS83qgquNaLLtBStRrAPOP20dS7Bqfmi9bO5snc0j6ygqmG0zyYZsDw1"
+        "nrA8rl4s0LTYKUGzjK7uLDeuCaFoJyGvNCuGr5EijDIxLEYknrBqMEkxZTeNNzE36bohOc63kLXNsjMtHrkatQAx"
+        "ybTvKcorpq2jrB0wDDE3ImkseDC8sGwqEy+UNpOqriuLKFmy1CqHpUKq46qgr+2twSVYK5w1RDUJNEEx8rRCNWs4"
+        "C7HMsd2z3bY/sGSvtC6TLGepNrMIPEw2EbFDMhU5FLWYPoI25KkgNxi09SpdNMQ0gLQ5ufi0Vp+Yseu0bjVQuB20"
+        "szS+sSo1LKxprS4vZilxJZmtIbMsNYm0TzNiq420l7AStOoumS+jrDKyAyw9NCifgrCytcy7ULX8tBKs+LIRNOGr"
+        "jrIvMCk1Cqz+MROsa7QUtHsrvK/CKagzZKwupAEpGDSdLEyxNbkNMSikW6zGMCAlh7HXMRk1Eq7YqNqZ6Kg/Mzsn"
+        "H7CKMY+1JKqGoI8rhyqCsFsoczCLq9ip0it3MH441jmxN4o4ujeirh46W7M5Nce1tStqMPw3xjYIsDEwBi60KrAz"
+        "yrS6Oms5ETd4M1g0kKwOO18vOzrrJMswxCjNMjW8xjaPObszhTFvNO81yxg7O107ZredNx44OzJaKR01lrSTuqM1"
+        "wLwyuvg49bWJpCsvxDhPtU2cgjupucE50LQFuTa0xbggsGy1jDYttRM4ciszON4yaTaKNjg0NDdlrYypF7R4sii2"
+        "y7WsOVy4"
+    ),
+    16: (
+        "YiTxpaO0WbR5qt42oyzjMUEy9iqTrSGx3ifJrJYt7C8UMDS0fbActMQmIjhfNW43yKmKMPi1y7HsMT6yxDD5oM8p"
+        "4Kt/t68uNTD/rEmhja8gs1osbDAsMMsyxjM+MBUtpTC0qHe06qqxKbG0FbXzrKC2UyxELn2wnqAasAi1w7ZBsMQz"
+        "USw5rSW4ISFvIqUxSK2BqOgnlrIMqp4xziTqtT6ytzFJq2QshqzbszGngDFqsm0k6rHStUQwSzSvLok0tqusNYuy"
+        "EzEGMDOigyRdK+6kiiwYM3crCabELtqot6oRr1ext7B5L5Coz7AQNQOw+LEYLYeqL653rCGqnbEbtSA1hafRM9eq"
+        "uazosIy0sZj6tSmgeR9CMreyn7GJMca0EyddOK8yNC0dpygpfxelNR6wiCs0q24w4SasNNkd/60ytZy13bImM2iq"
+        "qzUgrTuynKiFL9M1wyRpK7gzGRjcMkIwei+lMtWxfSpttbMufDQvsoIlAqkZM+mqkrK7s2KoIjCppBovfSYrK22u"
+        "E6zVK9Mxgq4qK+Yvaahzs6IwUzfkMEas7LG4q8WoLimXlxUmTq0Kqykw8SN+MhG1XTFVpPWwK7Vbs8u0QjWysoGy"
+        "UyQ3M+Usb69rMi2k1a+6sQ2pvyfaGRmz5qrToKUvkCSaqpet6ZDOq+CueiyXsEAl8K6doeesBbBEKAepSrS+slKu"
+        "+q9+NbEstywUq34te7KrtSmqVKpLnruwJTN2NPkzHbPqtaaz+K1hsBcsT7T1riGnw7T4J0au8y5iMVkyQrF0Nmm4"
+        "3Sc9tV2z5ipvNdopFaxjIxIvfLK/KmszuStgrRaqYLXcsrkrmLI+rSuyfyg4LxWvXzLDLHYkd7Sbtp2xo56fOOws"
+        "qLN+qH8jMbCQL+sqAbfjM0kwOTS0rVu0CTLlL3+02C6iKHarpa/gr9uqMjHmofEuIjLzsKYy3jAKsP+oB6SCrbyt"
+        "Qy0YKggr7a2Sn6qwBDa1Oac3j7EdtLy53bl9s02yLTnxOeYuljH8NBYUPbFmuIWuALRiqrw0RzBMrvow0JgusoOy"
+        "QTjUMgevbbWOKXguDbKatJ6s27BwNtK2pTLqLuss1a3ULXSx7jCorG2u+S9stQScTzDQM7a1R62OJSUxLTRfrf8w"
+        "gig/NEiyuy5gMFk0l7EzqUqtUK0bMPir9a+esLWquLGVtLAutDOrtMU2azhMN38vHR0ZtcWysLJesvMx+bBwr6qs"
+        "szOWs4uv6aaRs92wOyxzrcCx47BysQA0dKyRs40tcq6drSo0fKytsfMmXbN4Oig7pzr/NQMotTjoLyK0Kjr1t3i2"
+        "xTgVuIEyQSxckgGwFbJtqMWyyLDAM6UumjR3IWixc7MjMcWtIrBFtZW3QTOyL8CxgLbxsSw5NLYAubg1TLHTsykd"
+        "cCybrVsr+TNbryQs0iZoppGufiuAqMYpvKyPKHYw5yOFs5W1ei2cqBsvbK54sUanlLUXM801I6RxKZetxrT1oYkt"
+        "bzPppRGwnyHvMVcqNiaFMPqt17LqLouzTSyjqrEyFLFSscO31K3vMt8vUTQYt0S29jGutG+4UTQsscKxKzM+Nkmo"
+        "lDMlnk2x8rIYKm0uGbN/MFS0ZafSLKMtVjGdLFIsLi0tKSq0wDHGLZ8vCS7sKQuqJqhdJgcnoJggrYQ2VKytIvuz"
+        "qq/dqFqoNLCyop81lA2dKYwuOqf4qFkvQrBRrnWoOrXeLKutlqrzHquk9a12ruqosqBqMN80lq7LJuyz6id4rpCf"
+        "4CxMjropNC2hMoSpkKsmLRcxKbIeMIswtThaLDijArl6tbirAjVYnQ6qvi2DpxmtbDNlqPQZqq8TrZw5fTW2OAwp"
+        "GzYoK98xZLA2L9Y4MzTOM1quMx1gM7k4aSiXnAE057MVLuA0wq4FL8Ct5S1ZtVgwjis/LDwmejqmMh8oOyp3srM4"
+        "NrYJtMo5ezI4uKmNWytMNBuxmbGZMgojTbJJOss6/jZDrKwyKCZmswOvzDhiKcowYyUErmm01TTrqmWczi3uNIc2"
+        "MTQvOJU2obOWNb6zPzRXs2Q1EDmpOUyzvjdxskU07zaTtlq53DEHuJAqlrQHKF815bEwtUg7E7DSNFiw4qvPsKg4"
+        "Ai+jOICsrxphMBU0CivqtSawC7RdMrK0hqkVt5IynK0Utlu05pQ5s+s3HKU+sZG4JjjFOFI5+jSMtXOs8yjPMSS2"
+        "ujAvtOYybzBbtzMsPDcfuCOtWTcys8ksgjajt+00ALOhKGOxMjDoNY64dqzyrUo1nDkOra8x/i7LNow0SDYitra1"
+        "PjwYNgi0lzcHL685EjIctSCuBTgpKlSwLqgTM2U4ajChL845RbipMLisYS7jNZ+3dbR3NkG5eTgksF82ZjEeOy44"
+        "e6fhtASlN7LysLkzLqxgNjY4FjduOKEc1yX+NJGy87lcsvO2PbuNNYe5ZKEQNZK2aLUEOhg9E7qFPJo4X7F7NaGv"
+        "t6t2NqEvMCxnN1WxUrnML3ioqatgMD00HrVeNomuUq7LIGsanazht4UwzbSLML20gTX3K+msWbw/NLazzTUoLmOh"
+        "ljkWsX+y2y2sNEky8TJsqEk1LTYnJJM4ezafrUk0xTBpLKYzXrJqpUw5FTlBuNw4KLDYNGmwZbnyspkxO63sMIGy"
+        "XzgHsQ=="
+    ),
+    32: (
+        "+rEdLIM1VTQopbgkqa2wtBc1XrA+rGC2I5pbsLKy0zI9MwS0aTSaslQy+DjPMCUyHjDdsJyyATSsqTqr6KzHsIUv"
+        "QrJgM2GmLTYlNY4rjbX8qbm4/7YCsPMy4rbvK3wwBCujI0Y1YriwIrot+TLlsccpajECMlMx3zlIp1IoJbPzoiAw"
+        "qy70uN0y/yrMLF4pIDIiM7qqESR5rty0z5wdtPcv9C8IuLkvlzY4KHo2ZqrTJhKtDTBRsEm04TTDML0tza5bOt0u"
+        "paxUqRC2qTNiKlm2WTLps0stKzEbsP0ZjKEdrGEwli2VJrcrla03rt0zR7TGtD0u+C61MDqs7rdZNduh/yUkKA60"
+        "17AQsCs0ULTRo9gvBav8lBguuat3oFAujLG3LuYseCv5NB+1OzP+sfGsErUoMAGxSTHNtRosmqgaKks1CTTutawu"
+        "4bSCMF+05SlSsryuj61ismGs0LQysjosrC5BsFuwTbXMNBa1fLTbsIo0njKqsT8kgTTIoGI28K8pJICtBDVrrD2y"
+        "2xawNK+0ehe+LgepuiyaqEKpeq45LJKpHjh4LnQs8Argrx8wFq8CNREwWS28LGWvoSQ0K14znDEosgwy8i77sF62"
+        "H7E7rFsxny1jsrAwTK98teQuVSQDsmsqt6abrl+tkjW4I/ol56bLLjozv6xfM5izaDEpJtUtmK2crs+ywqtoK6My"
+        "1a6EM/wrairwsWY48i6oswWqo7ISNP8x5TUFqCitdxgkG76yw6pZrNWtcbTZLsmx8jNGpz8zCC85L6C05rHDLYOp"
+        "tSlPs/yuVzL4tE2suS4atCUt/ivMME+43iiBoKQ0SKPttfQd+qgsrfml67BTqUy0FLHCnoiwgCc5Nocx8bNgLj+0"
+        "miJsK0Cx+DQwsHGxVLCUtQOz8TCBNDAzR6pltR+0N6g8MtKx3zDnLrSr8rDyI6CxPTGdry2yebZTsmaeurJSstcj"
+        "KzTPqeIxDCpQsQczWCnfrTOgPbFHsKSxfC6Zmlaishuasxc1UDBiMPuy8LRlMHKwNa0XpkYwN7MNNqQuMpnEpXWx"
+        "VhxSLQ42irBVLfkuv7HEr7kun6QkMN+xaiY0NFAlIbERKj0wODcduHgwtSnnKZyv5TCOqYqzILHrMCCnU69lKR2s"
+        "KLH5l8u0HStfseCv1DQEtCoo8ixMK4Cxz7J1NjasGa1Tte6zvDIqsJMs07BZsn+0tDDzte6017H4pno1ra+lJx4h"
+        "G6MNNWS0oKteK6onZDDyLd2vLTV3r26hKThvpBwvBbLrsEm4mzF6sba29DAONkS1cDEPrlKyCDR+sjwynTGdtKCw"
+        "jC77Jhut7TKNsHi3w66YsBsrAiwXMWMlMzKhs/I0fS4vsROvRTV4qbO3PbdIL5q1UCxcJkM0kbEDt9oo+DL0qpOo"
+        "+jWZMZkvXTMTpXgtWLMYtSOvPzPipAY1FbizLbSwTi0DtOKqfbSstZIylDBttH2gCClMIOMwial+sBo3WjJCK7ml"
+        "2ihkLIoxOq9+MHy0brK6qkmxDzTTsweuOymgsf4wo6uPMeMwnrCwKaafFaYkKpYzcq4bsyaiNyqAr+0y/DICNssp"
+        "SStkM7gw/ixCOeChcbT0tVYscbD+reGtZiccNGerU7DzrtebW7LkJOo2KjAHNT2pmDM/MasqRCvFpBay2jAPtFov"
+        "uq50MW6tbzG9sQgy/bbuq5Ok/60+thSsdrIpNGMyjqyctH+16DS1qNgt3zF+MSU0obWPscQr+jLEoU4tVrSUtN2y"
+        "IDMyrbGqLjQcMPczwrZytGStTS04HW03/jSSqhI0MLI1MJgvZDR/rnIu3zDrKx6yRjWKLvc0fjM7rDixQSi5m/yv"
+        "v7X1sgOi1S9WqHcu+bQ7tb8xqK+dNcUphbXgMTM1x6axrpyzUynIoB+lwi5TKQSwo6gUMBm3fa/Ksiow+y3crGgy"
+        "civYqG8tjrEEMGO17rEONSqyxDMWtwWo3LGgFQclyLO+OBCZmDiXMcA1TKi4tnkxkay+tbm52KzosVI2NbcXuaa1"
+        "MDOBMjm4n7gWNy8lljdDOK03I60SrsYsujBgNEE4mTIOtyguwLbCoJop+xDkt/isZqhSNIux5rAarxk2+6ymNoQw"
+        "CCUbOGk2+ayNMp6xszTpMGSy6qoMtCowyrQxMQA4+q3VIRQpHS2ntfi1Iq8rrVYuKLAjMo0zLrT4KQowfjWDLLGv"
+        "ACmMsMAuXi2Drkgqt6Rzsv2t5a1nNFUw7yH2NOazY7SinsGy7LZzqiuw2i1xqxa0lLD6tJkxXTH3L44t7y8AMruy"
+        "ZzRkNp6oILG5N++xXaBftUQ3t7AmsbGzbDbXr9Gxb7P5MFasMjLtN52stas2qFyziKqILBkpyyjyNQ+4jbF+s9Gt"
+        "lzCWKgSzqTaXsR8p6rFjsLCudDWRONakwDfcNM01sLSZsuG1j7TftuMu/CvgsaCwbzQIsyy2Za/gstOuXaqcrYUt"
+        "ehdNtPiyPrb+IKaceKhDtQUzYzVNLhKnp7EFrLq0LrnVqj6x0riHLMAZVrHlkaku8jEZsjG0j62VtBOyAjSNJhYo"
+        "fjNbsP8z1bEwuDI6wzVANZg4AjCvtjwwja5yMzk19DgSsJoutDmMOmaqJTbqMz4kVjWKOKaw+DlfOQw0hDMoOY+3"
+        "A7HgsCypeyLAFCeohzC8jJwrIjINNBQlQjibrC+wWa6JqLeqabIwpG4hIS78Ml2xmbOSOF0wHLO9KDY2/zDtr8iw"
+        "pzS0tHszTaOrsVYrnTXsNfov+aoPpAO06LYTtE60KLjYs8k2j7RRNSS0zS44rP0wR7WBtngzXKxQsxwuWqzGrC63"
+        "8bKErEuqf7M4sMEzDx/YreOyE63QOGClnoHIFgGvBzGZpTk6YTTXrJm0bjE9M9MjIC19qdu1OaOssCavWrLDL5Io"
+        "g6NPt6s0IzNAM48veLX8rYWyzrNGrJuu6TKLqBY4PCp8NLI00bH8KLi2yq2GK1GyF7SBr3GtFKtmrG2thTcJMj60"
+        "OaRfrWUsYKwMJRIwHC34MJmojTH0qGevbjTrpCex0CVfsfW0iyBrMxeuY4+5Ltisja7TrkCoDTOTHGelzLFQMu61"
+        "ECqbNqMvVqzfKomzP7AmtNezTDBUMX264LRDNNSt2TaStDUt/LXepRe1cKS9sDO1Ra6ZNQy02rQLs6Q0fDWALJO1"
+        "VjQfLcspXLTXreIyNSxgsTY1BiXwMwqrjqpcLDGrUDS6MF6xELPasBix5KwiNAa5X7K+L+AsVbA7sAixRKTPMT6y"
+        "8K92JkI0g62ELrWtOq8UHlmkCTQiqAQxuLECrX+uzbArJIIwUizorL4mUi13MKUOUi/+LzSvDDQJLO2wv67jLCmv"
+        "dy6gMM+z9y4Dpb81w65VsumwITgjLa+nWCk/La6uUq1ItLIwQ6QmrtOvma8Up0yx0bPULdOsQzMjJmIt1bEMNCUt"
+        "Ky7PMGaxd64Msh8u6ja8Jbws3SGHNJcujDOfouOsbzB1pAGr2yTFLnKz065WpLmp9bSMtOcwobSIrvYlDibWuNc0"
+        "3zPmsXeudjFnsww1rLQCNAMp/TPJri4rBy67sC6sHjE0LbwwGrZNtRuqq7EPq04u/SyWOIsqrzFXM1AzZ65MoUi1"
+        "MrB3rck0+jL9MSSwbTQLsAougyLGLjwpe7BlNP4sPLhas180hzDloYs1EjTLthIdkLCRKL6sHzE0MDop0DEZNV41"
+        "EzbOLk2rVydIMN026TDAMxq0QDhFr/Uu9CMnMzE1QTAaLSw1WTBRLq4vIShmscWzcLbKNTsodzdNNFEu0DM+tdUy"
+        "vSj+NmSzEqhitAQy9asgtOMLZbPTMj6zMarCqxM08LOyMnMy0qG9pmqwBLR3L8w0DLFwsO22+6UBt4+xezCNrxqq"
+        "vLkcq9WyMTHDr4mzcTTAtoYsLSoGLOG1JrNqtl6ypbCIpcG2sLJetVkjq63uOBUxgDPfKried7SxKKsxOzGxpSWz"
+        "czT3Ne4zajKtMxG0IiBxNPCknSkmN+M1lDFANCU4e7TcNYAoXrZMsoc3ArmAJcClFay2NZS04KoqMpwynC7ps9Qj"
+        "2qWXOCKq46kCKMi0tCnUM6MwRzR4NPAx7zMSNky0HbBwqYQwnzSNInCs4RgRrQY0NSY4tM81y7BrsmE2YLQqMgqq"
+        "KK7kqR8x7jBVsCq0cbh4syQ2VjUINLEuWTgtLqKuDbJxMCC0DyLnNB21D7MVqRw2b7dQJIe1fLDwrqs0grP2s9W0"
+        "7K5mMjo3QDX/s7i4BbK/tIyv+rJ/sxC0eLRZL9S3ITh9sSMzh55QuPetoJMQKN6lGTANtXGwfTc8tUI1Cq2eMPso"
+        "gDhlNp6s2zSipYYzcbSgLCCnpy0qIjoz8DWeJ0s45qI1Mi+wczG8tjyysqm+tVyxKa6vq86oEbM4s9es/qSXMYek"
+        "VzDzJY0jrzV4OFI5FLWcN10xwa1rID20+7gRr0kyU7GKsI+xYbE/NZK0+LJzrE20bS9ZJwKznzQhNCGzCTT0kyMw"
+        "2qxNspA2ECUaMCes67GNL0EwETjCtcMuszRmKx+t0a5eqk+0VDKAtVEzu7LTqk8yFLAPrP2x7axAsNkz6ar2rPs0"
+        "RrZyLjs1hDeCs/GgEzTYseA0bTifsP6vejQ6ppapyCoIMtGyZrHeLNysarKEMgE0UbFSM6akubI+Mwu04TSmKnEq"
+        "CDgIKecziTZjLH80Ji8ONT6whjm9p7mwoDVUrhc25DafL3Q237E8sJYv5DBRuMIykCWOMuQ3yS0XtuuxBzGyKR4o"
+        "T7YcLkClJzN5L0A4zjCkNM0uALFYIMyyVragty2yyzNksIGvSSg+OPouq7P/rMGzFjAbsUG00afZsH01KzHrrgax"
+        "4Sx4skU1MTiNtU+0ZbRptZk0aSzNslOnSzDoqTm3aDYGNba0NjMLqtu0fTPzMn+tSK2ZNNo0Iy2xrx61RrWuKQs1"
+        "8Dd7IVOqdrP2rc840TKWoLMsT7IttKUxozdwsguntzI1NJQoUjSIsRc2HjkEJoaw6TMEpi+0wjD7sZQ3u7a2MjE0"
+        "HjAQsM2us6/SrmI2BrgUNp0vF6bTM56wvLcIKGslTi7ntEc0J7QDOPiqbbGdNryrSbj+MC01sjDsMwSxmyw2rKCz"
+        "DKABMSwye7IGsLWtMLgENnw0TDQDsa+zH7NLsTYtLS6JOkkwwbHqt3g3sDGbt34wyq9fs6a7/LjHrR8p8LYXNOql"
+        "w66ysHExh7brrCytEDINNdWuCC6+qqmzhCt6LTQ6UbNvLwO0L7Nwt3gwvjXntRGo/DAttEcoYDizKOMxy7CBLYwo"
+        "oCw6tfKg3zIGtRAtpjLctcC3HaXrr3k2Iq/JMSIvRbDstbewFjRUNFqxLy9sN2Cyt7ZIsnsw3rXAt6wrETNytBW4"
+        "kbbGt3U3xjYUJVozlylzN1U1RyUjN76s0aHkrrk2I7L/ND01+yrwMzYzrLfFqSw19DKRMzI2+zVsrYgp0akRNS4t"
+        "lq4nohC2AqVKLrMwZTH0KDYzT7M1tLoymLRutJWuYqtTM/M1R7jXtRQtxTXRoyqtljBOL/O4kS4gs+M0zrAituG5"
+        "rzEuq2ewUyFcN0GyfjNyI622gTF1NPkmebjxsQoy4i0wOV6xjDTWqBA1q690qpUt3S6vsD4yHK12uOYmfa/dMLQi"
+        "KTILLuYwX673sjmsRzDktNwfJq7uLqywiS8Wtuc0NbHDrh65wCnVqK8sMbAtsdUvAqpOM722myrxqv2zE6iXrJg0"
+        "2bC2rj+29zN2tEYwrqxDMB0p9ynIMJCizTOStJGyfCw2tIstUbfvriAl4SnfsWwghractGw5BzjiLSom3qbgNDU2"
+        "CR+bsOa0ljSSNCw0YiTAN36zwTYJuB8owq1lqIU1ODRULoCvE6xGMC61iSq2Nqs4DrCVsT02A7WOLGcw1iaLL/A0"
+        "bTXBsqckSjbLMFs0YbL2rS2uVbKCtLwyxrfVtG+v1LAHMBIwqbNQMgG1Abc6uGuv6SoVsVUofiT5sKq0ei/wFCWk"
+        "z6T6sb0uTraoLDE4qrCbseqxxi7osRIoLa4sth8zrDisNC2w/CE4LuMgQK4mtjIr0Lb+NbMnlDJENTW0U7aqt5Sy"
+        "WDYFtuizujQMpF0wCzSOKTO4MywrJdkzlKIwtgQsE7SsLIOnFDERsjkrazUMsFQ2BatKNgi19C+jNd4x/rQGs62x"
+        "6yINOSQ4d7VdMkmwSanBtLUdRir7KNAx9y46sCexS7IONo02ADOHtEW06bOiKHMxSTAHKPwzl64Eq1UzoTUHKrAw"
+        "tq8kMK6tSC8iMNKzbTHkNL0WSLEJpj+2drWQMmI0iq+CLR80XCxXOIs0cKzxObIyZrIJNUi3EjPtqzEWADaTsbGm"
+        "ILaesb0tcrSJNS4rDrDKLeuuXzTuqbY3ZTHaMfS13jJkNoqolrgLrQ04YbB7NQwtNzIcNLOl1pN7MEIx0zHmNLqq"
+        "i7QwMSsx5C+xMC0yoDGwMtA6k7A7tfK0Oi82sQ0x87QduAkvbalFMAy3gzC2NkA4tjN1Mm0usS+LK5kqLaxDLUYv"
+        "UTFdsjKuxjWgMZ8qJjnWtFgxATEfrlAy1C5TNNg4aSCvNL4pDThJIjElgjhXsakqWDDKLGi2pq5WNLAsyDhiMJMx"
+        "SzGrrTSw1C6ILjO0aTCyLzExFKpjuDmygqr8tNwwf60SsJS3R7EYtTEt"
+    ),
+}

@@ -1,0 +1,244 @@
+"""The ranker: two ways to compute a score, gradients against differences, draws against chances."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from steps import step_of
+
+from p2prec.data.catalogue import Catalogue
+from p2prec.data.city import generate_city
+from p2prec.models.explored import Explored
+from p2prec.models.model import Step
+from p2prec.models.moments import Timeline
+from p2prec.models.ranker import Layers, Ranker, Start, Table, forward
+from p2prec.models.ranker_features import Neighbourhoods, Reader, echo_of
+from p2prec.models.recommender import Task
+from p2prec.models.stack import Stack
+from p2prec.models.start import decoded, encoded
+from p2prec.models.table import BIAS, OTHERS
+from p2prec.training.config import TrainingConfig
+from p2prec.training.knowledge import Knowledge, grouped
+
+CITY = generate_city(rng=np.random.default_rng(3), n_users=3, n_places=90, days=60)
+CATALOGUE = CITY.catalogue
+MODEL = Ranker(CATALOGUE, 8, Task.RANKING)
+AT = np.array([9, 14, 20, 25])
+
+
+def informed(user: int = 0, *, seed: int = 5) -> Knowledge:
+    """A peer that has heard something about every place, and has biases."""
+    rng = np.random.default_rng(seed)
+    history = CITY.interactions.history(user).head(30)
+    peer = Knowledge(CATALOGUE, MODEL, TrainingConfig(), history)
+    slots = peer.table.touch(np.arange(len(CATALOGUE)))
+    peer.table.values[slots, OTHERS] = rng.uniform(0.02, 0.3, len(slots))
+    peer.table.values[slots, BIAS] = rng.normal(0.0, 0.3, len(slots))
+    heard = rng.uniform(0.0, 1.0, MODEL.layout.view(peer.dense, "tried").shape)
+    MODEL.layout.view(peer.dense, "tried")[...] = heard / heard.sum()
+    return peer
+
+
+def stacked(peers: list[Knowledge]) -> Stack:
+    [group] = grouped(peers)
+    return group.stack
+
+
+def step(peer: Knowledge, *, lesson: Explored | None = None, negatives: int = 20) -> Step:
+    return step_of([peer], [AT], [lesson], negatives=negatives)
+
+
+def lesson_of(peer: Knowledge) -> Explored:
+    rng = np.random.default_rng(1)
+    moments = [peer.timeline.before(int(at)) for at in AT[:2]]
+    target = rng.dirichlet(np.ones(6), 2).astype(np.float32)
+    allowed = np.ones((2, 6), bool)
+    allowed[1, 5] = False
+    target[1, 5] = 0.0
+    target[1] /= target[1].sum()
+    new = [np.setdiff1d(np.arange(len(CATALOGUE)), m.own)[:6] for m in moments]
+    return Explored(
+        moments=moments,
+        candidates=np.stack(new).astype(np.int32),
+        target=target,
+        allowed=allowed,
+        weight=np.array([0.4, 1.5], np.float32),
+    )
+
+
+def loss_at(stack: Stack, dense: np.ndarray, asked: Step) -> float:
+    stack.dense[0] = dense
+    return float(MODEL.gradients(stack, asked).loss.sum())
+
+
+def test_the_gradient_is_that_of_the_loss() -> None:
+    peer = informed()
+    stack, asked = stacked([peer]), step(peer)
+    start = peer.dense.astype(np.float32).copy()
+    gradient = MODEL.gradients(stack, asked).dense[0]
+    rng = np.random.default_rng(0)
+    n_weights = MODEL.layout.size - MODEL.layout.view(start, "tried").size
+    for _ in range(12):
+        direction = np.zeros(len(start))
+        direction[:n_weights] = rng.standard_normal(n_weights)
+        direction /= np.linalg.norm(direction)
+        h = 2e-3
+        up = loss_at(stack, (start + h * direction).astype(np.float32), asked)
+        down = loss_at(stack, (start - h * direction).astype(np.float32), asked)
+        slope = float(gradient.astype(np.float64) @ direction)
+        assert (up - down) / (2 * h) == pytest.approx(slope, rel=0.05, abs=0.05)
+    assert not gradient[MODEL.statistics].any()
+
+
+def test_a_step_against_the_gradient_of_lessons_brings_the_own_decisions_closer() -> None:
+    peer = informed()
+    lesson, stack = lesson_of(peer), stacked([peer])
+
+    def distance() -> float:
+        total = 0.0
+        for row, moment in enumerate(lesson.moments):
+            logits = MODEL.logits(peer.parameters(), moment)[lesson.candidates[row]]
+            logits = np.where(lesson.allowed[row], logits, -1e9)
+            logs = logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
+            total -= float(lesson.weight[row] * (lesson.target[row] * logs).sum())
+        return total
+
+    both, own = (
+        MODEL.gradients(stack, step_of([peer], [AT], [part], negatives=4)).dense[0]
+        for part in (lesson, None)
+    )
+    gradient = both - own
+    before = distance()
+    peer.dense = peer.dense - 1e-3 * gradient / np.linalg.norm(gradient)
+    predicted = 1e-3 * float(np.linalg.norm(gradient))
+    assert before - distance() == pytest.approx(predicted, rel=0.1)
+
+
+def test_scoring_all_items_and_asking_about_some_are_twins() -> None:
+    peer = informed()
+    parameters, timeline = peer.parameters(), peer.timeline
+    whole = len(timeline)
+    # All that the owner will ever know is known by now: both leave out the same echo.
+    moment = timeline.moment(whole, float(timeline.time_s[-1] + 3_600))
+    logits = MODEL.logits(parameters, moment)
+    new = np.setdiff1d(np.arange(len(CATALOGUE)), moment.own).astype(np.int32)
+    table = Table(stacked([peer]), 0, timeline)
+    heard = MODEL.heard(peer.dense, table.said, timeline)
+    asked, target = MODEL.questions(table, heard, [moment], moment.own[:1], new[None])
+    layers = Layers.of(MODEL.layout, peer.dense, MODEL.size)
+    scores = forward(layers, asked)[2]
+    assert target.tolist() == [0]
+    n_own = len(moment.own)
+    assert scores[:n_own] == pytest.approx(logits[moment.own], abs=1e-3)
+    around = Reader(CATALOGUE).neighbourhoods.around(int(moment.sequence[-1]))
+    expected = len(new) * MODEL.chance(new[None].astype(np.int64), [around])[0]
+    # Behind the known ones stands the right answer, which does not compete as a new place here.
+    assert scores[n_own] < -1e8
+    assert scores[n_own + 1 :] + np.log(expected) == pytest.approx(logits[new], abs=1e-3)
+
+
+def test_items_are_drawn_with_the_chance_that_corrects_them() -> None:
+    timeline = Timeline(CATALOGUE, CITY.interactions.history(0).head(30))
+    n, k = 400, 64
+    keys = np.arange(n, dtype=np.uint64)
+    drawn = MODEL.sample([timeline] * n, np.arange(n), np.full(n, 12), negatives=k, keys=keys)
+    around = Reader(CATALOGUE).neighbourhoods.around(int(timeline.item[11]))
+    every = np.arange(len(CATALOGUE))
+    chance = MODEL.chance(every[None], [around])[0]
+    assert chance.sum() == pytest.approx(1.0)
+    counts = np.bincount(drawn.ravel(), minlength=len(every))
+    expected = n * k * chance
+    assert (np.abs(counts - expected) < 5 * np.sqrt(expected)).all()
+
+
+def test_an_owner_s_own_word_come_back_is_not_what_others_say() -> None:
+    assert echo_of(np.array([0.3, 0.02, 0.1], np.float32)) == pytest.approx(0.02)
+    assert echo_of(np.array([-0.3, 0.02], np.float32)) == 0.0
+    assert echo_of(np.empty(0, np.float32)) == 0.0
+    peer = informed()
+    parameters = peer.parameters()
+    moment = peer.timeline.moment(20, float(peer.timeline.time_s[20]))
+    before = MODEL.logits(parameters, moment)
+    # More of the own word about all own places, and in the habits of others.
+    own = moment.own
+    echoed = parameters.table.copy()
+    echoed[own, OTHERS] += 0.05
+    tried = MODEL.layout.view(parameters.dense, "tried")
+    dense = parameters.dense.copy()
+    more = np.bincount(moment.tried, minlength=tried.size).reshape(tried.shape)
+    MODEL.layout.view(dense, "tried")[...] += 0.05 * more / len(moment.tried)
+    after = MODEL.logits(replace(parameters, table=echoed, dense=dense), moment)
+    assert np.abs(after - before).max() < 0.02
+
+
+def test_what_others_say_counts_for_new_places() -> None:
+    peer = informed()
+    parameters = peer.parameters()
+    moment = peer.timeline.moment(20, float(peer.timeline.time_s[20]))
+    place = int(np.setdiff1d(np.arange(len(CATALOGUE)), moment.own)[0])
+    table = parameters.table.copy()
+    table[place, BIAS] += 2.0
+    change = MODEL.logits(replace(parameters, table=table), moment)[place]
+    assert change - MODEL.logits(parameters, moment)[place] == pytest.approx(2.0, abs=1e-4)
+
+
+def test_a_world_without_positions_is_ranked_too() -> None:
+    n = 40
+    nowhere = Catalogue.build(
+        item_ids=[str(i) for i in range(n)],
+        latitude_deg=np.full(n, np.nan),
+        longitude_deg=np.full(n, np.nan),
+        category_names=["a"] * n,
+    )
+    history = CITY.interactions.history(0).head(25)
+    model = Ranker(nowhere, 8, Task.RANKING)
+    moved = replace(history, item=history.item % n)
+    peer = Knowledge(nowhere, model, TrainingConfig(), moved)
+    stack = stacked([peer])
+    found = model.gradients(stack, step_of([peer], [AT[:3]], [None], negatives=8))
+    assert np.isfinite(found.loss).all()
+    assert np.isfinite(found.dense).all()
+    moment = peer.timeline.moment(25, float(peer.timeline.time_s[24]))
+    assert np.isfinite(model.scores(peer.parameters(), moment)).all()
+    assert not len(Neighbourhoods(nowhere).around(3))
+
+
+def test_distances_are_those_on_the_globe() -> None:
+    from p2prec.models.geo import distance_km
+
+    lat, lon = CATALOGUE.latitude_deg, CATALOGUE.longitude_deg
+    some, others = np.arange(20), np.arange(40, 70)
+    km2 = Neighbourhoods(CATALOGUE).km2(some[None], others[None])[0]
+    km = distance_km(lat[some][:, None], lon[some][:, None], lat[others], lon[others])
+    assert np.sqrt(km2) == pytest.approx(km, rel=2e-3, abs=1e-3)
+    around = Neighbourhoods(CATALOGUE).around(7)
+    assert 7 in around
+    assert (np.diff(around) > 0).all()
+
+
+def test_reasons_are_named_and_finite() -> None:
+    peer = informed()
+    parameters = peer.parameters()
+    moment = peer.timeline.moment(20, float(peer.timeline.time_s[20]))
+    outlook = MODEL.observer()(parameters, moment)
+    own = outlook.reasons(int(moment.own[0]))
+    new = outlook.reasons(int(np.setdiff1d(np.arange(len(CATALOGUE)), moment.own)[0]))
+    assert {"visits", "near"} <= own.keys()
+    assert "others go there" in new
+    assert "visits" not in new
+    assert np.isfinite(list(own.values()) + list(new.values())).all()
+
+
+def test_weights_survive_being_written() -> None:
+    values = np.random.default_rng(0).standard_normal(300).astype(np.float16)
+    assert np.array_equal(decoded("".join(encoded(values.astype(np.float32)))), values)
+    for size in Ranker.sizes:
+        start = Start.of_size(size)
+        model = Ranker(CATALOGUE, size, Task.RANKING)
+        assert (
+            len(start.weights)
+            == model.n_dense - model.layout.view(model.initial_dense(), "tried").size
+        )
+        assert start.weights.std() > 0.05
