@@ -40,7 +40,7 @@ from peers.swarm.summary import spread
 
 FROZEN: Final = Path(__file__).with_name("evaluate.toml")
 WITH_A_SERVER: Final = ("server_fedavg", "centralised")
-_PLACES, _FILMS = "next_place/16", "mf/16"
+_PLACES, _FILMS = "ranker/16", "mf/16"
 _FILMS_OF_SEVERAL_SIZES: Final = ("mf/8", "mf/16", "mf/24")
 _INTERACTION_BYTES: Final = 4 + 8 + 4  # item, time and rating, sent once to a server
 _ROUND_S: Final = 0.12  # of one peer, measured on New York; for the announcement only

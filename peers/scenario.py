@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from p2prec.collaboration.method import read_options
 from p2prec.collaboration.methods import METHODS
 from p2prec.errors import ConfigError
 from p2prec.models.families import parse_model
@@ -77,13 +78,15 @@ class MethodConfig:
         models: Given to peers in turn, as ``family/size`` or ``family/size/task``; different
             ones need a method that can.
         rounds: Overrides the schedule where not 0.
+        training: Overrides settings of the scenario's training, since one rate does not suit all.
     """
 
     name: str
     label: str = ""
     options: dict[str, float | int | str | bool] = field(default_factory=dict)
-    models: tuple[str, ...] = ("next_place/16",)
+    models: tuple[str, ...] = ("ranker/16",)
     rounds: int = 0
+    training: dict[str, float | int | str | bool] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -101,7 +104,7 @@ class Scenario:
     data: DataConfig = field(default_factory=DataConfig)
     peers: PeersConfig = field(default_factory=PeersConfig)
     methods: tuple[MethodConfig, ...] = (MethodConfig(name="alone"),)
-    discovery: float = 3.0
+    discovery: float = 1.5
     training: TrainingConfig = field(default_factory=TrainingConfig)
     protection: ProtectionConfig = field(default_factory=ProtectionConfig)
     neighbours: NeighbourConfig = field(default_factory=NeighbourConfig)
@@ -145,7 +148,9 @@ def _check_method(scenario: Scenario, method: MethodConfig, source: str) -> None
         for name in method.models:
             check_learner(learner_config(scenario, method, name))
     except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from None
+        raise ConfigError(f"{source}: {method.title}: {error}") from None
+    overridden = replace(scenario, training=training_config(scenario, method))
+    check_ranges(overridden, SCENARIO, source=f"{source}: {method.title}")
     if not method.models:
         raise ConfigError(f"{source}: {method.name} names no model")
     if len(set(method.models)) > 1 and METHODS[method.name].sends == "parameters":
@@ -180,10 +185,19 @@ def learner_config(scenario: Scenario, method: MethodConfig, model: str) -> Lear
             task=task,
             discovery=scenario.discovery,
         ),
-        training=scenario.training,
+        training=training_config(scenario, method),
         collaboration=CollaborationConfig(method=method.name, options=method.options),
         protection=scenario.protection,
     )
+
+
+def training_config(scenario: Scenario, method: MethodConfig) -> TrainingConfig:
+    """How peers train with this method.
+
+    Raises:
+        ConfigError: The method overrides what is no setting, or with what is no value of it.
+    """
+    return TrainingConfig(**read_options(method.training, asdict(scenario.training)))
 
 
 def peer_config(

@@ -168,7 +168,7 @@ def test_a_model_size_that_nobody_takes_is_refused(tmp_path: Path) -> None:
     settings = dataclasses.replace(
         config("dclr"), learner=LearnerConfig(model=ModelConfig(embedding_size=17))
     )
-    with pytest.raises(ConfigError, match="take one of 4, 8, 12, 16"):
+    with pytest.raises(ConfigError, match="take one of 8, 16, 32"):
         Daemon(config=settings, home=tmp_path, catalogue=CITY.catalogue)
 
 
