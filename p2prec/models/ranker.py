@@ -474,7 +474,8 @@ class Ranker:
         first, second, _ = _output(layers, hidden)
         back = ((layers.output * (second > 0)) @ layers.second.T) * (first > 0)
         effect = (back @ layers.candidates.T * candidate)[0]
-        named = dict(zip(CANDIDATE_FEATURES, effect.tolist(), strict=True))
+        # That a place is new to its owner is no reason to go there.
+        named = dict(zip(CANDIDATE_FEATURES[1:], effect[1:].tolist(), strict=True))
         if known:
             effect = (back @ layers.places.T * place)[0]
             for name, value in zip(PLACE_FEATURES, effect.tolist(), strict=True):
