@@ -22,9 +22,9 @@ HOUR_BLOCKS = 8  # blocks of three hours, for habits of categories
 _DAY_S = 86_400.0
 _HOUR_WIDTH_H = 1.5  # two visits within this belong to the same habit of the day
 _LONGEST_GAP_H = 24.0 * 60
-_KEPT_BYTES = 1 << 20  # of features of situations: 200 of an owner who knows 35 places
+KEPT_BYTES = 1 << 20  # of features of situations: 200 of an owner who knows 35 places
 _MOMENT_BYTES = 1 << 10  # of one situation beside the features of known places
-_ALL_KEPT_BYTES = 1 << 30  # of all owners of a process: 10 KiB each where they are 100,000
+ALL_KEPT_BYTES = 1 << 31  # of all owners of a process: 20 KiB each where they are 100,000
 
 RETURN_FEATURES = (
     "visits",
@@ -55,7 +55,7 @@ GATE_FEATURES = (
 class _Room:
     """What all histories over one catalogue may still keep in this process."""
 
-    left_bytes: int = _ALL_KEPT_BYTES
+    left_bytes: int = ALL_KEPT_BYTES
 
 
 @lru_cache(maxsize=8)
@@ -139,7 +139,7 @@ class Timeline:
         if at in self._before:
             return self._before[at]
         moment = self.moment(at, float(self.time_s[at]))
-        if self._kept_bytes < _KEPT_BYTES and self._room.left_bytes > 0:
+        if self._kept_bytes < KEPT_BYTES and self._room.left_bytes > 0:
             self._before[at] = moment
             size = moment.nbytes + _MOMENT_BYTES
             self._kept_bytes += size

@@ -9,6 +9,7 @@ from typing import Final
 
 from p2prec.collaboration.methods import METHODS
 from p2prec.errors import ConfigError
+from p2prec.models.moments import ALL_KEPT_BYTES, KEPT_BYTES
 from peers.simulator.peer import SimulatedPeer
 from peers.simulator.world import World
 
@@ -53,7 +54,7 @@ def check_memory(world: World) -> None:
     available = _available_bytes()
     if world.n < 1_000 or not available:
         return
-    each = bytes_per_peer(world)
+    each = bytes_per_peer(world) + min(KEPT_BYTES, ALL_KEPT_BYTES / world.n)
     if each * world.n > (1.0 - _KEPT_FREE) * available:
         fit = int((1.0 - _KEPT_FREE) * available / each)
         raise ConfigError(
