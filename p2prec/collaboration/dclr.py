@@ -9,10 +9,11 @@ formulas used here are ours:
     theta_i <- a_ii theta_i + sum_j a_ij theta_j
     L_MI = -mean_x log softmax_y(<e_i(x), m_i(y)> / tau_mi)[x]
 
-``h`` is the change of the rows that both peers know, flattened; ``geo`` and ``sem`` are the
-similarities by which neighbours were chosen; ``m_i`` is the attention-weighted mean of the
-neighbours' rows. ``L_MI`` (InfoNCE) keeps the own view of a place recognisable to its
-neighbours; one gradient step of it is taken at every merge.
+``h`` is the change of the rows that both peers know, flattened, or of the network where a model has
+no embeddings; ``geo`` and ``sem`` are the similarities by which neighbours were chosen; ``m_i`` is
+the attention-weighted mean of the neighbours' rows. ``L_MI`` (InfoNCE) keeps the own view of a
+place recognisable to its neighbours; one gradient step of it is taken at every merge. There is none
+without embeddings.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from p2prec.collaboration.method import Listener
 from p2prec.collaboration.parameters import AVERAGING, Mix, ParameterMethod
 from p2prec.collaboration.payload import ModelUpdate
+from p2prec.models.model import Model
 from p2prec.models.stack import Stack
 from p2prec.models.table import OTHERS
 from p2prec.training.knowledge import Knowledge
@@ -52,8 +54,8 @@ class DCLR(ParameterMethod):
         """Aggregate by attention, then one step of mutual-information maximisation."""
         knowledge = listener.knowledge
         stack = Stack(knowledge.table.shelf, np.array([knowledge.table.seat]))
-        weights, own = self.attention(stack, updates, listener.received)
-        if not self.options["mutual_information"] > 0:
+        weights, own = self.attention(knowledge.model, stack, updates, listener.received)
+        if not (self.options["mutual_information"] > 0 and _embeds(knowledge.model)):
             return Mix(weights=weights, own=own)
         rows, view = _mean_view(stack, updates, weights)  # of what was known before the mean
         if len(rows) <= 1:
@@ -63,6 +65,7 @@ class DCLR(ParameterMethod):
 
     def attention(
         self,
+        model: Model,
         stack: Stack,
         updates: Mapping[str, ModelUpdate],
         received: Sequence[Received],
@@ -70,6 +73,7 @@ class DCLR(ParameterMethod):
         """Weight of each sender, and the own one.
 
         Args:
+            model: Of all.
             stack: Of the listener alone.
             updates: By sender, at least one.
             received: What they came in.
@@ -78,7 +82,8 @@ class DCLR(ParameterMethod):
             equal = Mix.equal(updates)
             return equal.weights, equal.own
         near = {r.sender: max(r.geographic, r.semantic) for r in received}
-        logits = [near[s] + _agreement(stack, u) for s, u in updates.items()]
+        agreement = _agreement if _embeds(model) else partial(_agreement_of_networks, model)
+        logits = [near[s] + agreement(stack, u) for s, u in updates.items()]
         everything = np.array([2.0, *logits]) / self.options["temperature"]
         everything[0] += self.options["self_bias"]
         shares = np.exp(everything - everything.max())
@@ -114,6 +119,29 @@ def _agreement(stack: Stack, update: ModelUpdate) -> float:
     initial = stack.shelf.initial.take(rows[common], axis=0)
     mine = (stack.shelf.values.take(stack.slots.take(at), axis=0) - initial).ravel()
     theirs = (update.values[common] - initial).ravel()
+    return _cosine(mine, theirs)
+
+
+def _agreement_of_networks(model: Model, stack: Stack, update: ModelUpdate) -> float:
+    """Cosine of the changes of the dense parameters, statistics left out.
+
+    Args:
+        model: Of both.
+        stack: Of the listener alone.
+        update: Of its model.
+    """
+    initial = model.initial_dense()
+    mine, theirs = stack.dense[0] - initial, update.dense - initial
+    mine[model.statistics] = 0.0
+    return _cosine(mine, theirs)
+
+
+def _embeds(model: Model) -> bool:
+    """Whether the rows of a model hold more than popularity and bias."""
+    return model.width + OTHERS > 0
+
+
+def _cosine(mine: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
     length = float(np.linalg.norm(mine) * np.linalg.norm(theirs))
     return float(mine @ theirs) / length if length > 0 else 0.0
 

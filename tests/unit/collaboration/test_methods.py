@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -129,3 +131,20 @@ def test_dard_prefers_what_lowers_the_loss_on_its_own_first_visits() -> None:
     denied = np.where(items == first, 1e-6, 0.3)
     chosen = method.adapted(knowledge, {names[0]: (items, told), names[1]: (items, denied)})
     assert set(chosen) <= {names[0]}
+
+
+@pytest.mark.parametrize("family", ["ranker", "next_place"])
+def test_dclr_listens_to_who_has_changed_in_the_same_direction(family: str) -> None:
+    peer = learner(0, "dclr", family=family)
+    for round_ in range(3):
+        peer.train(round_)
+    (same,) = peer.payloads(2, degree=1)
+    assert isinstance(same, ModelUpdate)
+    start = peer.knowledge.model.initial_dense()
+    opposite = dataclasses.replace(
+        same,
+        values=2.0 * peer.knowledge.table.initial[same.rows] - same.values,
+        dense=2.0 * start - same.dense,
+    )
+    report = peer.merge(2, [received("same", same), received("opposite", opposite)])
+    assert report.weights["same"] > 1.5 * report.weights["opposite"]
