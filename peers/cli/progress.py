@@ -5,11 +5,19 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 _LARGE_BYTES: Final = 4 << 20  # smaller files are read before a bar is seen
 
@@ -29,6 +37,57 @@ def bars(console: Console) -> Progress:
         TextColumn("{task.fields[text]}"),
         console=console,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Where a piece of work is.
+
+    Attributes:
+        label: Of the piece; each has a bar of its own.
+        completed: Of ``total``.
+        total: None where nobody knows.
+        text: What else there is to say.
+        step: Elsewhere than on a terminal, a line is written when this changes.
+    """
+
+    label: str
+    completed: int
+    total: int | None
+    text: str
+    step: object
+
+
+@contextlib.contextmanager
+def following(*, quiet: bool) -> Iterator[Callable[[Stage], None]]:
+    """What hears of stages: bars on a terminal, lines elsewhere, nothing when quiet."""
+    console = error_console()
+    if quiet:
+        yield lambda _: None
+    elif console.is_terminal and not console.is_dumb_terminal:
+        with bars(console) as progress:
+            tasks: dict[str, TaskID] = {}
+
+            def draw(stage: Stage) -> None:
+                if stage.label not in tasks:
+                    tasks[stage.label] = progress.add_task(stage.label, text="")
+                progress.update(
+                    tasks[stage.label],
+                    total=stage.total,
+                    completed=stage.completed,
+                    text=stage.text,
+                )
+
+            yield draw
+    else:
+        last: list[object] = []
+
+        def write(stage: Stage) -> None:
+            if last != [stage.label, stage.step]:
+                last[:] = [stage.label, stage.step]
+                print(f"{stage.label}: {stage.text}", file=sys.stderr, flush=True)
+
+        yield write
 
 
 @contextlib.contextmanager

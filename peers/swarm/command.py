@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.progress import TaskID
-
 from p2prec.errors import ConfigError
-from peers.cli.progress import bars, error_console
+from peers.cli.progress import Stage, following
 from peers.cli.say import size
 from peers.scenario import MAX_PEERS, Scenario
 from peers.swarm.data import Realm
@@ -67,36 +64,22 @@ def run_swarm(
 
 @contextlib.contextmanager
 def _progress(seed: str, *, quiet: bool) -> Iterator[Callable[[MethodRun, int], None]]:
-    """Bars on a terminal, a line a round elsewhere, nothing where it is unwanted."""
-    console = error_console()
-    if quiet:
-        yield lambda _run, _count: None
-    elif console.is_terminal and not console.is_dumb_terminal:
-        with bars(console) as progress:
-            tasks: dict[str, TaskID] = {}
+    with following(quiet=quiet) as follow:
 
-            def draw(run: MethodRun, count: int) -> None:
-                if run.label not in tasks:
-                    tasks[run.label] = progress.add_task(f"{seed}{run.label}", text="")
-                done = sum(len(seen) for seen in run.rounds_seen.values())
-                progress.update(
-                    tasks[run.label],
+        def show(run: MethodRun, count: int) -> None:
+            over = len(run.results) == count
+            done = sum(len(seen) for seen in run.rounds_seen.values())
+            follow(
+                Stage(
+                    label=f"{seed}{run.label}",
+                    completed=count * run.rounds if over else done,
                     total=count * run.rounds,
-                    completed=count * run.rounds if len(run.results) == count else done,
                     text=_standing(run, count),
+                    step=(max(run.rounds_seen, default=0), over),
                 )
+            )
 
-            yield draw
-    else:
-        last: list[object] = []
-
-        def say(run: MethodRun, count: int) -> None:
-            now = [run.label, max(run.rounds_seen, default=0), len(run.results) == count]
-            if now != last:
-                last[:] = now
-                print(f"{seed}{run.label}: {_standing(run, count)}", file=sys.stderr, flush=True)
-
-        yield say
+        yield show
 
 
 def _standing(run: MethodRun, count: int) -> str:
