@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -21,7 +22,7 @@ from p2prec.training.config import (
 from peers.config import NeighbourConfig, NetworkConfig, PeerConfig, ScheduleConfig
 from peers.messages import PeerId
 from peers.ranges import SCENARIO, check_ranges
-from peers.settings import convert, read_toml
+from peers.settings import convert, overridden, read_toml
 from peers.simulator.config import SimulationConfig, check_simulation
 
 MAX_PEERS = 5_000  # real processes of one machine
@@ -112,13 +113,18 @@ class Scenario:
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
 
 
-def load_scenario(path: Path) -> Scenario:
+def load_scenario(path: Path, *, settings: Sequence[str] = ()) -> Scenario:
     """Read and check a scenario.
+
+    Args:
+        path: Of the file.
+        settings: As ``KEY=VALUE``, in place of what the file says.
 
     Raises:
         ConfigError: Names the file and what is wrong.
     """
-    scenario = convert(read_toml(path), Scenario, source=str(path))
+    tables = overridden(read_toml(path), settings, Scenario)
+    scenario = convert(tables, Scenario, source=str(path))
     check_ranges(scenario, SCENARIO, source=str(path))
     if scenario.peers.mdns_only + scenario.peers.mqtt_only > 1.0:
         raise ConfigError(f"{path}: peers.mdns_only and peers.mqtt_only add up to more than 1")

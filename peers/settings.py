@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -71,9 +71,7 @@ def load_config(path: Path, environment: Mapping[str, str]) -> PeerConfig:
     for name, text in sorted(environment.items()):
         if name.startswith(_ENVIRONMENT_PREFIX) and name not in _NOT_SETTINGS:
             keys = name.removeprefix(_ENVIRONMENT_PREFIX).lower().split("__")
-            override: dict[str, Any] = {keys[-1]: _value(text)}
-            for key in reversed(keys[:-1]):
-                override = {key: override}
+            override = _override(keys, text)
             # Alone first, so that a wrong one is named as what it is and not as part of the file.
             convert(override, PeerConfig, source=f"${name}")
             tables = _merged(tables, override)
@@ -100,6 +98,37 @@ def shown(config: PeerConfig) -> dict[str, Any]:
         if isinstance(broker, dict) and broker["password"]:
             broker["password"] = _HIDDEN
     return tables
+
+
+def overridden(
+    tables: Mapping[str, Any], settings: Sequence[str], kind: type[Any]
+) -> dict[str, Any]:
+    """Tables of a file, with what ``KEY=VALUE`` says in its place; keys are joined by dots.
+
+    Args:
+        tables: Of the file.
+        settings: Later ones win.
+        kind: What the tables will become.
+
+    Raises:
+        ConfigError: One has no ``=``, or a key that is unknown.
+    """
+    result = dict(tables)
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {printable(setting)[:80]!r}: write KEY=VALUE")
+        override = _override(path.strip().split("."), text.strip())
+        _check_names(override, kind, f"--set {printable(setting)[:80]}", "")
+        result = _merged(result, override)
+    return result
+
+
+def _override(keys: Sequence[str], text: str) -> dict[str, Any]:
+    override: dict[str, Any] = {keys[-1]: _value(text)}
+    for key in reversed(keys[:-1]):
+        override = {key: override}
+    return override
 
 
 def _merged(tables: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:

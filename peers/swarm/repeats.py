@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,19 @@ def stopped_by_ctrl_c(left: str) -> Iterator[None]:
         raise StoppedByUserError(f"interrupted: {left}") from None
 
 
-def asked(path: Path, *, peers: int, rounds: int) -> Scenario:
+def asked(path: Path, *, peers: int, rounds: int, settings: Sequence[str] = ()) -> Scenario:
     """A scenario, with what the command line overrides; 0 overrides nothing.
+
+    Args:
+        path: Of its file.
+        peers: In place of ``peers.count``.
+        rounds: In place of ``schedule.max_rounds``.
+        settings: As ``KEY=VALUE``, in place of whatever they name.
 
     Raises:
         ConfigError: It is wrong.
     """
-    scenario = load_scenario(path)
+    scenario = load_scenario(path, settings=settings)
     if peers:
         scenario = replace(scenario, peers=replace(scenario.peers, count=peers))
     if rounds:
