@@ -129,7 +129,7 @@ class Opener:
         on_drop: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.keyring = keyring
-        self._replay = replay
+        self.replay = replay
         self._chunks = Reassembler(on_drop=lambda: on_drop("unfinished"))
 
     def open(self, envelope: bytes, *, now_s: float) -> Opened | None:
@@ -146,7 +146,7 @@ class Opener:
         self._check(sealed, now_s)
         sender = peer_id_of(sealed.sender_key)
         # Before chunks are put together: old ones must not push out those of a living message.
-        if self._replay.seen(sender, sealed.message_id, created_s=sealed.created_s):
+        if self.replay.seen(sender, sealed.message_id, created_s=sealed.created_s):
             raise RemoteProtocolError("replayed")
         body, n_bytes = sealed.body, len(envelope)
         if sealed.chunks > 1:
@@ -156,7 +156,7 @@ class Opener:
             body, n_bytes = whole
         if hashlib.sha256(body).digest() != sealed.digest:
             raise RemoteProtocolError("wrong_digest")
-        if not self._replay.accept(
+        if not self.replay.accept(
             sender, sealed.message_id, created_s=sealed.created_s, expires_s=sealed.expires_s
         ):
             raise RemoteProtocolError("replayed")

@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _fail(error: P2PRecError | str, code: int) -> None:
-    print(f"p2prec: {error}", file=sys.stderr)
+    print(f"p2prec: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
     sys.exit(code)
 
 
@@ -392,7 +392,51 @@ def simulate(
     seed: Seed = -1,
     seeds: Seeds = 1,
     rounds: Rounds = 0,
-    processes: Processes = 1,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting in place of the scenario's, such as simulation.network.loss=0.1; may "
+            "be repeated.",
+        ),
+    ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Shards, each a process; 0 for one, or on Ray for one a core. The result is the "
+            "same.",
+        ),
+    ] = 0,
+    ray: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run the shards on this Ray cluster (host:port, ray://host:port, auto), or "
+            "'local' for one that starts and ends with the run; needs p2prec[ray].",
+        ),
+    ] = "",
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep the run in this new folder: it is saved now and then, and on Ctrl-C or "
+            "SIGTERM, and goes on with --continue. In the end result.json is there.",
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--continue",
+            metavar="FOLDER",
+            help="Go on with the run that --save keeps there, asked for by the same options; "
+            "--processes and --ray may be others. The result is that of a run without a stop.",
+        ),
+    ] = None,
+    save_every: Annotated[
+        float, typer.Option(metavar="MINUTES", min=0, help="Between two saves.")
+    ] = 10.0,
     pictures: Pictures = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -407,7 +451,12 @@ def simulate(
         seed=seed,
         seeds=seeds,
         rounds=rounds,
+        settings=settings or (),
         processes=processes,
+        ray=ray,
+        save=save,
+        resume=resume,
+        save_every_s=60.0 * save_every,
         pictures=pictures,
         show=not as_json,
         quiet=quiet,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 _PHASES: Final = {
@@ -23,6 +24,11 @@ def size(n: int) -> str:
         if n >= least:
             return f"{n / least:.1f} {unit}"
     return f"{n} bytes"
+
+
+def clock(seconds: float) -> str:
+    """A length of time for people, such as ``2 days, 3:04:05``."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def counted(n: int, word: str) -> str:

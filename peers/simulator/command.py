@@ -1,26 +1,34 @@
-"""``p2prec simulate``: load, run in virtual time, show."""
+"""``p2prec simulate``: load, run in virtual time, save, show."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from p2prec.errors import ConfigError
-from peers.cli.progress import bars, error_console
+from peers.cli.progress import Stage, following
+from peers.cli.say import clock
+from peers.cli.stopping import say, sigterm_as_ctrl_c, stop_asked
 from peers.scenario import MethodConfig, Scenario
+from peers.simulator.checkpoint import Keeper, Outcome, asked_for
 from peers.simulator.estimate import check_memory, resident_bytes
-from peers.simulator.run import Hand, InProcess, OtherProcess, Progress, Report, digest_of, live
+from peers.simulator.hands import Hand, InProcess, OtherProcess, Report
+from peers.simulator.on_ray import Cluster, OnRay, cluster_at
+from peers.simulator.repeating import command_line, repeatable
+from peers.simulator.run import Progress, Standing, digest_of, live
 from peers.simulator.world import World
 from peers.swarm.data import Realm
 from peers.swarm.repeats import asked, over_seeds, stopped_by_ctrl_c
 from peers.swarm.summary import MethodRun, summarise
 
 _MIB: Final = 1 << 20
+_FORESEEN_AFTER: Final = 0.02  # of a run, and so many seconds: earlier its speed says nothing
+_FORESEEN_AFTER_S: Final = 5.0
 
 
 @stopped_by_ctrl_c("no process is left")
@@ -32,34 +40,98 @@ def run_simulation(
     seed: int = -1,
     seeds: int = 1,
     rounds: int = 0,
-    processes: int = 1,
+    settings: Sequence[str] = (),
+    processes: int = 0,
+    ray: str = "",
+    save: Path | None = None,
+    resume: Path | None = None,
+    save_every_s: float = 600.0,
     pictures: Path | None = None,
     show: bool = True,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Simulate a scenario, once a seed; the first seed's summary, with ``spread`` over all seeds.
 
+    Args:
+        path: Of the scenario.
+        peers: In place of the scenario's; 0 for those.
+        data: CSV in place of the scenario's; "" for that.
+        seed: The first one; below 0 it is the scenario's.
+        seeds: How many.
+        rounds: In place of the scenario's; 0 for those.
+        settings: Further ones as ``KEY=VALUE``.
+        processes: Shards; 0 for one, or on Ray for as many as the cluster has cores.
+        ray: Address of a Ray cluster, ``"local"`` for one of this run, "" for none.
+        save: Folder in which the run is kept.
+        resume: Folder of a run that is to go on, and is kept there again.
+        save_every_s: Between two saves.
+        pictures: Folder to draw into.
+        show: Whether to print a table.
+        quiet: Whether to say nothing on the way.
+
     Raises:
-        ConfigError: The scenario is wrong, or its peers would not fit into memory.
-        StoppedByUserError: Ctrl-C; nothing that was started is left.
+        ConfigError: The scenario is wrong, its peers would not fit into memory, or the run of the
+            folder is another one.
+        StoreError: The folder cannot be written, or what it holds is damaged.
+        StoppedByUserError: Ctrl-C or SIGTERM; nothing that was started is left.
+        TransportError: No Ray cluster answers.
     """
-    scenario = asked(path, peers=peers, rounds=rounds)
+    scenario = asked(path, peers=peers, rounds=rounds, settings=settings)
     if not scenario.schedule.max_rounds and not scenario.simulation.hours:
         raise ConfigError(
             f"{path}: a simulation needs schedule.max_rounds or simulation.hours, else it "
             "never ends"
         )
+    if save is not None and resume is not None:
+        raise ConfigError("--save begins a run and --continue goes on with one; take one of them")
+    first = scenario.seed if seed < 0 else seed
 
-    def run(seeded: Scenario, realm: Realm, label: str) -> dict[str, Any]:
-        return simulate(seeded, realm, processes=processes, label=label, quiet=quiet)
+    def command(*more: str, number: int = first, n: int = seeds) -> str:
+        return command_line(
+            path, *more, peers=peers, data=data, seed=number, seeds=n, rounds=rounds,
+            settings=settings,
+        )  # fmt: skip
 
-    return over_seeds(
-        scenario, run, data=data, seed=seed, seeds=seeds, pictures=pictures, show=show
-    )
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(cluster_at(ray, shards=processes)) if ray else None
+        keeper = None
+        if (folder := save or resume) is not None:
+            keeper = Keeper(
+                folder=folder,
+                asked=asked_for(scenario, seed=first, seeds=seeds),
+                every_s=save_every_s,
+                again=command("--continue", str(folder)),
+                stop=stack.enter_context(stop_asked(quiet=quiet)),
+                say=say,
+            )
+            keeper.begin() if resume is None else keeper.resume()
+        else:
+            stack.enter_context(sigterm_as_ctrl_c())
+
+        def run(seeded: Scenario, realm: Realm, label: str) -> dict[str, Any]:
+            with repeatable(command(number=seeded.seed, n=1)):
+                return simulate(
+                    seeded, realm, processes=processes, label=label, quiet=quiet,
+                    cluster=cluster, keeper=keeper,
+                )  # fmt: skip
+
+        summary = over_seeds(
+            scenario, run, data=data, seed=seed, seeds=seeds, pictures=pictures, show=show
+        )
+        if keeper is not None:
+            keeper.result(summary)
+    return summary
 
 
 def simulate(
-    scenario: Scenario, realm: Realm, *, processes: int = 1, label: str = "", quiet: bool = True
+    scenario: Scenario,
+    realm: Realm,
+    *,
+    processes: int = 1,
+    label: str = "",
+    quiet: bool = True,
+    cluster: Cluster | None = None,
+    keeper: Keeper | None = None,
 ) -> dict[str, Any]:
     """All methods of a scenario with one seed; see ``docs/summary-schema.md``.
 
@@ -70,56 +142,89 @@ def simulate(
 
     torch.set_num_threads(1)  # small operations: a second thread would only wait
     begun = time.monotonic()
-    runs, digests, facts = [], {}, {}
+    outcomes: dict[str, Outcome] = {}
     for method in scenario.methods:
         name = method.title
-        world = World(scenario, method, realm)
-        check_memory(world)
-        with _progress(f"{label}{name}", world, quiet=quiet) as progress:
-            run, digest, fact = _run(world, method, processes, progress)
-        runs.append(run)
-        digests[name], facts[name] = digest, fact
+        outcome = keeper.outcome((scenario.seed, name)) if keeper is not None else None
+        if outcome is None:
+            world = World(scenario, method, realm)
+            check_memory(world, available=cluster.memory_bytes if cluster is not None else 0)
+            with _progress(f"{label}{name}", world, quiet=quiet) as progress:
+                outcome = _run(world, method, processes, progress, cluster, keeper)
+            if keeper is not None:
+                keeper.finished((scenario.seed, name), outcome)
+        outcomes[name] = outcome
+    runs = [outcome.run for outcome in outcomes.values()]
     summary = summarise(scenario, realm, runs, seconds=time.monotonic() - begun)
-    rounds = sum(int(fact["peer_rounds"]) for fact in facts.values())
-    seconds = sum(float(fact["seconds"]) for fact in facts.values())
-    summary["virtual_seconds"] = round(max(float(f["virtual_seconds"]) for f in facts.values()), 3)
+    facts = [outcome.facts for outcome in outcomes.values()]
+    rounds, seconds = sum(f["peer_rounds"] for f in facts), sum(f["seconds"] for f in facts)
+    summary["virtual_seconds"] = round(max(f["virtual_seconds"] for f in facts), 3)
     summary["peer_rounds_per_second"] = round(rounds / max(seconds, 1e-9), 2)
-    summary["digest"] = next(iter(digests.values())) if len(digests) == 1 else _together(digests)
-    memory = max(float(fact["mib_per_peer"]) for fact in facts.values())
+    summary["digest"] = _together({name: outcome.digest for name, outcome in outcomes.items()})
+    memory = max(f["mib_per_peer"] for f in facts)
     summary["uss_mib"] = {"p50": memory, "max": memory}
-    for name, fact in facts.items():
-        summary["methods"][name] |= {**fact, "digest": digests[name]}
+    for name, outcome in outcomes.items():
+        summary["methods"][name] |= {**outcome.facts, "digest": outcome.digest}
     if scenario.simulation.answers:
         summary["answers"] = {run.label: run.answers for run in runs}
     return summary
 
 
-def _run(
-    world: World, method: MethodConfig, processes: int, progress: Any
-) -> tuple[MethodRun, str, dict[str, float]]:
+def _run(  # noqa: PLR0917
+    world: World,
+    method: MethodConfig,
+    processes: int,
+    progress: Callable[[Progress], None],
+    cluster: Cluster | None,
+    keeper: Keeper | None,
+) -> Outcome:
     before = resident_bytes()
     begun = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        hands: list[Hand] = []
+        for hand in _hands(world, processes, cluster):
+            stack.callback(hand.close)
+            hands.append(hand)
+        start, earlier_s = Standing(), 0.0
+        between: Callable[[Standing], None] = lambda _: None  # noqa: E731 - the usual case
+        if keeper is not None:
+            run = world.seed, method.title
+            start, earlier_s = keeper.restore(run, world, hands)
+            between = keeper.between(
+                run, world, hands, lambda: earlier_s + time.monotonic() - begun
+            )
+        ready = time.monotonic()
+        reports, virtual_s = live(world, hands, progress=progress, start=start, between=between)
+        seconds = earlier_s + time.monotonic() - ready
+        used = max(resident_bytes() - before, 0)
+    peer_rounds = sum(report.peer_rounds for report in reports)
+    told = _as_run(method, world, reports)
+    told.seconds = earlier_s + time.monotonic() - begun
+    return Outcome(
+        run=told,
+        digest=digest_of(reports),
+        facts={
+            "virtual_seconds": round(virtual_s, 3),
+            "peer_rounds": peer_rounds,
+            "peer_rounds_per_second": round(peer_rounds / max(seconds, 1e-9), 2),
+            "mib_per_peer": round(used / _MIB / world.n, 4) if len(hands) == 1 else 0.0,
+            "seconds": round(told.seconds, 2),
+        },
+    )
+
+
+def _hands(world: World, processes: int, cluster: Cluster | None) -> Iterator[Hand]:
+    """All shards of a world, begun one by one."""
+    if cluster is not None:
+        shards = min(processes or cluster.cores, world.n)
+        held = cluster.hold(world)
+        for i in range(shards):
+            yield OnRay(held, i, shards)
+        return
     shards = max(1, min(processes, world.n))
     made = OtherProcess if shards > 1 else InProcess
-    hands: list[Hand] = [made(world, i, shards) for i in range(shards)]
-    try:
-        ready = time.monotonic()
-        reports, virtual_s = live(world, hands, progress=progress)
-        seconds = time.monotonic() - ready
-        used = max(resident_bytes() - before, 0)
-    finally:
-        for hand in hands:
-            hand.close()
-    peer_rounds = sum(report.peer_rounds for report in reports)
-    run = _as_run(method, world, reports)
-    run.seconds = time.monotonic() - begun
-    facts = {
-        "virtual_seconds": round(virtual_s, 3),
-        "peer_rounds": peer_rounds,
-        "peer_rounds_per_second": round(peer_rounds / max(seconds, 1e-9), 2),
-        "mib_per_peer": round(used / _MIB / world.n, 4) if shards == 1 else 0.0,
-    }
-    return run, digest_of(reports), {**facts, "seconds": round(run.seconds, 2)}
+    for i in range(shards):
+        yield made(world, i, shards)
 
 
 def _as_run(method: MethodConfig, world: World, reports: list[Report]) -> MethodRun:
@@ -145,27 +250,40 @@ def _as_run(method: MethodConfig, world: World, reports: list[Report]) -> Method
 
 
 def _together(digests: dict[str, str]) -> str:
+    if len(digests) == 1:
+        return next(iter(digests.values()))
     text = "".join(f"{name}={digest};" for name, digest in sorted(digests.items()))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@contextmanager
-def _progress(label: str, world: World, *, quiet: bool) -> Iterator[Any]:
-    console = error_console()
-    if quiet or not console.is_terminal or console.is_dumb_terminal:
-        yield lambda _: None
-        return
-    total = world.n * world.rounds or None
-    with bars(console) as progress:
-        task = progress.add_task(label, total=total, text="")
+@contextlib.contextmanager
+def _progress(label: str, world: World, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    total = world.n * world.rounds
+    begun: list[tuple[float, int]] = []
 
-        def draw(at: Progress) -> None:
-            text = (
-                f"{at.virtual_s / 3600:.2f} virtual hours, {at.peer_rounds} peer-rounds, "
-                f"{at.over}/{world.n} done"
+    def left(peer_rounds: int) -> str:
+        """How long it will take by the speed so far, where that can be said."""
+        now_s = time.monotonic()
+        begun[:] = begun or [(now_s, peer_rounds)]
+        elapsed_s, done = now_s - begun[0][0], peer_rounds - begun[0][1]
+        if elapsed_s < _FORESEEN_AFTER_S or not total or done < _FORESEEN_AFTER * total:
+            return ""
+        minutes = elapsed_s * max(total - peer_rounds, 0) / done / 60
+        return f", some {minutes:.0f} min left" if minutes >= 1 else ""
+
+    with following(quiet=quiet) as follow:
+
+        def show(at: Progress) -> None:
+            over = at.over == world.n
+            follow(
+                Stage(
+                    label=label,
+                    completed=total if over else at.peer_rounds,
+                    total=total or None,
+                    text=f"{clock(at.virtual_s)} of virtual time, {at.peer_rounds} peer-rounds, "
+                    f"{at.over}/{world.n} done{'' if over else left(at.peer_rounds)}",
+                    step=(at.peer_rounds // world.n, over),
+                )
             )
-            progress.update(task, completed=at.peer_rounds, text=text)
 
-        yield draw
-        if total:
-            progress.update(task, completed=total)
+        yield show

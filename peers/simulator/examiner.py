@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from peers.simulator.peer import SimulatedPeer
 from peers.simulator.world import World
 
 _SIZES_KEPT = 4_096  # distinct sizes of messages
+T = TypeVar("T")
 
 
 class Examiner:
@@ -69,6 +72,25 @@ class Examiner:
         answer = examination.answer(peer.index, learner.scores(asked_at(split.test)))
         self.answers[peer.index] = answer
         peer.result = (answer.rank, examination.questions[peer.index].is_new)
+
+    def of(self, members: Sequence[int]) -> dict[str, Any]:
+        """What was seen of some peers, for ``restore``."""
+        return {
+            "seen": {r: _those(members, seen) for r, seen in self.seen.items()},
+            "digests": _those(members, self.digests),
+            "answers": _those(members, self.answers),
+        }
+
+    def restore(self, seen: Mapping[str, Any]) -> None:
+        """Go on from what ``of`` gave."""
+        for round_, of_round in seen["seen"].items():
+            self.seen[round_].update(of_round)
+        self.digests.update(seen["digests"])
+        self.answers.update(seen["answers"])
+
+
+def _those(members: Sequence[int], found: Mapping[int, T]) -> dict[int, T]:
+    return {i: found[i] for i in members if i in found}
 
 
 def _digest(learner: LocalLearner) -> bytes:

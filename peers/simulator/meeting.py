@@ -7,6 +7,7 @@ run keeps the whole table, and tells those of its own peers that look at a topic
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -70,3 +71,13 @@ class MeetingPlaces:
         for topic in topics:
             if peer in self._looking[topic]:
                 self._looking[topic].remove(peer)
+
+    @property
+    def shown(self) -> dict[Topic, dict[int, Advert]]:
+        """Who shows which advert where; the same in every shard."""
+        return dict(self._shown)
+
+    def restore(self, shown: Mapping[Topic, Mapping[int, Advert]]) -> None:
+        """Show what was shown; nobody looks."""
+        self._shown = defaultdict(dict, {topic: dict(adverts) for topic, adverts in shown.items()})
+        self._looking = defaultdict(list)

@@ -63,6 +63,21 @@ class Papers:
         if self.keyring is not None:
             self.keyring.take(self._face(now_s), now_s)
 
+    def state(self) -> tuple[int, bytes]:
+        """How often the pseudonym has changed, and all keys where messages are sealed."""
+        return self._turn, b"" if self.keyring is None else self.keyring.to_bytes()
+
+    def restore(self, turn: int, keys: bytes) -> None:
+        """Go on from ``state``.
+
+        Raises:
+            StoreError: The keys are damaged.
+        """
+        self._turn = turn
+        self._pseudonym_key = self._shown_key()
+        if self.keyring is not None:
+            self.keyring = Keyring.from_bytes(keys)
+
     def advert(
         self, *, endpoints: Endpoints, cell_label: str, now_s: float, lifetime_s: float
     ) -> tuple[Advert, bytes]:

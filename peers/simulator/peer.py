@@ -43,8 +43,9 @@ class SimulatedPeer:
     __slots__ = (
         "advert", "asleep", "battery", "binding", "cell", "config", "counters",
         "device_seed", "endpoints", "generation", "index", "known", "learner", "life", "lives",
-        "missed", "next_number", "papers", "portrait", "ready_s", "released", "released_round",
-        "result", "saved", "skew_s", "speed", "topics", "uplink_free_s",
+        "missed", "n_crashes_drawn", "n_pauses_drawn", "next_number", "papers", "portrait",
+        "ready_s", "released", "released_round", "result", "saved", "skew_s", "speed", "topics",
+        "uplink_free_s",
     )  # fmt: skip
 
     def __init__(self, world: World, index: int) -> None:
@@ -79,6 +80,7 @@ class SimulatedPeer:
         self.lives = 0  # crashed and left lives are over: what was meant for them is dropped
         self.generation: dict[ev.Timer, int] = {}
         self.next_number = 0
+        self.n_pauses_drawn = self.n_crashes_drawn = 0  # of the device's, which have no end
         self.uplink_free_s = 0.0
         self.topics: list[Topic] = []
         self.counters: Counter[str] = Counter()

@@ -11,9 +11,10 @@ from __future__ import annotations
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from itertools import islice
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from p2prec.errors import LocalProtocolError, RemoteProtocolError
 from p2prec.privacy.ledger import release_budget
@@ -21,6 +22,7 @@ from p2prec.training.local import LocalLearner, merge_together, payloads_togethe
 from peers import events as ev
 from peers.codec import decode_message, encode_message
 from peers.discovery.labels import WEEK_S, cell_label, cells_around
+from peers.keys import Keyring
 from peers.messages import Message, PeerId, Pseudonym, Share
 from peers.replay import BoundedReplayMemory
 from peers.sealing import Opener, seal, sealed_bytes
@@ -29,6 +31,7 @@ from peers.simulator.examiner import Examiner
 from peers.simulator.meeting import Announcement, MeetingPlaces, Topic
 from peers.simulator.papers import peer_id
 from peers.simulator.peer import Saved, SimulatedPeer
+from peers.simulator.states import peer_state, restore_peer
 from peers.simulator.world import World
 
 _HOUR_S: Final = 3_600.0
@@ -99,7 +102,8 @@ def shard_of(index: int, shards: int) -> int:
 
 
 _Item = tuple[float, int, int, int, int, object]  # time, source, number, peer, life, event
-
+Part = tuple[Literal["world", "counts", "group"], int]  # of what is saved, and its number
+HAPPENINGS: Final = (Parcel, _Timer, _Seen, _Fate, _CheckIn)  # all that is no event of a life
 
 W = TypeVar("W")
 
@@ -148,6 +152,7 @@ class Shard:
 
     def __init__(self, world: World, number: int = 0, shards: int = 1) -> None:
         self.world = world
+        self.number = number
         self.members = [i for i in range(world.n) if shard_of(i, shards) == number]
         self.peers = {i: SimulatedPeer(world, i) for i in self.members}
         self.examiner = Examiner(world)
@@ -217,16 +222,84 @@ class Shard:
             if peer.result is None and peer.learner is not None:
                 self.examiner.last(peer)
 
+    # --- saving, between two slices ------------------------------------------------------------
+
+    def parts(self) -> Iterator[tuple[Part, Any]]:
+        """All that ``restore`` needs, on any number of shards; what all have in common first."""
+        if self.number == 0:
+            yield (
+                ("world", 0),
+                {
+                    "slice": self._slice,
+                    "shown": self._places.shown,
+                    "index_of": self._index_of,
+                },
+            )
+        yield (
+            ("counts", self.number),
+            {"peer_rounds": self.peer_rounds, "sizes": dict(self.examiner.sizes)},
+        )
+        groups: dict[int, list[int]] = defaultdict(list)
+        for i in self.members:
+            groups[i // _GROUP].append(i)
+        events: dict[int, list[tuple[int, _Item]]] = defaultdict(list)
+        for at, items in self._slices.items():
+            for item in items:
+                events[item[3] // _GROUP].append((at, item))
+        for group, members in groups.items():
+            yield (
+                ("group", group),
+                {
+                    "peers": {i: peer_state(self.peers[i]) for i in members},
+                    "events": events[group],
+                    "opened": {i: self._openers[i].replay for i in members if i in self._openers},
+                    "examined": self.examiner.of(members),
+                },
+            )
+
+    def restore(self, part: Part, state: Mapping[str, Any]) -> None:
+        """Go on from one of the parts, of which the world's comes first."""
+        match part[0]:
+            case "world":
+                self._slice = state["slice"]
+                self._slices, self._ahead = {}, []  # what the beginning held is over
+                self._places.restore(state["shown"])
+                self._index_of = dict(state["index_of"])
+            case "counts":
+                self.peer_rounds += state["peer_rounds"]
+                for kind, sizes in state["sizes"].items():
+                    self.examiner.sizes[kind].update(sizes)
+            case "group":
+                for i, held in state["peers"].items():
+                    self._restore_peer(self.peers[i], held)
+                for i, replay in state["opened"].items():
+                    self._openers[i] = Opener(self._keyring(self.peers[i]), replay)
+                for at, item in state["events"]:
+                    self._put(at, item)
+                self.examiner.restore(state["examined"])
+
+    def _restore_peer(self, peer: SimulatedPeer, held: Mapping[str, Any]) -> None:
+        restore_peer(peer, held, self.world)
+        for topic in peer.topics:
+            self._places.look(peer.index, topic)
+        devices, i = self.world.devices, peer.index
+        away = devices.away(i, self.world.epoch_s)
+        self._away[i] = islice(away, peer.n_pauses_drawn, None)
+        self._crashes[i] = islice(devices.crashes_s(i), peer.n_crashes_drawn, None)
+
     # --- events --------------------------------------------------------------------------------
 
     def _schedule(  # noqa: PLR0917
         self, time_s: float, source: int, number: int, index: int, life: int, event: object
     ) -> None:
         at = max(int(time_s / self.world.slice_s), self._slice + 1)
+        self._put(at, (time_s, source, number, index, life, event))
+
+    def _put(self, at: int, item: _Item) -> None:
         if at not in self._slices:
             self._slices[at] = []
             heapq.heappush(self._ahead, at)
-        self._slices[at].append((time_s, source, number, index, life, event))
+        self._slices[at].append(item)
 
     def _later(self, peer: SimulatedPeer, time_s: float, event: object) -> None:
         self._schedule(time_s, peer.index, peer.number(), peer.index, peer.lives, event)
@@ -295,7 +368,7 @@ class Shard:
             case ev.Withdraw():
                 self._withdraw(peer, time_s)
             case ev.Halt():
-                self._places.close_eyes(peer.index, peer.topics)
+                self._close_eyes(peer)
 
     def _told(self, peer: SimulatedPeer, told: ev.Tell, time_s: float) -> None:
         match told.what:
@@ -488,11 +561,9 @@ class Shard:
 
     def _opens(self, peer: SimulatedPeer, parcel: Parcel, time_s: float) -> bool:
         """Open the envelopes for real; whether the message is the one that was sent."""
-        keyring = peer.papers.keyring
-        assert keyring is not None and parcel.message is not None  # noqa: S101, PT018 - sealed
         opener = self._openers.get(peer.index)
         if opener is None:
-            opener = self._openers[peer.index] = Opener(keyring, BoundedReplayMemory())
+            opener = self._openers[peer.index] = Opener(self._keyring(peer), BoundedReplayMemory())
         opened = None
         try:
             for envelope in parcel.envelopes:
@@ -502,6 +573,11 @@ class Shard:
             peer.counters[f"dropped.{error.reason}"] += 1
             return False
         return opened is not None and opened.sender == self._named(parcel.sender)
+
+    @staticmethod
+    def _keyring(peer: SimulatedPeer) -> Keyring:
+        assert peer.papers.keyring is not None  # noqa: S101 - asked for where messages are sealed
+        return peer.papers.keyring
 
     def _named(self, index: int) -> PeerId:
         """The id behind an index, in whichever shard the peer is."""
@@ -549,6 +625,10 @@ class Shard:
             if shown:
                 announced = tuple(Announcement(time_s, i, topic, a) for i, a in shown)
                 self._later(peer, time_s, _Seen(announced))
+
+    def _close_eyes(self, peer: SimulatedPeer) -> None:
+        self._places.close_eyes(peer.index, peer.topics)
+        peer.topics = []
 
     def _topics(self, peer: SimulatedPeer, cell: str, now_s: float, *, shown: bool) -> list[Topic]:
         """Where a peer shows itself, or where it looks: there one part more, drawn at random."""
@@ -601,6 +681,7 @@ class Shard:
             away = next(self._away[peer.index], None)
             if away is None:
                 return
+            peer.n_pauses_drawn += 1
             if away[1] > away[0]:
                 self._fate(peer, away[0], "sleeps")
                 self._fate(peer, away[1], "wakes")
@@ -608,6 +689,7 @@ class Shard:
 
     def _next_crash(self, peer: SimulatedPeer) -> None:
         at_s = next(self._crashes[peer.index], math.inf)
+        peer.n_crashes_drawn += 1
         self._fate(peer, at_s, "crashes")
 
     def _befall(self, peer: SimulatedPeer, what: str, time_s: float) -> None:
@@ -635,8 +717,7 @@ class Shard:
                 self._next_sleep(peer)
             case "crashes":
                 if peer.life is not None and not peer.over:
-                    self._places.close_eyes(peer.index, peer.topics)
-                    peer.topics = []
+                    self._close_eyes(peer)
                     peer.life, peer.learner, peer.missed = None, None, []
                     peer.generation = {}
                     peer.counters["crashes"] += 1

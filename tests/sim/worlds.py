@@ -23,30 +23,7 @@ SCENARIO = Scenario(
     ),
 )
 REALM: Realm = load_realm(SCENARIO, data="")
-TOML = """
-name = "small"
-[data]
-users = 30
-places = 200
-days = 60
-seed = 3
-[peers]
-count = 6
-[training]
-epochs = 1
-max_examples = 32
-[neighbours]
-k = 3
-discover_interval_s = 2
-[schedule]
-round_interval_s = 0
-inbox_timeout_s = 10
-max_rounds = 1
-min_neighbours = 2
-[[methods]]
-name = "dclr"
-models = ["next_place/4"]
-"""
+TOML = Path(__file__).with_name("small.toml")
 
 
 def hard(base: SimulationConfig = SCENARIO.simulation) -> SimulationConfig:
@@ -76,5 +53,5 @@ def hard(base: SimulationConfig = SCENARIO.simulation) -> SimulationConfig:
 def written(folder: Path, more: str = "") -> Path:
     """The scenario as a file."""
     path = folder / "small.toml"
-    path.write_text(TOML + more)
+    path.write_text(TOML.read_text() + more)
     return path

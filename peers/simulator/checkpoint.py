@@ -1,0 +1,357 @@
+"""A simulation kept in a folder, so that it can be stopped and goes on later.
+
+``FOLDER/checkpoint`` is replaced as a whole, by a rename, and holds frames::
+
+    8 bytes length | 32 bytes SHA-256 of the rest | MessagePack of (name, number, bytes)
+
+in this order: ``run`` (what was asked for, as JSON), an ``outcome`` for each method that is over,
+``now`` (which method is going on, and where), the parts of its shards, ``end`` with the number of
+frames before it. ``FOLDER/result.json`` is written at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import os
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple
+
+import msgspec
+
+from p2prec.errors import ConfigError, StoppedByUserError, StoreError
+from peers.cli.say import clock
+from peers.scenario import Scenario
+from peers.simulator.form import RECORDS
+from peers.simulator.hands import Hand
+from peers.simulator.run import Standing
+from peers.simulator.world import World
+from peers.swarm.summary import MethodRun
+from peers.version import code, version
+
+FORMAT: Final = 1
+CHECKPOINT: Final = "checkpoint"
+RESULT: Final = "result.json"
+_MAGIC: Final = b"p2prec simulation\n"
+_HEADER: Final = struct.Struct(">Q32s")
+# What another machine, or another number of processes, may change.
+_OF_THE_MACHINE: Final = frozenset({"seconds", "uss_mib", "peer_rounds_per_second", "mib_per_peer"})
+
+Frame = tuple[str, int, bytes]
+Run = tuple[int, str]  # seed, title of the method
+_FRAME: Final[msgspec.msgpack.Decoder[Frame]] = msgspec.msgpack.Decoder(Frame)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is left of a method when all its peers are over.
+
+    Attributes:
+        run: What its peers reported.
+        digest: Of their models and results.
+        facts: For the summary.
+    """
+
+    run: MethodRun
+    digest: str
+    facts: Mapping[str, float]
+
+
+class _Now(NamedTuple):
+    """The run that was going on, where, after how many seconds, and on which data."""
+
+    run: Run
+    turn: int
+    virtual_s: float
+    seconds: float
+    data: bytes
+
+
+@dataclass(slots=True)
+class Keeper:
+    """Saves a run in a folder, and knows what an earlier one left there.
+
+    Args:
+        folder: Of this run alone.
+        asked: What was asked for, by ``asked_for``.
+        every_s: Seconds between two saves.
+        again: The command that goes on.
+        stop: Whether to save and stop.
+        say: Tells the user a sentence.
+    """
+
+    folder: Path
+    asked: Mapping[str, Any]
+    every_s: float
+    again: str
+    stop: Callable[[], bool] = lambda: False
+    say: Callable[[str], None] = lambda _: None
+    _outcomes: dict[Run, Outcome] = field(default_factory=dict)
+    _now: _Now | None = None
+    _saved_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def path(self) -> Path:
+        """The checkpoint."""
+        return self.folder / CHECKPOINT
+
+    def begin(self) -> None:
+        """Take a folder for a new run.
+
+        Raises:
+            ConfigError: It holds one already.
+            StoreError: It cannot be written.
+        """
+        if self.path.exists():
+            raise ConfigError(
+                f"{self.folder} holds a run already; --continue {self.folder} goes on with it, and "
+                "--save takes another folder for a new one"
+            )
+        self._write(())
+
+    def resume(self) -> None:
+        """Go on with the run of the folder.
+
+        Raises:
+            ConfigError: There is none, or it is another one.
+            StoreError: It is damaged, or was saved by other code.
+        """
+        if not self.path.is_file():
+            raise ConfigError(f"{self.folder} holds no run; --save {self.folder} begins one there")
+        with self._readable():
+            for name, _, data in self._frames():  # all: damage is told before anything begins
+                if name == "run":
+                    self._compare(json.loads(data))
+                elif name == "outcome":
+                    run, *outcome = RECORDS.unpack(data)
+                    self._outcomes[run] = Outcome(*outcome)
+                elif name == "now":
+                    self._now = _Now(*RECORDS.unpack(data))
+
+    def outcome(self, run: Run) -> Outcome | None:
+        """Of a method that was over when the folder was saved."""
+        return self._outcomes.get(run)
+
+    def restore(self, run: Run, world: World, hands: Sequence[Hand]) -> tuple[Standing, float]:
+        """Where a run goes on, and how many seconds it has lasted; a new one at its beginning.
+
+        Raises:
+            ConfigError: The data are not those of the saved run.
+            StoreError: It is damaged.
+        """
+        now = self._now
+        if now is None or now.run != run:
+            return Standing(), 0.0
+        if now.data != _digest(world):
+            raise ConfigError(
+                f"the interactions are other ones than those of the run in {self.folder}; it goes "
+                "on with the same data alone"
+            )
+        with self._readable():
+            for name, number, data in self._frames():
+                if name == "world":
+                    for hand in hands:
+                        hand.restore(("world", number), data)
+                elif name == "counts":  # of a shard as a whole; only their sums matter
+                    hands[0].restore(("counts", number), data)
+                elif name == "group":
+                    hands[number % len(hands)].restore(("group", number), data)
+        return Standing(turn=now.turn, virtual_s=now.virtual_s), now.seconds
+
+    def between(
+        self, run: Run, world: World, hands: Sequence[Hand], seconds: Callable[[], float]
+    ) -> Callable[[Standing], None]:
+        """What ``live`` calls between two slices.
+
+        It saves where that is due. Where that fails, the run goes on and the user is told.
+
+        Raises:
+            StoppedByUserError: The user wants it, and all is saved.
+            StoreError: The user wants it, and nothing could be saved.
+        """
+        data = _digest(world)
+
+        def look(standing: Standing) -> None:
+            stop = self.stop()
+            if not stop and time.monotonic() - self._saved_s < self.every_s:
+                return
+            self._now = _Now(run, standing.turn, standing.virtual_s, seconds(), data)
+            try:
+                self._write(_parts(hands))
+            except StoreError as error:
+                if stop:
+                    raise
+                self.say(f"{error}; the run goes on")
+            if stop:
+                raise StoppedByUserError(
+                    f"stopped after {clock(standing.virtual_s)} of virtual time in {run[1]}; all "
+                    f"is saved, and goes on with: {self.again}"
+                )
+
+        return look
+
+    def finished(self, run: Run, outcome: Outcome) -> None:
+        """Keep what a method came to."""
+        self._outcomes[run] = outcome
+        self._now = None
+        self._write(())
+
+    def result(self, summary: Mapping[str, Any]) -> None:
+        """Write the result: the summary without what depends on the machine."""
+        text = json.dumps(_without(summary, _OF_THE_MACHINE), indent=1, sort_keys=True) + "\n"
+        self._replace(self.folder / RESULT, lambda file: file.write(text.encode()))
+
+    # --- the file ------------------------------------------------------------------------------
+
+    def _compare(self, saved: Mapping[str, Any]) -> None:
+        if saved.get("format") != FORMAT or saved.get("code") != self.asked["code"]:
+            raise StoreError(
+                f"{self.folder} was saved by another p2prec ({saved.get('version')}, this is "
+                f"{self.asked['version']}), whose results would differ; go on with that one, or "
+                "begin anew with --save"
+            )
+        for key in ("scenario", "seed", "seeds"):
+            for name, there, here in _differences(saved[key], self.asked[key], key):
+                raise ConfigError(
+                    f"{self.folder} holds another run: {name} is {there} there and {here} here"
+                )
+
+    def _write(self, parts: Iterator[Frame] | tuple[()]) -> None:
+        """Replace the checkpoint; the earlier one stays until this one is on the disk."""
+
+        def write(file: BinaryIO) -> None:
+            file.write(_MAGIC)
+            n = 0
+            for frame in self._all(parts):
+                data = msgspec.msgpack.encode(frame)
+                file.write(_HEADER.pack(len(data), hashlib.sha256(data).digest()) + data)
+                n += 1
+            data = msgspec.msgpack.encode(("end", n, b""))
+            file.write(_HEADER.pack(len(data), hashlib.sha256(data).digest()) + data)
+
+        self._replace(self.path, write)
+        self._saved_s = time.monotonic()
+
+    def _all(self, parts: Iterator[Frame] | tuple[()]) -> Iterator[Frame]:
+        yield "run", 0, json.dumps(self.asked, sort_keys=True).encode()
+        for number, (run, outcome) in enumerate(self._outcomes.items()):
+            told = (run, outcome.run, outcome.digest, dict(outcome.facts))
+            yield "outcome", number, RECORDS.pack(told)
+        if self._now is not None:
+            yield "now", 0, RECORDS.pack(tuple(self._now))
+            yield from parts
+
+    def _replace(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
+        new = path.with_name(path.name + ".new")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                with new.open("wb") as file:
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                new.replace(path)
+            except BaseException:
+                new.unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            kept = "; what was saved before is still there" if self.path.exists() else ""
+            raise StoreError(f"{path} was not written: {error.strerror or error}{kept}") from None
+
+    def _frames(self) -> Iterator[Frame]:
+        """All frames but the last, checked; see ``_readable``."""
+        with self.path.open("rb") as file:
+            if file.read(len(_MAGIC)) != _MAGIC:
+                raise ValueError("it does not begin as one")
+            for n in itertools.count():
+                name, number, data = _frame(file)
+                if name == "end":
+                    if number != n or file.read(1):
+                        raise ValueError("parts are missing")
+                    return
+                yield name, number, data
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Tell of what is wrong with the file.
+
+        Raises:
+            StoreError: Something is missing or has changed.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be read: {error.strerror or error}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{self.path} is damaged ({error}) and nothing can go on from it; the file was "
+                "left as it is"
+            ) from None
+
+
+def asked_for(scenario: Scenario, *, seed: int, seeds: int) -> dict[str, Any]:
+    """What has to be the same for a run to go on, as JSON holds it."""
+    return {
+        "format": FORMAT,
+        "version": version(),
+        "code": code(),
+        "scenario": json.loads(msgspec.json.encode(scenario)),
+        "seed": seed,
+        "seeds": seeds,
+    }
+
+
+def _parts(hands: Sequence[Hand]) -> Iterator[Frame]:
+    for hand in hands:
+        hand.save()
+    for hand in hands:
+        while (found := hand.part()) is not None:
+            (name, number), data = found
+            yield name, number, data
+
+
+def _frame(file: BinaryIO) -> Frame:
+    header = file.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        raise ValueError("it ends too early")
+    length, digest = _HEADER.unpack(header)
+    if length > os.fstat(file.fileno()).st_size - file.tell():
+        raise ValueError("it ends too early")
+    data = file.read(length)
+    if hashlib.sha256(data).digest() != digest:
+        raise ValueError("a part has changed")
+    return _FRAME.decode(data)
+
+
+def _digest(world: World) -> bytes:
+    """Of the interactions that a world is about; all else is in the scenario."""
+    realm = world.realm
+    sha = hashlib.sha256(realm.catalogue.digest)
+    for history in realm.histories:
+        for column in (history.item, history.timestamp_s, history.rating):
+            sha.update(column.tobytes())
+    sha.update(repr(realm.friends).encode())
+    return sha.digest()
+
+
+def _differences(there: Any, here: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted(there.keys() | here.keys()):
+            yield from _differences(there.get(key), here.get(key), f"{name}.{key}")
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for i, (one, other) in enumerate(zip(there, here, strict=True)):
+            yield from _differences(one, other, f"{name}[{i}]")
+    elif there != here:
+        yield name.removeprefix("scenario."), there, here
+
+
+def _without(value: Any, names: frozenset[str]) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without(v, names) for k, v in value.items() if k not in names}
+    return [_without(v, names) for v in value] if isinstance(value, list) else value

@@ -1,0 +1,41 @@
+"""The records that a saved simulation is made of."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from p2prec.collaboration.payload import (
+    ModelUpdate,
+    ReferenceSequence,
+    ReferenceSet,
+    SoftPredictions,
+)
+from p2prec.collaboration.references import ReferencePool
+from p2prec.evaluation.answers import Answer
+from p2prec.models.next_place_features import Moment
+from p2prec.training.learner import MergeReport, TrainingReport
+from peers import events as ev
+from peers.acquaintances import Acquaintance
+from peers.life import Phase
+from peers.messages import Advert, Endpoints, Goodbye, Hello, Share, Shuffle
+from peers.replay import BoundedReplayMemory
+from peers.simulator.devices import Battery
+from peers.simulator.meeting import Announcement, Topic
+from peers.simulator.peer import Saved
+from peers.simulator.records import Records
+from peers.simulator.shard import HAPPENINGS
+from peers.swarm.summary import MethodRun
+
+_SHARED: Final = (
+    Advert, ModelUpdate, Moment, ReferenceSequence, ReferenceSet, SoftPredictions,
+)  # fmt: skip
+_EVENTS: Final = (
+    ev.AdvertGone, ev.AdvertSeen, ev.Advertised, ev.Arrived, ev.InteractionsAdded, ev.Merged,
+    ev.PayloadsReady, ev.SendFailed, ev.Source, ev.Started, ev.StopRequested, ev.Timer,
+    ev.TimerFired, ev.Trained,
+)  # fmt: skip
+_OTHERS: Final = (
+    Acquaintance, Announcement, Answer, Battery, BoundedReplayMemory, Endpoints, Goodbye, Hello,
+    MergeReport, MethodRun, Phase, ReferencePool, Saved, Share, Shuffle, Topic, TrainingReport,
+)  # fmt: skip
+RECORDS: Final = Records((*_SHARED, *_EVENTS, *HAPPENINGS, *_OTHERS), shared=_SHARED)
