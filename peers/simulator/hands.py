@@ -221,7 +221,7 @@ class OtherProcess(Elsewhere):
         self._pipe.close()
         self._process.join(timeout=5.0)
         if self._process.is_alive():
-            self._process.terminate()
+            self._process.kill()
             self._process.join()
 
     def _tell(self, what: str, *arguments: object) -> None:
@@ -254,8 +254,8 @@ def _serve(pipe: Connection, world: World, number: int, shards: int) -> None:
     import torch
 
     torch.set_num_threads(1)  # a forked process does not inherit it, and sums would differ
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells all; the driver decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for name in (signal.SIGINT, signal.SIGTERM):  # they are sent to all; the driver decides
+        signal.signal(name, signal.SIG_IGN)
     try:
         hand = InProcess(world, number, shards)
         while True:

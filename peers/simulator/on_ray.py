@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ from peers.version import code
 LOCAL: Final = "local"
 _OBJECTS_BYTES: Final = 256 << 20  # of a local cluster's store; what is beyond goes to the disk
 _LOOPBACK: Final = "127.0.0.1"
+_ADDRESS: Final = re.compile(r"(ray://)?\[?(?P<host>[^\[\]/]+)\]?:(?P<port>[0-9]{1,5})")
+_PATIENCE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,8 @@ def cluster_at(address: str, *, shards: int = 0) -> Iterator[Cluster]:
         raise ConfigError(
             "--ray needs Ray, which is not installed: pip install 'p2prec[ray]'"
         ) from None
+    if (there := _ADDRESS.fullmatch(address)) is not None:
+        _look_for(there["host"], int(there["port"]))
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     terminated = signal.getsignal(signal.SIGTERM)  # Ray takes it for itself
     folder = tempfile.mkdtemp(prefix="p2prec-ray-") if address == LOCAL else ""
@@ -84,12 +90,25 @@ def cluster_at(address: str, *, shards: int = 0) -> Iterator[Cluster]:
             raise TransportError(f"no Ray cluster at {address}: {reason}") from None
         with contextlib.suppress(ValueError):  # not in the main thread, which Ray left alone then
             signal.signal(signal.SIGTERM, terminated)
-        there = ray.cluster_resources()
-        yield Cluster(cores=max(1, int(there.get("CPU", 1))), memory_bytes=int(there["memory"]))
+        has = ray.cluster_resources()
+        yield Cluster(cores=max(1, int(has.get("CPU", 1))), memory_bytes=int(has["memory"]))
     finally:
         ray.shutdown()
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _look_for(host: str, port: int) -> None:
+    """Ray itself would look for minutes.
+
+    Raises:
+        TransportError: Nobody answers there.
+    """
+    try:
+        socket.create_connection((host, port), timeout=_PATIENCE_S).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise TransportError(f"no Ray cluster at {host}:{port}: {reason}") from None
 
 
 class OnRay(Elsewhere):

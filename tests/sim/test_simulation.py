@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import socket
+import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,7 +19,7 @@ from hypothesis import settings as of_hypothesis
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from p2prec.errors import ConfigError, P2PRecError
+from p2prec.errors import ConfigError, P2PRecError, TransportError
 from peers.cli.main import app, main
 from peers.scenario import load_scenario
 from peers.simulator import estimate, shard
@@ -291,6 +295,21 @@ def test_a_run_without_an_end_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("max_rounds = 1", "max_rounds = 0"))
     with pytest.raises(ConfigError, match=r"max_rounds or simulation\.hours"):
         run_simulation(path)
+
+
+def test_ray_that_is_not_there_is_said_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"not installed: pip install 'p2prec\[ray\]'"):
+        run_simulation(path, ray="local")
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
+        with pytest.raises(TransportError, match=f"no Ray cluster at 127.0.0.1:{port}: Connect"):
+            run_simulation(path, ray=address)
 
 
 def test_too_many_peers_are_refused_with_the_figure(monkeypatch: pytest.MonkeyPatch) -> None:

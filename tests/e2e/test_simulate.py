@@ -1,0 +1,130 @@
+"""Simulations as a researcher meets them: real processes, real signals, a real Ray cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
+_PATIENCE_S = 120.0
+# More than one group of peers that are computed together, so that there is work for two shards.
+WIDE = """
+name = "wide"
+[data]
+users = 140
+places = 420
+days = 60
+[peers]
+count = 140
+[training]
+epochs = 1
+max_examples = 8
+[neighbours]
+k = 2
+discover_interval_s = 5
+shuffle_interval_s = 60
+[schedule]
+round_interval_s = 0
+inbox_timeout_s = 5
+max_rounds = 2
+min_neighbours = 1
+[simulation]
+validate = false
+evaluated = 20
+[[methods]]
+name = "epidemic"
+models = ["mf/4"]
+"""
+
+
+def simulate(scenario: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "peers.cli.main", "simulate", str(scenario), *options]
+
+
+def run(scenario: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        simulate(scenario, *options),
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE_S,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@contextmanager
+def started(scenario: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """In a process group of its own, as a shell starts it."""
+    process = subprocess.Popen(
+        simulate(scenario, *options),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def stopped_on_its_way(process: subprocess.Popen[str], number: signal.Signals) -> str:
+    """Send a signal to all of a terminal's processes when the first round is done."""
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if " 0 peer-rounds" not in line and "peer-rounds" in line:
+            break
+    os.killpg(process.pid, number)
+    said += process.stderr.readlines()
+    assert process.wait(_PATIENCE_S) == 130, "".join(said)
+    return "".join(said)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
+    """The scenario, and the result of one process that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    scenario = folder / "wide.toml"
+    scenario.write_text(WIDE)
+    done = run(scenario, "--save", str(folder / "kept"))
+    assert done.returncode == 0, done.stderr
+    return scenario, (folder / "kept" / "result.json").read_bytes()
+
+
+def test_ctrl_c_saves_the_run_and_it_goes_on(whole: tuple[Path, bytes], tmp_path: Path) -> None:
+    scenario, result = whole
+    kept = tmp_path / "kept"
+    with started(scenario, "--save", str(kept), "--processes", "2") as process:
+        said = stopped_on_its_way(process, signal.SIGINT)
+    assert f"simulate {scenario} --seed 0 --continue {kept}" in said.splitlines()[-1]
+    assert not (kept / "result.json").exists()
+    done = run(scenario, "--continue", str(kept), "--quiet")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert (kept / "result.json").read_bytes() == result
+
+
+def test_shards_on_ray_come_to_the_result_of_one_process_also_after_a_stop(
+    whole: tuple[Path, bytes], tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    scenario, result = whole
+    kept = tmp_path / "kept"
+    ray = ("--ray", "local", "--processes", "2")
+    with started(scenario, "--save", str(kept), *ray) as process:
+        stopped_on_its_way(process, signal.SIGTERM)
+    done = run(scenario, "--continue", str(kept), *ray)
+    assert done.returncode == 0, done.stderr
+    assert (kept / "result.json").read_bytes() == result
