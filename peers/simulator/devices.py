@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2prec.errors import ConfigError
 from peers.simulator import draws
 from peers.simulator.config import DeviceClass, DeviceConfig
+from peers.simulator.traces import read_trace
 
 _DAY_S, _HOUR_S = 86_400.0, 3_600.0
 
@@ -161,12 +160,6 @@ def _gaps(sessions: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
 
 def _sessions(path: Path) -> dict[int, list[tuple[float, float]]]:
     found: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    try:
-        with path.open(encoding="utf-8", newline="") as lines:
-            for row in csv.DictReader(lines):
-                found[int(row["peer"])].append((float(row["from_s"]), float(row["to_s"])))
-    except FileNotFoundError:
-        raise ConfigError(f"there is no {path}, the trace of sessions") from None
-    except (KeyError, ValueError, OSError) as error:
-        raise ConfigError(f"{path}: a trace has columns peer,from_s,to_s: {error!r}") from None
+    for peer, from_s, to_s in read_trace(path, ("peer", "from_s", "to_s"), what="sessions"):
+        found[int(peer)].append((from_s, to_s))
     return dict(found)

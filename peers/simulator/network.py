@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from p2prec.errors import ConfigError
 from peers.simulator import draws
 from peers.simulator.config import LinkConfig, Partition
+from peers.simulator.traces import read_trace
 
 _BITS_PER_MBIT = 8e-6  # megabits of one byte
 
@@ -37,7 +34,10 @@ class Network:
     def __init__(self, config: LinkConfig, seed: int) -> None:
         self._config = config
         self._seed = seed
-        self._trace_s = _latencies(Path(config.latency_trace)) if config.latency_trace else None
+        self._trace_s: list[float] | None = None
+        if config.latency_trace:
+            trace = read_trace(Path(config.latency_trace), ("ms",), what="latencies")
+            self._trace_s = sorted(1e-3 * ms for (ms,) in trace)
 
     def upload_s(self, way: str, n_bytes: int) -> float:
         """How long the sender's uplink is busy with a message."""
@@ -86,7 +86,7 @@ class Network:
         config, seed = self._config, self._seed
         if self._trace_s is not None:
             drawn = draws.uniform(seed, draws.LATENCY, sender, number)
-            return float(self._trace_s[int(drawn * len(self._trace_s))])
+            return self._trace_s[int(drawn * len(self._trace_s))]
         median_ms = config.lan_latency_ms if way == "tcp" else config.broker_latency_ms
         exponent = config.latency_spread and config.latency_spread * draws.normal(
             seed, draws.LATENCY, sender, number
@@ -94,16 +94,3 @@ class Network:
         if config.asymmetry:
             exponent += config.asymmetry * draws.normal(seed, draws.ASYMMETRY, sender, to)
         return 1e-3 * median_ms * math.exp(exponent)
-
-
-def _latencies(path: Path) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as lines:
-            values = [float(row["ms"]) for row in csv.DictReader(lines)]
-    except FileNotFoundError:
-        raise ConfigError(f"there is no {path}, the trace of latencies") from None
-    except (KeyError, ValueError, OSError) as error:
-        raise ConfigError(f"{path}: a trace of latencies has a column ms: {error!r}") from None
-    if not values or min(values) < 0:
-        raise ConfigError(f"{path}: a trace needs at least one latency, none below 0")
-    return 1e-3 * np.sort(np.array(values))

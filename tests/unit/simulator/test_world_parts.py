@@ -95,11 +95,26 @@ def test_a_trace_of_latencies_takes_the_place_of_the_distribution(tmp_path: Path
     trace.write_text("ms\n10\n30\n")
     found = {round(p[0], 6) for p in passages(LinkConfig(latency_trace=str(trace)))}
     assert found == {0.010, 0.030}
-    trace.write_text("latency\n10\n")
-    with pytest.raises(ConfigError, match="column ms"):
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("latency\n10\n", "a trace of latencies has the columns ms; there is no ms"),
+        ("ms\n10\n-1\n", "line 3 of the trace of latencies: -1 is no number from 0 on"),
+        ("ms\n10\nnan\n", "line 3 of the trace of latencies: nan is no number from 0 on"),
+        ("ms,at\n,1\n", "line 2 of the trace of latencies: could not convert"),
+        ("ms\n", "the trace of latencies is empty"),
+        ("", "there is no ms"),
+        (None, "there is no .+, the trace of latencies"),
+    ],
+)
+def test_a_trace_that_is_none_is_refused(text: str | None, says: str, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    if text is not None:
+        trace.write_text(text)
+    with pytest.raises(ConfigError, match=says):
         Network(LinkConfig(latency_trace=str(trace)), seed=0)
-    with pytest.raises(ConfigError, match="there is no"):
-        Network(LinkConfig(latency_trace=str(tmp_path / "none")), seed=0)
 
 
 def test_devices_come_in_their_shares() -> None:
@@ -132,7 +147,7 @@ def test_sessions_can_come_from_a_trace(tmp_path: Path) -> None:
     devices = Devices(DeviceConfig(session_trace=str(trace)), seed=0)
     assert list(devices.away(0, 0.0)) == [(0.0, 10.0), (20.0, 30.0), (40.0, float("inf"))]
     trace.write_text("peer,from_s\n0,10\n")
-    with pytest.raises(ConfigError, match="peer,from_s,to_s"):
+    with pytest.raises(ConfigError, match="the columns peer,from_s,to_s; there is no to_s"):
         Devices(DeviceConfig(session_trace=str(trace)), seed=0)
 
 
