@@ -17,6 +17,7 @@ from p2prec.errors import P2PRecError
 from p2prec.evaluation.answers import Answer
 from peers.simulator.form import RECORDS
 from peers.simulator.meeting import Announcement
+from peers.simulator.records import no_collection
 from peers.simulator.shard import Outgoing, Parcel, Part, Shard
 from peers.simulator.world import World
 
@@ -133,13 +134,15 @@ class InProcess:
 
     def part(self) -> tuple[Part, bytes] | None:
         """As of ``Hand``."""
-        for part, state in self._saving:
-            return part, RECORDS.pack(state)
+        with no_collection():
+            for part, state in self._saving:
+                return part, RECORDS.pack(state)
         return None
 
     def restore(self, part: Part, data: bytes) -> None:
         """As of ``Hand``."""
-        self.shard.restore(part, RECORDS.unpack(data, known=self._known))
+        with no_collection():
+            self.shard.restore(part, RECORDS.unpack(data, known=self._known))
 
     def close(self) -> None:
         """As of ``Hand``."""

@@ -8,11 +8,13 @@ once and are shared again by those who held them.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 import itertools
 import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, Final
 
@@ -51,10 +53,11 @@ class Records:
             TypeError: It holds an object of a class that has no form here.
         """
         writer = _Writer(self._tags, self._parts, self._shared)
-        body = writer.tree(value)
-        # Adverts that are not really sealed are full of zeros.
-        once = zlib.compress(msgspec.msgpack.encode(writer.once), 1)
-        return msgspec.msgpack.encode((once, body))
+        with no_collection():
+            body = writer.tree(value)
+            # Adverts that are not really sealed are full of zeros.
+            once = zlib.compress(msgspec.msgpack.encode(writer.once), 1)
+            return msgspec.msgpack.encode((once, body))
 
     def unpack(self, data: bytes, *, known: dict[Any, Any] | None = None) -> Any:
         """The inverse of ``pack``.
@@ -68,15 +71,28 @@ class Records:
             ValueError: The bytes are not those of a value.
         """
         try:
-            once, body = msgspec.msgpack.decode(data, type=tuple[bytes, Any])
-            reader = _Reader(self._builders, {} if known is None else known)
-            for tree in msgspec.msgpack.decode(zlib.decompress(once), type=list[Any]):
-                reader.share(reader.value(tree))
-            return reader.value(body)
+            with no_collection():
+                once, body = msgspec.msgpack.decode(data, type=tuple[bytes, Any])
+                reader = _Reader(self._builders, {} if known is None else known)
+                for tree in msgspec.msgpack.decode(zlib.decompress(once), type=list[Any]):
+                    reader.share(reader.value(tree))
+                return reader.value(body)
         except (msgspec.MsgspecError, zlib.error, RecursionError) as error:
             raise ValueError(str(error)) from None
         except (TypeError, KeyError, IndexError, AttributeError) as error:
             raise ValueError(f"no value: {error!r}") from None
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Trees hold millions of lists and no circle: looking for one would take most of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class _Writer:
