@@ -53,13 +53,14 @@ class Identity:
 
 @dataclass(slots=True, kw_only=True)
 class Acquaintance:
-    """A peer whose hello was opened."""
+    """A peer whose hello was opened; ``order`` is that of its latest one, as of ``Arrived``."""
 
     advert: Advert
     geographic: float
     semantic: float
     compatible: bool
     last_seen_s: float
+    order: float = 0.0
     failures: int = 0
     minute: int = 0
     messages_this_minute: int = 0
@@ -329,8 +330,33 @@ class Acquaintances:
                     return [dropped("unreachable"), *self.choose(now)]
         return [dropped("not_delivered")]
 
-    def hello(self, sender: PeerId, hello: Hello, now: float) -> list[ev.Effect]:
-        """Weigh the sender of a hello, let it follow, answer where it asks."""
+    def hello(
+        self, sender: PeerId, hello: Hello, now: float, *, order: float = 0.0
+    ) -> list[ev.Effect]:
+        """Weigh the sender of a hello, let it follow, answer where it asks.
+
+        One that a later hello has overtaken says nothing more, but may still ask.
+
+        Args:
+            sender: Who says it.
+            hello: What it says.
+            now: UTC epoch seconds.
+            order: As of ``Arrived``.
+        """
+        known, advert = self.known.get(sender), hello.advert
+        if known is None or order >= known.order:
+            effects = self._weigh(sender, hello, now, order)
+        else:
+            effects, advert = [dropped("older_than_known")], known.advert
+        if hello.wants_reply:
+            self._answered = [t for t in self._answered if now - t < 60.0]
+            if len(self._answered) >= limits.MAX_GREETINGS_PER_MINUTE:
+                return [*effects, dropped("too_many_greetings")]
+            self._answered.append(now)
+            effects += self._hellos([advert], wants_reply=False)
+        return effects
+
+    def _weigh(self, sender: PeerId, hello: Hello, now: float, order: float) -> list[ev.Effect]:
         effects: list[ev.Effect] = self.remember(hello.advert, ev.Source.HELLO)
         before = self.known.pop(sender, None)  # to the end: who was heard last is forgotten last
         if before is not None and before.advert.pseudonym != hello.advert.pseudonym:
@@ -343,18 +369,13 @@ class Acquaintances:
             semantic=semantic_similarity(self._identity.sketch, hello.sketch),
             compatible=hello.method == self._identity.method and same_model,
             last_seen_s=now,
+            order=order,
             minute=before.minute if before else 0,
             messages_this_minute=before.messages_this_minute if before else 0,
         )
         while len(self.known) > limits.MAX_KNOWN_ADVERTS:
             self.forget(next(p for p in self.known if p not in self.neighbours))
         effects += self._follow(sender, accepts=hello.accepts)
-        if hello.wants_reply:
-            self._answered = [t for t in self._answered if now - t < 60.0]
-            if len(self._answered) >= limits.MAX_GREETINGS_PER_MINUTE:
-                return [*effects, dropped("too_many_greetings")]
-            self._answered.append(now)
-            effects += self._hellos([hello.advert], wants_reply=False)
         return effects
 
     def _outlived(self, pseudonym: Pseudonym) -> None:

@@ -74,12 +74,21 @@ class Advertised:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrived:
-    """An opened, authenticated, never seen message."""
+    """An opened, authenticated, never seen message.
+
+    Attributes:
+        sender: Who has signed it.
+        message: What it says.
+        transport: By which it came.
+        n_bytes: Of all its envelopes.
+        order: Of two messages of one sender the later one has the larger.
+    """
 
     sender: PeerId
     message: Message
     transport: str
     n_bytes: int
+    order: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,7 +77,13 @@ class Inbox:
         self._books.counters[f"received.{way}"] += 1
         self._books.counters[f"received_bytes.{way}"] += opened.n_bytes
         self._dispatch(
-            ev.Arrived(sender=opened.sender, message=message, transport=way, n_bytes=opened.n_bytes)
+            ev.Arrived(
+                sender=opened.sender,
+                message=message,
+                transport=way,
+                n_bytes=opened.n_bytes,
+                order=opened.created_s,
+            )
         )
         return True
 

@@ -348,7 +348,7 @@ class Peer:
         if acquaintance is not None and acquaintance.too_many(now):
             return [dropped("too_many_messages")]
         if isinstance(message, Hello):
-            return self.acquaintances.hello(event.sender, message, now)
+            return self.acquaintances.hello(event.sender, message, now, order=event.order)
         if acquaintance is None:
             return [dropped("from_a_stranger")]
         acquaintance.last_seen_s, acquaintance.failures = now, 0

@@ -52,6 +52,7 @@ class Opened:
     sender_key: bytes
     body: bytes
     n_bytes: int
+    created_s: float
 
 
 def seal(
@@ -160,7 +161,13 @@ class Opener:
             sender, sealed.message_id, created_s=sealed.created_s, expires_s=sealed.expires_s
         ):
             raise RemoteProtocolError("replayed")
-        return Opened(sender=sender, sender_key=sealed.sender_key, body=body, n_bytes=n_bytes)
+        return Opened(
+            sender=sender,
+            sender_key=sealed.sender_key,
+            body=body,
+            n_bytes=n_bytes,
+            created_s=sealed.created_s,
+        )
 
     def _unseal(self, envelope: bytes) -> SealedWire:
         if not _HEADER.size < len(envelope) <= limits.MAX_ENVELOPE_BYTES:

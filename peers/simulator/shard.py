@@ -555,6 +555,7 @@ class Shard:
                 message=parcel.message,
                 transport=parcel.way,
                 n_bytes=parcel.n_bytes,
+                order=parcel.number,
             ),
             time_s,
         )

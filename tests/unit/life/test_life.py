@@ -397,3 +397,34 @@ def test_the_own_former_name_is_no_stranger() -> None:
     for mine in adverts:
         life.handle(ev.AdvertSeen(advert=mine, source=ev.Source.GOSSIP), NOW + 2)
     assert not life.adverts
+
+
+said = st.tuples(st.booleans(), st.booleans(), st.integers(0, 3))  # accepts, asks, which advert
+
+
+@given(hellos=st.lists(said, min_size=1, max_size=12), draw=st.data())
+def test_of_hellos_that_overtake_each_other_the_latest_holds(
+    hellos: list[tuple[bool, bool, int]], draw: st.DataObject
+) -> None:
+    """A link is what the other side said last, whatever the network did to the order."""
+    life = peer()
+    life.handle(ev.Started(), NOW)
+    order = draw.draw(st.permutations(range(len(hellos))))
+    latest = -1
+    for number in order:
+        accepts, asks, turn = hellos[number]
+        message = replace(hello(5, reply=asks, accepts=accepts), advert=advert(5 + 1_000 * turn))
+        effects = life.handle(
+            ev.Arrived(
+                sender=PeerId("id5"), message=message, transport="tcp", n_bytes=1, order=number
+            ),
+            NOW,
+        )
+        latest = max(latest, number)
+        holds = advert(5 + 1_000 * hellos[latest][2])
+        assert (PeerId("id5") in life.followers) == hellos[latest][0]
+        assert life.known[PeerId("id5")].advert == holds
+        answers = [e for e in effects if isinstance(e, ev.Send) and isinstance(e.message, Hello)]
+        assert [e.to for e in answers] == [holds] * asks
+        older = ev.Tell(what="dropped", fields={"reason": "older_than_known"})
+        assert (older in effects) == (number < latest)

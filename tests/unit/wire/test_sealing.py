@@ -70,7 +70,11 @@ def test_any_body_opens_once(body: bytes) -> None:
     box = opener()
     opened = box.open(envelope, now_s=NOW + 1)
     assert opened == Opened(
-        sender=ALICE.peer_id, sender_key=ALICE.identity_key, body=body, n_bytes=len(envelope)
+        sender=ALICE.peer_id,
+        sender_key=ALICE.identity_key,
+        body=body,
+        n_bytes=len(envelope),
+        created_s=NOW,
     )
     assert refused(envelope, now_s=NOW + 2, box=box) == "replayed"
 
