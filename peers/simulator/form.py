@@ -12,7 +12,8 @@ from p2prec.collaboration.payload import (
 )
 from p2prec.collaboration.references import ReferencePool
 from p2prec.evaluation.answers import Answer
-from p2prec.models.next_place_features import Moment
+from p2prec.models.habits import Habits
+from p2prec.models.moments import Moment
 from p2prec.training.learner import MergeReport, TrainingReport
 from peers import events as ev
 from peers.acquaintances import Acquaintance
@@ -35,7 +36,8 @@ _EVENTS: Final = (
     ev.TimerFired, ev.Trained,
 )  # fmt: skip
 _OTHERS: Final = (
-    Acquaintance, Announcement, Answer, Battery, BoundedReplayMemory, Endpoints, Goodbye, Hello,
-    MergeReport, MethodRun, Phase, ReferencePool, Saved, Share, Shuffle, Topic, TrainingReport,
+    Acquaintance, Announcement, Answer, Battery, BoundedReplayMemory, Endpoints, Goodbye, Habits,
+    Hello, MergeReport, MethodRun, Phase, ReferencePool, Saved, Share, Shuffle, Topic,
+    TrainingReport,
 )  # fmt: skip
 RECORDS: Final = Records((*_SHARED, *_EVENTS, *HAPPENINGS, *_OTHERS), shared=_SHARED)

@@ -65,8 +65,9 @@ def straight(folder: Path, scenario: Scenario) -> dict[str, Any]:
 
 METHODS = (
     MethodConfig(name="dclr", models=("next_place/4",)),
-    MethodConfig(name="dard", models=("mf/4", "next_place/4")),
+    MethodConfig(name="dard", models=("mf/4", "ranker/8")),
     MethodConfig(name="metropolis_hastings", models=("mf/8",)),
+    MethodConfig(name="epidemic", models=("ranker/16",)),
     MethodConfig(name="pepper", models=("next_place/4",)),
     MethodConfig(name="alone", models=("next_place/4",)),
 )
