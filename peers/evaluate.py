@@ -167,7 +167,7 @@ def _one(
                 name, scenario, realm, examination, label=label, quiet=quiet
             )
     ordered = {name: rows[name] for name in names}
-    for name, given in _baselines(realm, examination).items():
+    for name, given in baseline_answers(realm, examination).items():
         answers[name] = dict(enumerate(given))
         ordered[name] = {"bytes_per_peer": 0, "rounds": 0}
     # A simulated peer that never came to its end has no answer; nobody is asked for its user then.
@@ -184,8 +184,13 @@ def _one(
     return summary
 
 
-def _baselines(realm: Realm, examination: Examination) -> dict[str, list[Answer]]:
-    """What the simple baselines answer."""
+def baseline_answers(realm: Realm, examination: Examination) -> dict[str, list[Answer]]:
+    """What the simple baselines answer, by user.
+
+    Args:
+        realm: Whose users are asked.
+        examination: Of it.
+    """
     trained = [split.train for split in examination.splits]
     result = {}
     for name, build in BASELINES.items():

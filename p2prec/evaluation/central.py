@@ -3,18 +3,24 @@
 No peer does any of this; an evaluation plays the server.
 
 ``centralised``: everybody's interactions in one place. One model goes from user to user, each of
-whom trains it for a pass (incremental stochastic gradient descent), round after round; statistics
-are counted over all. What a model calls private, or keeps as an owner's own bent, stays with its
-user. An upper bound for every method that only exchanges models.
+whom trains it for a pass (incremental stochastic gradient descent), round after round. What a
+model calls private, or keeps in any part as an owner's own bent, is one parameter set a user and
+stays with its user: shared return habits are worse than own ones, and an upper bound for every
+method that only exchanges models must not lose what a peer has without any exchange.
 
 ``server_fedavg``: federated averaging (McMahan et al., AISTATS 2017, algorithm 1) with all clients
 in every round: all train, the server averages, all go on from the mean. Rows are averaged over
 the clients that know them, weighted by evidence; dense parameters by number of examples.
+
+Statistics are counted over all users, in both, and each user is told those of the *others*: with
+its own visits among them, every place that it has tried would have been tried by somebody, which
+is true of no place that it may try next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,6 +46,7 @@ def server_fedavg(
         rounds: Of training and averaging.
         after: Called with the number of each finished round.
     """
+    counted = _Counted.over(learners)
     for round_ in range(rounds):
         examples: list[int] = []
         for start in range(0, len(learners), _TOGETHER):
@@ -49,8 +56,9 @@ def server_fedavg(
         states = [learner.state() for learner in learners]
         weights = np.array(examples, np.float64)
         shared = _mean(learners, states, weights / max(1.0, weights.sum()))
+        bent = learners[0].knowledge.model.own_bent
         for learner, state in zip(learners, states, strict=True):
-            learner.restore(_taken(learner, state, shared))
+            learner.restore(_taken(learner, state, shared, counted, bent))
         after(round_ + 1)
 
 
@@ -69,43 +77,71 @@ def centralised(
         rng: Order of the users.
         after: Called with the number of each finished round.
     """
+    counted = _Counted.over(learners)
     shared = _mean(learners, [learner.state() for learner in learners], None)
+    own = (learners[0].knowledge.model.own_bent > 0).astype(np.float32)
     for round_ in range(rounds):
         for i in rng.permutation(len(learners)).tolist():
             learner = learners[i]
-            learner.restore(_taken(learner, learner.state(), shared))
+            learner.restore(_taken(learner, learner.state(), shared, counted, own))
             train_together([learner], [round_])
-            shared = _left(learner, learner.state(), shared)
+            shared = learner.state()
         for learner in learners:
-            learner.restore(_taken(learner, learner.state(), shared))
+            learner.restore(_taken(learner, learner.state(), shared, counted, own))
         after(round_ + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counted:
+    """Statistics over all users.
+
+    Attributes:
+        visitors: Shape ``(n_items,)``, users who have met each item.
+        dense: Shape ``(n_statistics,)``, sum of what each user adds.
+        n: Users.
+    """
+
+    visitors: NDArray[np.float64]
+    dense: NDArray[np.float64]
+    n: int
+
+    @classmethod
+    def over(cls, learners: Sequence[LocalLearner]) -> _Counted:
+        """Count once: histories do not change."""
+        first = learners[0].knowledge
+        visitors = np.zeros(len(first.catalogue))
+        for learner in learners:
+            visitors[learner.knowledge.timeline.own] += 1.0
+        own = [x.knowledge.model.own_statistics(x.knowledge.timeline) for x in learners]
+        return cls(visitors=visitors, dense=np.sum(own, axis=0, dtype=np.float64), n=len(learners))
+
+    def others_of(self, learner: LocalLearner) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Share of the others that met each item, and mean of their statistics."""
+        knowledge, others = learner.knowledge, max(1, self.n - 1)
+        visitors = self.visitors.copy()
+        visitors[knowledge.timeline.own] -= 1.0
+        dense = self.dense - knowledge.model.own_statistics(knowledge.timeline)
+        return visitors / others, np.maximum(dense, 0.0) / others
 
 
 def _mean(
     learners: Sequence[LocalLearner], states: Sequence[State], weights: NDArray[np.float64] | None
 ) -> State:
-    """The server's model: means over clients, and statistics counted over all."""
+    """The server's model: means over clients."""
     first = learners[0].knowledge
     n_items, width = len(first.catalogue), first.model.width
     change = np.zeros((n_items, width))
     mass, accumulator = np.zeros(n_items), np.zeros(n_items)
-    visitors = np.zeros(n_items)
-    for learner, state in zip(learners, states, strict=True):
+    for state in states:
         rows, evidence = state["rows"].astype(np.int64), state["evidence"].astype(np.float64)
         change[rows] += evidence[:, None] * (state["values"] - first.table.initial[rows])
         mass[rows] += evidence
         accumulator[rows] += evidence * state["accumulator"]
-        visitors[learner.knowledge.timeline.own] += 1.0
     known = np.flatnonzero(mass > 0)
     values = first.table.initial[known] + change[known] / mass[known, None]
-    values[:, OTHERS] = visitors[known] / len(learners)
     if weights is None:
         weights = np.full(len(learners), 1.0 / len(learners))
     dense = np.einsum("c,cd->d", weights, np.stack([s["dense"] for s in states]))
-    statistics = first.model.statistics
-    dense[statistics] = np.mean(
-        [k.model.own_statistics(k.timeline) for k in (each.knowledge for each in learners)], axis=0
-    )
     return {
         "rows": known.astype(np.uint32),
         "values": values.astype(np.float32),
@@ -116,26 +152,34 @@ def _mean(
     }
 
 
-def _taken(learner: LocalLearner, own: State, shared: State) -> State:
-    """The shared model at one user, who keeps what is private and the own bent."""
-    bent = learner.knowledge.model.own_bent
+def _taken(
+    learner: LocalLearner,
+    own: State,
+    shared: State,
+    counted: _Counted,
+    bent: NDArray[np.float32],
+) -> State:
+    """The shared model at one user.
+
+    Args:
+        learner: The user, who keeps what is private.
+        own: Its state.
+        shared: The server's model.
+        counted: Of all users.
+        bent: Shape ``(n_dense,)``, how much of its own value of each parameter it keeps.
+    """
+    visitors, statistics = counted.others_of(learner)
+    values = shared["values"].copy()
+    values[:, OTHERS] = visitors[shared["rows"].astype(np.int64)]
     dense = (1.0 - bent) * shared["dense"] + bent * own["dense"]
+    dense[learner.knowledge.model.statistics] = statistics
+    # What a user keeps whole has its own history of steps too.
+    accumulator = np.where(bent >= 1.0, own["dense_accumulator"], shared["dense_accumulator"])
     return {
         **shared,
+        "values": values,
         "dense": dense,
+        "dense_accumulator": accumulator,
         "private": own["private"],
         "private_accumulator": own["private_accumulator"],
     }
-
-
-def _left(learner: LocalLearner, state: State, shared: State) -> State:
-    """The shared model after one user has trained it; statistics were counted once and stay."""
-    values = state["values"].copy()
-    rows = state["rows"].astype(np.int64)
-    popularity = np.zeros(len(learner.knowledge.catalogue), np.float32)
-    popularity[shared["rows"]] = shared["values"][:, OTHERS]
-    values[:, OTHERS] = popularity[rows]
-    dense = state["dense"].copy()
-    statistics = learner.knowledge.model.statistics
-    dense[statistics] = shared["dense"][statistics]
-    return {**state, "values": values, "dense": dense}

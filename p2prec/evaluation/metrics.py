@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 K = 10  # the cut of every headline table
+PARTS = ("all", "returning", "new")  # of the questions
 
 
 def rank_of(scores: NDArray[np.floating], item: int) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
+from p2prec.evaluation.metrics import PARTS
 from peers.cli.tables import narrow_table
-from peers.swarm.summary import PARTS
 
 
 def print_comparison(summary: Mapping[str, Any]) -> None:

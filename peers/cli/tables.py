@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from peers.swarm.summary import PARTS
+from p2prec.evaluation.metrics import PARTS
 
 
 def print_table(summary: dict[str, Any]) -> None:

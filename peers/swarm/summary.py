@@ -11,12 +11,10 @@ import numpy as np
 from p2prec.data.split import leave_one_out
 from p2prec.evaluation.answers import Answer
 from p2prec.evaluation.baselines import BASELINES
-from p2prec.evaluation.metrics import quality, rank_of
+from p2prec.evaluation.metrics import PARTS, quality, rank_of
 from peers.asking import asked_at
 from peers.scenario import Scenario
 from peers.swarm.data import Realm
-
-PARTS = ("all", "returning", "new")
 
 
 @dataclass(slots=True, kw_only=True)

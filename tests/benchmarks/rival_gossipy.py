@@ -20,9 +20,7 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 import tempfile
-import venv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +31,7 @@ import numpy as np
 
 from p2prec.models.recommender import Task
 from tests.benchmarks.films_asked import Films, Person, rating_quality, read_films
+from tests.benchmarks.other_environment import interpreter
 from tests.benchmarks.results import Results
 from tests.benchmarks.rival_table import table
 from tests.benchmarks.rival_work import Work
@@ -61,7 +60,7 @@ def main() -> None:
     key = ("row", "seed", "factors", "fold", "round")
     results = Results(Path(args.out) if args.out else None, "rival_gossipy", key=key, table=table)
     with tempfile.TemporaryDirectory() as folder:
-        python = _rival_python(Path(args.venv or folder))
+        python = interpreter(Path(args.venv or folder), "gossipy-dfl")
         for seed in map(int, args.seeds.split(",")):
             films = read_films(
                 Path(args.data), Task.RATING, split="random", fold=args.fold, seed=seed
@@ -109,26 +108,6 @@ def _work(films: Films, seed: int) -> Work:
         graph=np.array([sorted(graph[user]) for user in range(n)]),
         seed=seed,
     )
-
-
-def _rival_python(folder: Path) -> Path:
-    """An interpreter that can import gossipy.
-
-    It sees this environment's packages: pip finds torch, NumPy and so on there, and adds the rest.
-    """
-    python = folder / "bin" / "python"
-    if python.exists():
-        return python
-    venv.create(folder, with_pip=True)
-    shared = Path(
-        sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
-    )
-    (shared / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    install = [str(python), "-m", "pip", "install", "--quiet", "gossipy-dfl"]
-    done = subprocess.run(install, check=False)
-    if done.returncode:
-        sys.exit("gossipy could not be installed: without a package index there is no comparison")
-    return python
 
 
 def _gossipy(python: Path, work: Path, args: argparse.Namespace) -> list[Contender]:
