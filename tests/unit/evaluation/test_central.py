@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from p2prec.data.city import generate_city
@@ -26,20 +28,17 @@ def learners(n: int = 6, size: int = 40) -> list[LocalLearner]:
 
 
 def test_one_client_with_a_server_is_alone() -> None:
-    (served,), (alone,) = learners(1), learners(1)
-    server_fedavg([served], 1)  # from the second round on it knows what the server has counted
-    train_together([alone], [0])
-    own = served.knowledge.model.statistics
-    learned = np.ones(served.knowledge.model.n_dense, bool)
-    learned[own] = False
-    assert np.allclose(served.knowledge.dense[learned], alone.knowledge.dense[learned], atol=1e-5)
-    rows = alone.knowledge.timeline.own
-    embedding = slice(0, OTHERS)
-    assert np.allclose(
-        served.knowledge.table.gather(rows)[:, embedding],
-        alone.knowledge.table.gather(rows)[:, embedding],
-        atol=1e-5,
-    )
+    """In every round: the server has nothing to say of others, for there are none."""
+    for serve in (server_fedavg, partial(centralised, rng=np.random.default_rng(0))):
+        (served,), (alone,) = learners(1), learners(1)
+        serve([served], 3)
+        for round_ in range(3):
+            train_together([alone], [round_])
+        every = np.arange(len(CITY.catalogue))
+        assert np.allclose(served.knowledge.dense, alone.knowledge.dense, atol=1e-5)
+        assert np.allclose(
+            served.knowledge.table.gather(every), alone.knowledge.table.gather(every), atol=1e-5
+        )
 
 
 def test_all_end_with_one_table_and_their_own_bent() -> None:
@@ -51,24 +50,44 @@ def test_all_end_with_one_table_and_their_own_bent() -> None:
         train(peers)
         every = np.arange(len(CITY.catalogue))
         tables = [p.knowledge.table.gather(every) for p in peers]
-        assert all(np.array_equal(table, tables[0]) for table in tables)
-        own_bent = peers[0].knowledge.model.own_bent
+        learned = np.delete(tables, OTHERS, axis=2)  # what others do is another thing for each
+        assert all(np.array_equal(table, learned[0]) for table in learned)
+        model = peers[0].knowledge.model
+        own_bent = model.own_bent
         dense = np.stack([p.knowledge.dense for p in peers])
-        assert np.ptp(dense[:, own_bent == 0], axis=0).max() < 1e-6
+        shared = own_bent == 0
+        shared[model.statistics] = False
+        assert np.ptp(dense[:, shared], axis=0).max() < 1e-6
         assert np.ptp(dense[:, own_bent == 1], axis=0).max() > 1e-4
 
 
-def test_popularity_is_counted_over_all_users() -> None:
-    peers = learners()
-    seen = []
+def test_return_habits_stay_with_their_user_where_the_rest_is_shared() -> None:
+    """One user's habits must not move by what another one does: shared ones are worse."""
+    peers, (lone,) = learners(), learners(1)
+    centralised(peers, 1, rng=np.random.default_rng(3))
+    train_together([lone], [0])
+    view = lone.knowledge.model.layout.view
+    habits = [view(p.knowledge.dense, "returning") for p in (*peers, lone)]
+    assert np.allclose(habits[0], habits[-1], atol=1e-6)
+    assert np.abs(habits[0] - habits[1]).max() > 1e-4
+
+
+def test_each_user_is_told_what_the_others_do() -> None:
+    peers, seen = learners(), []
     server_fedavg(peers, 1, after=seen.append)
     assert seen == [1]
     visitors = np.zeros(len(CITY.catalogue))
     for peer in peers:
         visitors[peer.knowledge.timeline.own] += 1
     every = np.arange(len(CITY.catalogue))
-    popularity = peers[0].knowledge.table.gather(every)[:, OTHERS]
-    assert np.allclose(popularity, visitors / len(peers), atol=1e-6)
+    for peer in peers:
+        own = np.isin(every, peer.knowledge.timeline.own)
+        others = (visitors - own) / (len(peers) - 1)
+        assert np.allclose(peer.knowledge.table.gather(every)[:, OTHERS], others, atol=1e-6)
+    model = peers[0].knowledge.model
+    tried = [model.own_statistics(p.knowledge.timeline) for p in peers]
+    told = peers[0].knowledge.dense[model.statistics]
+    assert np.allclose(told, np.mean(tried[1:], axis=0), atol=1e-6)
 
 
 def test_what_everybody_knows_together_teaches_more_than_a_round_alone() -> None:
