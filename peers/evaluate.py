@@ -170,10 +170,7 @@ def _one(
     for name, given in baseline_answers(realm, examination).items():
         answers[name] = dict(enumerate(given))
         ordered[name] = {"bytes_per_peer": 0, "rounds": 0}
-    # A simulated peer that never came to its end has no answer; nobody is asked for its user then.
-    asked = [i for i in range(len(realm.histories)) if all(i in a for a in answers.values())]
-    questions = [examination.questions[i] for i in asked]
-    given_by = {name: [answers[name][i] for i in asked] for name in ordered}
+    questions, given_by = examination.shared({name: answers[name] for name in ordered})
     comparison.add(scenario.seed, questions, given_by)
     new = [q.is_new for q in questions]
     summary["methods"] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -61,6 +62,22 @@ class Examination:
             scores[own] = -np.inf
         item = int(self.splits[user].test.item[0])
         return answered(scores, item, own=own, competitors=self._competitors)
+
+    def shared(
+        self, answers: Mapping[str, Mapping[int, Answer]]
+    ) -> tuple[list[Question], dict[str, list[Answer]]]:
+        """The questions that everybody has answered, and each one's answers to them.
+
+        A simulated peer that never came to its end has no answer; nobody is asked for its user.
+
+        Args:
+            answers: By method and user.
+        """
+        users = [
+            u for u in range(len(self.splits)) if all(u in given for given in answers.values())
+        ]
+        questions = [self.questions[u] for u in users]
+        return questions, {name: [given[u] for u in users] for name, given in answers.items()}
 
     @cached_property
     def _competitors(self) -> Competitors | None:

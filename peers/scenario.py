@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from p2prec.collaboration.method import read_options
 from p2prec.collaboration.methods import METHODS
@@ -124,28 +124,41 @@ def load_scenario(path: Path, *, settings: Sequence[str] = ()) -> Scenario:
         ConfigError: Names the file and what is wrong.
     """
     tables = overridden(read_toml(path), settings, Scenario)
-    scenario = convert(tables, Scenario, source=str(path))
-    check_ranges(scenario, SCENARIO, source=str(path))
+    return scenario_of(tables, source=str(path))
+
+
+def scenario_of(tables: Mapping[str, Any], *, source: str) -> Scenario:
+    """Check the tables of a scenario.
+
+    Args:
+        tables: As of its TOML file.
+        source: Whose they are, for errors.
+
+    Raises:
+        ConfigError: Names the source and what is wrong.
+    """
+    scenario = convert(tables, Scenario, source=source)
+    check_ranges(scenario, SCENARIO, source=source)
     if scenario.peers.mdns_only + scenario.peers.mqtt_only > 1.0:
-        raise ConfigError(f"{path}: peers.mdns_only and peers.mqtt_only add up to more than 1")
+        raise ConfigError(f"{source}: peers.mdns_only and peers.mqtt_only add up to more than 1")
     if not scenario.methods:
-        raise ConfigError(f"{path}: names no method; write [[methods]] and a name, such as dclr")
+        raise ConfigError(f"{source}: names no method; write [[methods]] and a name, such as dclr")
     for method in scenario.methods:
-        _check_method(scenario, method, str(path))
+        _check_method(scenario, method, source)
     if scenario.neighbours.selection == "social" and not scenario.data.friends:
         raise ConfigError(
-            f'{path}: neighbours.selection = "social" needs friendships; name a CSV of user,friend '
-            "as data.friends"
+            f'{source}: neighbours.selection = "social" needs friendships; name a CSV of '
+            "user,friend as data.friends"
         )
     if scenario.data.friends and scenario.data.kind == "city":
         raise ConfigError(
-            f"{path}: data.friends names users of check-ins, and a generated city has none of "
+            f"{source}: data.friends names users of check-ins, and a generated city has none of "
             'them; set data.kind = "check_ins"'
         )
     try:
         check_simulation(scenario.simulation)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{source}: {error}") from None
     return scenario
 
 

@@ -74,7 +74,7 @@ def load_config(path: Path, environment: Mapping[str, str]) -> PeerConfig:
             override = _override(keys, text)
             # Alone first, so that a wrong one is named as what it is and not as part of the file.
             convert(override, PeerConfig, source=f"${name}")
-            tables = _merged(tables, override)
+            tables = merged(tables, override)
     config = convert(tables, PeerConfig, source=str(path))
     check_ranges(config, OWNER, source=str(path))
     return _placed(config, path.parent)
@@ -120,7 +120,7 @@ def overridden(
             raise ConfigError(f"--set {printable(setting)[:80]!r}: write KEY=VALUE")
         override = _override(path.strip().split("."), text.strip())
         _check_names(override, kind, f"--set {printable(setting)[:80]}", "")
-        result = _merged(result, override)
+        result = merged(result, override)
     return result
 
 
@@ -131,12 +131,13 @@ def _override(keys: Sequence[str], text: str) -> dict[str, Any]:
     return override
 
 
-def _merged(tables: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+def merged(tables: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables with others on top of them; tables within tables are merged too."""
     result = dict(tables)
     for key, value in override.items():
         before = result.get(key)
         both = isinstance(before, dict) and isinstance(value, dict)
-        result[key] = _merged(before, value) if both and before is not None else value
+        result[key] = merged(before, value) if both and before is not None else value
     return result
 
 

@@ -42,22 +42,29 @@ class Comparison:
         """The method that others are held against."""
         return REFERENCE if REFERENCE in self._answers else next(iter(self._answers))
 
-    def summary(self) -> dict[str, Any]:
-        """``figures`` by method, ``paired`` by method, ``against`` whom, and all ``answers``."""
+    def summary(self, *, against: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """``figures`` by method, ``paired`` by method, ``against`` whom, and all ``answers``.
+
+        Args:
+            against: By method, which other one it is held against; the reference where None.
+        """
+        other = against or dict.fromkeys(self._answers, self.reference)
         return {
             "figures": {
                 name: figures(self._questions, given, n_items=self._n_items)
                 for name, given in self._answers.items()
             },
-            "against": self.reference,
+            "against": self.reference if against is None else dict(against),
             "paired": {
-                name: self._paired(name) for name in self._answers if name != self.reference
+                name: self._paired(name, other[name])
+                for name in self._answers
+                if name != other[name]
             },
             "answers": self._columns(),
         }
 
-    def _paired(self, name: str) -> dict[str, dict[str, dict[str, float]]]:
-        ours, theirs = self._ranks(name), self._ranks(self.reference)
+    def _paired(self, name: str, other: str) -> dict[str, dict[str, dict[str, float]]]:
+        ours, theirs = self._ranks(name), self._ranks(other)
         new = np.array([q.is_new for q in self._questions], np.bool_)
         users = np.array([q.user for q in self._questions])
         parts = {"all": np.ones(len(new), np.bool_), "returning": ~new, "new": new}

@@ -124,6 +124,12 @@ def test_a_comparison_holds_methods_against_alone() -> None:
     assert gain["p_t"] < 0.05
 
 
+def test_each_method_may_be_held_against_another_one() -> None:
+    found = compared().summary(against={"alone": "dclr", "dclr": "dclr"})
+    assert set(found["paired"]) == {"alone"}
+    assert found["paired"]["alone"]["all"]["ndcg@10"]["worse"] == 6
+
+
 def test_results_are_a_data_frame_by_one_call(tmp_path: Path) -> None:
     found = compared().summary()
     table = frame(found)

@@ -1,0 +1,49 @@
+"""Pieces of the pages in ``docs/results`` that commands write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from p2prec.evaluation import frame
+
+_METRICS = ("hr@10", "ndcg@10")
+
+
+def made_by(made: Mapping[str, str]) -> str:
+    """The command, and where it ran.
+
+    Args:
+        made: As ``peers.provenance`` gives it.
+    """
+    return f"`{made['command']}`\n\nCommit {made['commit']}; {made['machine']}; {made['versions']}."
+
+
+def cell(result: Mapping[str, Any], method: str, part: str) -> str:
+    """``HR@10 / NDCG@10`` of a method in one part, with the standard deviation over seeds.
+
+    Args:
+        result: With ``answers``, as of a comparison.
+        method: One of it.
+        part: ``"all"``, ``"returning"`` or ``"new"``.
+    """
+    table = frame(result)
+    table = table[table["method"] == method]
+    if part != "all":
+        table = table[table["new"] == (part == "new")]
+    by_seed = table.groupby("seed")[list(_METRICS)].mean()
+    texts = []
+    for metric in _METRICS:
+        values = by_seed[metric].to_numpy()
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        mean = float(table[metric].mean()) if len(table) else 0.0
+        texts.append(f"{mean:.3f}" + (f" ± {spread:.3f}" if spread >= 0.0005 else ""))
+    return " / ".join(texts)
+
+
+def gain(found: Mapping[str, float]) -> str:
+    """A difference with its interval; a star where a paired test calls it one."""
+    ends = f"[{found['low']:+.3f}, {found['high']:+.3f}]"
+    return f"{found['difference']:+.3f} {ends}{' *' if found['p_t'] < 0.05 else ''}"
