@@ -1,51 +1,55 @@
-"""``p2prec evaluate``: every method on one data set, one split, one budget, nothing tuned on it."""
+"""``p2prec evaluate``: every method on one data set, one split, one budget, nothing tuned on it.
+
+Three questions, each with frozen settings and tables of its own: which item is next, for which
+places and films have different models; where items lie nowhere and are not met twice, as films,
+also whether one will be clicked on; and where users have rated, which rating the next one gets.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from p2prec.collaboration.methods import METHODS
 from p2prec.errors import ConfigError
-from p2prec.evaluation.answers import Answer
 from p2prec.evaluation.baselines import BASELINES
-from p2prec.evaluation.central import centralised, server_fedavg
-from p2prec.evaluation.comparison import Comparison
+from p2prec.evaluation.comparison import REFERENCE, Comparison
 from p2prec.evaluation.metrics import quality
+from p2prec.models.recommender import Task
 from p2prec.text import nearest
-from p2prec.training.local import LocalLearner, payloads_together
-from peers.asking import asked_at
+from p2prec.training.local import train_together
 from peers.cli.comparison import print_comparison
-from peers.cli.progress import bars, error_console
+from peers.cli.progress import error_console
 from peers.cli.tables import print_table
-from peers.codec import encode_message
-from peers.examination import Examination
-from peers.messages import Share
-from peers.scenario import (
-    MethodConfig,
-    Scenario,
-    learner_config,
-    learning_seed,
-    load_scenario,
+from peers.evaluate_rows import (
+    Asked,
+    base_rate,
+    baseline_answers,
+    clicked_on,
+    compared,
+    lived,
+    rated,
+    rated_by_means,
 )
-from peers.sealing import sealed_bytes
-from peers.simulator.command import simulate
-from peers.swarm.data import Realm, load_realm, usable_users
+from peers.examination import Examination
+from peers.provenance import provenance
+from peers.scenario import Scenario, load_scenario
+from peers.swarm.data import load_realm, usable_users
 from peers.swarm.repeats import stopped_by_ctrl_c
 from peers.swarm.summary import spread
+from peers.with_server import WITH_A_SERVER, learners_of
 
 FROZEN: Final = Path(__file__).with_name("evaluate.toml")
-WITH_A_SERVER: Final = ("server_fedavg", "centralised")
-_PLACES, _FILMS = "ranker/16", "mf/16"
-_FILMS_OF_SEVERAL_SIZES: Final = ("mf/8", "mf/16", "mf/24")
-_INTERACTION_BYTES: Final = 4 + 8 + 4  # item, time and rating, sent once to a server
-_ROUND_S: Final = 0.12  # of one peer, measured on New York; for the announcement only
-
-_Server = Callable[[list[LocalLearner], int, Callable[[int], None]], None]
+FROZEN_FILMS: Final = Path(__file__).with_name("evaluate_films.toml")
+FROZEN_RATINGS: Final = Path(__file__).with_name("evaluate_ratings.toml")
+_PROBED: Final = 8  # users whose training tells how long an evaluation takes
+# Rounds of training that a round of a peer costs, measured: publishing, merging and the network.
+_COST: Final = {"nothing": 1.5, "parameters": 2.0, "probabilities": 8.0}
 
 
 def known_methods() -> tuple[str, ...]:
@@ -69,17 +73,18 @@ def run_evaluation(
 ) -> dict[str, Any]:
     """Compare methods on a data set; the object of a swarm, with ``spread`` over seeds.
 
-    ``figures``, ``against``, ``paired`` and ``answers`` are those of ``Comparison``, over seeds.
+    ``figures``, ``against``, ``paired`` and ``answers`` are those of ``Comparison``, over seeds;
+    ``clicks`` and ``ratings``, where the data has them, hold the same of the other two questions.
 
     Args:
         data: CSV of check-ins, or the folder of MovieLens 100K.
-        methods: Of ``known_methods``; all where empty.
+        methods: Of ``known_methods``; all where empty. ``alone`` always is among them.
         seeds: Repetitions.
         users: Only so many of them; 0 for all.
         rounds: Of each peer; 0 as the frozen settings say.
         processes: For the simulated peers.
         pictures: A folder to draw into; quality is then measured after every round too.
-        show: Whether to print a table.
+        show: Whether to print tables.
         quiet: Whether to say nothing on the way.
 
     Raises:
@@ -92,37 +97,27 @@ def run_evaluation(
     for name in wanted:
         if name not in known and name not in BASELINES:
             raise ConfigError(f"unknown method {name!r}; {nearest(name, known)}")
-    frozen = load_scenario(FROZEN)
-    count = users or usable_users(frozen, data=data)
-    frozen = replace(
-        frozen,
-        peers=replace(frozen.peers, count=count),
-        schedule=replace(frozen.schedule, max_rounds=rounds or frozen.schedule.max_rounds),
+    asked = Asked(
+        data=data,
+        methods=tuple(m for m in known if m in wanted or m == REFERENCE),
+        seeds=seeds,
+        users=users or usable_users(load_scenario(FROZEN), data=data),
+        rounds=rounds,
+        processes=processes,
+        validate=pictures is not None,
+        quiet=quiet,
     )
-    console = error_console()
-    learned = [name for name in wanted if name not in BASELINES]
+    tasks = _tasks(asked)
     if not quiet:
-        jobs = count * frozen.schedule.max_rounds * seeds * len(learned)
-        minutes = jobs * _ROUND_S / 60
-        console.print(
-            f"{count} users, {len(learned)} methods, {seeds} seeds: some {minutes:.0f} minutes "
-            "on one core of 2026"
+        _announce(asked, tasks)
+    summary = _next_items(tasks[""], asked)
+    if "clicks" in tasks:
+        summary["clicks"] = compared(tasks["clicks"], asked, clicked_on, base_rate, label="clicks ")
+    if "ratings" in tasks:
+        summary["ratings"] = compared(
+            tasks["ratings"], asked, rated, rated_by_means, label="ratings "
         )
-    if pictures is not None:
-        frozen = replace(frozen, simulation=replace(frozen.simulation, validate=True))
-    summaries, comparison = [], None
-    for seed in range(seeds):
-        scenario = replace(frozen, seed=seed)
-        realm = load_realm(scenario, data=data)
-        scenario = replace(scenario, methods=_methods(scenario, realm, learned))
-        comparison = comparison or Comparison(len(realm.catalogue))
-        summaries.append(
-            _one(scenario, realm, learned, comparison, processes=processes, quiet=quiet)
-        )
-    summary = summaries[0]
-    summary["spread"] = spread(summaries)
-    if comparison is not None:
-        summary |= comparison.summary()
+    summary["made_by"] = provenance()
     if show:
         print_table(summary)
         print_comparison(summary)
@@ -133,135 +128,85 @@ def run_evaluation(
     return summary
 
 
-def _methods(scenario: Scenario, realm: Realm, names: Sequence[str]) -> tuple[MethodConfig, ...]:
-    """The frozen methods that were asked for, with models that suit the data."""
-    kept = tuple(method for method in scenario.methods if method.title in names)
-    if np.isfinite(realm.catalogue.latitude_deg).any():
-        return kept
-    # Without positions there is no next place: factors, of as many sizes.
-    return tuple(
-        replace(m, models=(_FILMS,) if len(m.models) == 1 else _FILMS_OF_SEVERAL_SIZES)
-        for m in kept
+def _prepared(path: Path, asked: Asked) -> Scenario:
+    """Frozen settings with what the command line asks for."""
+    frozen = load_scenario(path)
+    return replace(
+        frozen,
+        peers=replace(frozen.peers, count=asked.users),
+        methods=tuple(m for m in frozen.methods if m.title in asked.methods),
+        schedule=replace(frozen.schedule, max_rounds=asked.rounds or frozen.schedule.max_rounds),
+        simulation=replace(frozen.simulation, validate=asked.validate),
     )
 
 
-def _one(
-    scenario: Scenario,
-    realm: Realm,
-    names: Sequence[str],
-    comparison: Comparison,
-    *,
-    processes: int,
-    quiet: bool,
-) -> dict[str, Any]:
-    """The summary of one seed; its answers go into the comparison."""
-    begun = time.monotonic()
-    label = f"seed {scenario.seed} "
-    examination = Examination(realm)
-    summary = simulate(scenario, realm, processes=processes, label=label, quiet=quiet)
-    answers: dict[str, dict[int, Answer]] = summary.pop("answers")
-    rows = dict(summary["methods"])
-    for name in names:
-        if name in WITH_A_SERVER:
-            rows[name], answers[name] = _with_a_server(
-                name, scenario, realm, examination, label=label, quiet=quiet
-            )
-    ordered = {name: rows[name] for name in names}
-    for name, given in baseline_answers(realm, examination).items():
-        answers[name] = dict(enumerate(given))
-        ordered[name] = {"bytes_per_peer": 0, "rounds": 0}
-    questions, given_by = examination.shared({name: answers[name] for name in ordered})
-    comparison.add(scenario.seed, questions, given_by)
-    new = [q.is_new for q in questions]
-    summary["methods"] = {
-        name: {**row, **quality([a.rank for a in given_by[name]], new)}
-        for name, row in ordered.items()
-    }
-    summary["seconds"] = round(time.monotonic() - begun, 2)
-    return summary
-
-
-def baseline_answers(realm: Realm, examination: Examination) -> dict[str, list[Answer]]:
-    """What the simple baselines answer, by user.
-
-    Args:
-        realm: Whose users are asked.
-        examination: Of it.
-    """
-    trained = [split.train for split in examination.splits]
-    result = {}
-    for name, build in BASELINES.items():
-        model = build(realm.catalogue, trained)
-        result[name] = [
-            examination.answer(
-                user, model.scores(examination.known(user), asked_at(examination.splits[user].test))
-            )
-            for user in range(len(realm.histories))
-        ]
-    return result
-
-
-def _with_a_server(
-    name: str,
-    scenario: Scenario,
-    realm: Realm,
-    examination: Examination,
-    *,
-    label: str,
-    quiet: bool,
-) -> tuple[dict[str, Any], dict[int, Answer]]:
-    """One of the two rows that need a server, on the same split and with the same rounds."""
-    begun = time.monotonic()
-    places = bool(np.isfinite(realm.catalogue.latitude_deg).any())
-    method = MethodConfig(name="epidemic")
-    config = learner_config(scenario, method, _PLACES if places else _FILMS)
-    learners = [
-        LocalLearner(
-            realm.catalogue,
-            config,
-            history=split.train,
-            seed=learning_seed(scenario, i),
-            device_seed=i,
-        )
-        for i, split in enumerate(examination.splits)
-    ]
-    rounds = scenario.schedule.max_rounds
-    serve: dict[str, _Server] = {
-        "server_fedavg": lambda peers, n, after: server_fedavg(peers, n, after=after),
-        "centralised": lambda peers, n, after: centralised(
-            peers, n, rng=np.random.default_rng(scenario.seed), after=after
+def _of_task(scenario: Scenario, task: Task) -> Scenario:
+    """The same, with models that learn another task."""
+    return replace(
+        scenario,
+        name=f"{scenario.name}_{task}",
+        methods=tuple(
+            replace(m, models=tuple(f"{model}/{task}" for model in m.models))
+            for m in scenario.methods
         ),
-    }
-    console = error_console()
-    if quiet or not console.is_terminal:
-        serve[name](learners, rounds, lambda _: None)
-    else:
-        with bars(console) as progress:
-            task = progress.add_task(f"{label}{name}", total=rounds, text="")
-            serve[name](learners, rounds, lambda n: progress.update(task, completed=n))
-    n_bytes = _server_bytes(name, learners, rounds)
-    answers = {}
-    for user, learner in enumerate(learners):
-        learner.add(examination.known(user))
-        scores = learner.scores(asked_at(examination.splits[user].test))
-        answers[user] = examination.answer(user, scores)
-    row = {
-        "bytes_per_peer": n_bytes,
-        "rounds": rounds,
-        "seconds": round(time.monotonic() - begun, 2),
-    }
-    return row, answers
+    )
 
 
-def _server_bytes(name: str, learners: list[LocalLearner], rounds: int) -> int:
-    """What one client sends, mean; in a gossip network the same model goes to every follower."""
-    if name == "centralised":
-        return round(
-            float(np.mean([len(each.knowledge.timeline) for each in learners])) * _INTERACTION_BYTES
-        )
-    made = payloads_together(learners, [rounds] * len(learners), degrees=[1] * len(learners))
-    sizes = [
-        sum(sealed_bytes(len(encode_message(Share(payload=p)))) for p in payloads)
-        for payloads in made
-    ]
-    return round(rounds * float(np.mean(sizes)))
+def _tasks(asked: Asked) -> dict[str, Scenario]:
+    """The questions that the data can answer, with their frozen settings; "" is what is next."""
+    frozen = _prepared(FROZEN, asked)
+    realm = load_realm(frozen, data=asked.data)
+    tasks = {"": frozen}
+    if not np.isfinite(realm.catalogue.latitude_deg).any():
+        films = _prepared(FROZEN_FILMS, asked)
+        tasks = {"": films, "clicks": _of_task(films, Task.CLICK)}
+    if len(np.unique(np.concatenate([history.rating for history in realm.histories]))) > 1:
+        tasks["ratings"] = _prepared(FROZEN_RATINGS, asked)
+    return tasks
+
+
+def _announce(asked: Asked, tasks: Mapping[str, Scenario]) -> None:
+    """Say how long it will take, by a round of a few users' training."""
+    seconds = 0.0
+    for scenario in tasks.values():
+        realm = load_realm(scenario, data=asked.data)
+        model = scenario.methods[0].models[0]
+        learners = learners_of(scenario, realm, Examination(realm), model, most=_PROBED)
+        train_together(learners, [0] * len(learners))  # what is computed once is none of it
+        begun = time.monotonic()
+        train_together(learners, [1] * len(learners))
+        each = (time.monotonic() - begun) / len(learners)
+        costs = [_COST[METHODS[method.name].sends] for method in scenario.methods]
+        costs += [_COST["parameters"] for name in asked.methods if name in WITH_A_SERVER]
+        seconds += each * asked.users * scenario.schedule.max_rounds * asked.seeds * sum(costs)
+    error_console().print(
+        f"{asked.users} users, {len(asked.methods)} methods, {asked.seeds} seeds: some "
+        f"{max(1, round(seconds / 60))} minutes on one core of this machine"
+    )
+
+
+def _next_items(frozen: Scenario, asked: Asked) -> dict[str, Any]:
+    """Which item is next: the object of a swarm, and the comparison over seeds."""
+    summaries: list[dict[str, Any]] = []
+    comparison: Comparison | None = None
+    for seed in range(asked.seeds):
+        begun = time.monotonic()
+        scenario = replace(frozen, seed=seed)
+        realm = load_realm(scenario, data=asked.data)
+        comparison = comparison or Comparison(len(realm.catalogue))
+        summary, rows, answers, examination = lived(scenario, realm, asked, label=f"seed {seed} ")
+        for name, given in baseline_answers(realm, examination).items():
+            answers[name] = dict(enumerate(given))
+            rows[name] = {"bytes_per_peer": 0, "rounds": 0}
+        questions, given_by = examination.shared(answers)
+        comparison.add(seed, questions, given_by)
+        new = [q.is_new for q in questions]
+        summary["methods"] = {
+            name: {**row, **quality([a.rank for a in given_by[name]], new)}
+            for name, row in rows.items()
+        }
+        summary["seconds"] = round(time.monotonic() - begun, 2)
+        summaries.append(summary)
+    first = summaries[0]
+    first["spread"] = spread(summaries)
+    return first | (comparison.summary() if comparison is not None else {})

@@ -46,6 +46,7 @@ class Examination:
                     is_new=item not in known.item,
                     visits=len(known),
                     popularity=int(met[item]),
+                    rating=float(split.test.rating[0]),
                 )
             )
         return asked

@@ -15,6 +15,7 @@ from p2prec.evaluation.metrics import (
     coverage_at_k,
     gini,
     hit_rate_at_k,
+    log_loss,
     mean_reciprocal_rank,
     ndcg_at_k,
     quality,
@@ -24,6 +25,7 @@ from p2prec.evaluation.protocol import Competitors
 from p2prec.evaluation.statistics import interval
 
 ACTIVITY = ("few", "some", "many")  # thirds of the users by interactions, of the items by visitors
+OTHERS_SHOWN = 4  # items beside a click, in its log loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,7 @@ class Question:
         is_new: Whether the user has never met it.
         visits: The user's interactions before.
         popularity: Users who met the item in training.
+        rating: That the user gave it; 1 for a check-in.
     """
 
     user: str
@@ -43,6 +46,7 @@ class Question:
     is_new: bool
     visits: int
     popularity: int
+    rating: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +56,19 @@ class Answer:
     Attributes:
         rank: Over the full catalogue.
         sampled_rank: Among sampled competitors; 0 where there are none.
-        auc: Chance that the right item scores above another one.
+        auc: Chance that the right item scores above another one that competes.
         shown: The best ten items.
+        said: Score of the right item; a rating where ratings are learned.
+        log_loss: Of the scores as logits, as if the right item had been clicked on and any
+            ``OTHERS_SHOWN`` others beside it had not; says something where clicks are learned.
     """
 
     rank: int
     sampled_rank: int
     auc: float
     shown: tuple[int, ...]
+    said: float
+    log_loss: float
 
 
 def answered(
@@ -72,7 +81,7 @@ def answered(
     """Look at scores of all items.
 
     Args:
-        scores: Shape ``(n_items,)``.
+        scores: Shape ``(n_items,)``; minus infinity where an item does not compete.
         item: The right one.
         own: Items that the user knows.
         competitors: Of a sampled protocol, if it is asked for.
@@ -82,6 +91,8 @@ def answered(
     best = best[np.argsort(-scores[best], kind="stable")]
     relevant = np.zeros(len(scores), np.bool_)
     relevant[item] = True
+    competing = relevant | (scores > -np.inf)
+    among, clicked = scores[competing], relevant[competing]
     sampled = 0
     if competitors is not None:
         rows = np.append(competitors.of(item, own), item)
@@ -89,13 +100,22 @@ def answered(
     return Answer(
         rank=rank_of(scores, item),
         sampled_rank=sampled,
-        auc=auc(scores, relevant),
+        auc=auc(among, clicked),
         shown=tuple(int(i) for i in best),
+        said=float(scores[item]),
+        log_loss=_surprise(among, clicked),
     )
 
 
+def _surprise(logits: NDArray[np.floating], clicked: NDArray[np.bool_]) -> float:
+    """Mean log loss of the click and of the others, which are any that compete."""
+    click = log_loss(logits[clicked], np.ones(1, np.bool_))
+    others = log_loss(logits[~clicked], np.zeros(len(logits) - 1, np.bool_))
+    return (click + OTHERS_SHOWN * others) / (1 + OTHERS_SHOWN)
+
+
 def figures(
-    questions: Sequence[Question], answers: Sequence[Answer], *, n_items: int
+    questions: Sequence[Question], answers: Sequence[Answer], *, n_items: int, clicks: bool = False
 ) -> dict[str, Any]:
     """All figures of one recommender.
 
@@ -103,12 +123,14 @@ def figures(
         questions: At least one.
         answers: One each.
         n_items: Of the catalogue.
+        clicks: Whether scores are logits, so that log loss says something.
     """
     ranks = np.array([a.rank for a in answers], np.int64)
     new = np.array([q.is_new for q in questions], np.bool_)
     found: dict[str, Any] = dict(quality(ranks.tolist(), new.tolist()))
     parts = {"all": np.ones(len(new), np.bool_), "returning": ~new, "new": new}
     areas = np.array([a.auc for a in answers])
+    surprise = np.array([a.log_loss for a in answers])
     users = [q.user for q in questions]
     for name, part in parts.items():
         found[name] |= {
@@ -117,6 +139,8 @@ def figures(
             "hr@10_interval": interval(ranks[part] <= K, _chosen(users, part)),
             "ndcg@10_interval": interval(gains(ranks[part]), _chosen(users, part)),
         }
+        if clicks:
+            found[name]["log_loss"] = float(surprise[part].mean()) if part.any() else 0.0
     shown = [a.shown for a in answers]
     found["coverage@10"] = coverage_at_k(shown, n_items)
     found["gini@10"] = gini(np.bincount(np.concatenate(shown), minlength=n_items))

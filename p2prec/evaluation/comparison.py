@@ -20,10 +20,11 @@ class Comparison:
 
     Args:
         n_items: Of the catalogue.
+        clicks: Whether scores are logits of clicks.
     """
 
-    def __init__(self, n_items: int) -> None:
-        self._n_items = n_items
+    def __init__(self, n_items: int, *, clicks: bool = False) -> None:
+        self._n_items, self._clicks = n_items, clicks
         self._seeds: list[int] = []
         self._questions: list[Question] = []
         self._answers: dict[str, list[Answer]] = {}
@@ -51,7 +52,7 @@ class Comparison:
         other = against or dict.fromkeys(self._answers, self.reference)
         return {
             "figures": {
-                name: figures(self._questions, given, n_items=self._n_items)
+                name: figures(self._questions, given, n_items=self._n_items, clicks=self._clicks)
                 for name, given in self._answers.items()
             },
             "against": self.reference if against is None else dict(against),
@@ -84,7 +85,7 @@ class Comparison:
     def _columns(self) -> dict[str, Any]:
         """One value a question in each list, so that nothing is said twice."""
         questions = self._questions
-        return {
+        columns: dict[str, Any] = {
             "seed": list(self._seeds),
             "user": [q.user for q in questions],
             "new": [q.is_new for q in questions],
@@ -96,3 +97,8 @@ class Comparison:
             },
             "auc": {n: [round(a.auc, 6) for a in given] for n, given in self._answers.items()},
         }
+        if self._clicks:
+            columns["log_loss"] = {
+                n: [round(a.log_loss, 6) for a in given] for n, given in self._answers.items()
+            }
+        return columns

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2prec.errors import DataError
 from p2prec.evaluation.answers import gains
@@ -15,41 +16,88 @@ from p2prec.evaluation.metrics import K
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
+
+Results = Mapping[str, Any] | str | Path
+Table = Literal["next", "clicks", "ratings"]
+_ASKED = ("seed", "user", "new", "visits", "popularity")
 
 
-def frame(results: Mapping[str, Any] | str | Path) -> pd.DataFrame:
+@overload
+def frame(results: Results, *, table: Table = ...) -> pd.DataFrame: ...
+@overload
+def frame(results: Results, *, table: Table = ..., library: Literal["polars"]) -> pl.DataFrame: ...
+def frame(
+    results: Results, *, table: Table = "next", library: Literal["pandas", "polars"] = "pandas"
+) -> pd.DataFrame | pl.DataFrame:
     """One row for each answer of each method.
 
     Columns: ``method``, ``seed``, ``user``, ``new``, ``visits``, ``popularity``, ``rank``,
     ``sampled_rank`` (0 without a sampled protocol), ``auc``, ``hr@10``, ``ndcg@10``,
-    ``reciprocal_rank``. So ``frame(path).groupby("method")["ndcg@10"].mean()`` is the table.
+    ``reciprocal_rank``. So ``frame(path).groupby("method")["ndcg@10"].mean()`` is the table. Of
+    clicks also ``log_loss``; of ratings ``method``, ``seed``, ``user``, ``rating``, ``said``,
+    ``error``.
 
     Args:
         results: What ``p2prec evaluate --json`` printed, or the path of a file with it.
+        table: What is next, clicks, or ratings; the last two for films.
+        library: Whose frame.
 
     Raises:
-        DataError: It holds no answers.
+        DataError: It holds no such answers.
     """
-    import pandas as pd
-
     if isinstance(results, (str, Path)):
         found: Mapping[str, Any] = json.loads(Path(results).read_text(encoding="utf-8"))
     else:
         found = results
+    if table != "next":
+        found = found.get(table, {})
     if "answers" not in found:
-        raise DataError("no answers in these results; p2prec evaluate --json writes them")
-    answers = found["answers"]
-    asked = {name: answers[name] for name in ("seed", "user", "new", "visits", "popularity")}
-    parts = []
-    for method, ranks in answers["rank"].items():
-        rank = np.asarray(ranks, np.int64)
-        given = {
-            "rank": rank,
-            "sampled_rank": answers["sampled_rank"][method],
-            "auc": answers["auc"][method],
-            "hr@10": (rank <= K).astype(float),
-            "ndcg@10": gains(rank),
-            "reciprocal_rank": 1.0 / rank,
-        }
-        parts.append(pd.DataFrame({"method": method, **asked, **given}))
-    return pd.concat(parts, ignore_index=True)
+        raise DataError(
+            f"no answers of {table!r} in these results; p2prec evaluate --json writes them"
+        )
+    columns = (_rated if table == "ratings" else _ranked)(found["answers"])
+    if library == "polars":
+        import polars as pl
+
+        return pl.DataFrame(columns)
+    import pandas as pd
+
+    return pd.DataFrame(columns)
+
+
+def _ranked(answers: Mapping[str, Any]) -> dict[str, Any]:
+    rank = _long(answers["rank"]).astype(np.int64)
+    columns = {
+        **_asked(answers, _ASKED, answers["rank"]),
+        "rank": rank,
+        "sampled_rank": _long(answers["sampled_rank"]).astype(np.int64),
+        "auc": _long(answers["auc"]),
+        "hr@10": (rank <= K).astype(np.float64),
+        "ndcg@10": gains(rank),
+        "reciprocal_rank": 1.0 / rank,
+    }
+    if "log_loss" in answers:
+        columns["log_loss"] = _long(answers["log_loss"])
+    return columns
+
+
+def _rated(answers: Mapping[str, Any]) -> dict[str, Any]:
+    columns = _asked(answers, ("seed", "user", "rating"), answers["said"])
+    said = _long(answers["said"])
+    return {**columns, "said": said, "error": said - np.array(columns["rating"])}
+
+
+def _asked(
+    answers: Mapping[str, Any], names: tuple[str, ...], by_method: Mapping[str, list[Any]]
+) -> dict[str, list[Any]]:
+    """The questions, once for each method."""
+    n = len(answers["seed"])
+    return {
+        "method": [method for method in by_method for _ in range(n)],
+        **{name: list(answers[name]) * len(by_method) for name in names},
+    }
+
+
+def _long(by_method: Mapping[str, list[float]]) -> NDArray[np.float64]:
+    return np.concatenate([np.asarray(values, np.float64) for values in by_method.values()])

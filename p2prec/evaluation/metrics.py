@@ -76,6 +76,11 @@ def rmse(predicted: NDArray[np.floating], actual: NDArray[np.floating]) -> float
     return float(np.sqrt(np.mean(np.square(predicted - actual)))) if len(actual) else 0.0
 
 
+def mae(predicted: NDArray[np.floating], actual: NDArray[np.floating]) -> float:
+    """Mean of the absolute error; 0 for none."""
+    return float(np.mean(np.abs(predicted - actual))) if len(actual) else 0.0
+
+
 def auc(scores: NDArray[np.floating], relevant: NDArray[np.bool_]) -> float:
     """Chance that a relevant item scores above another one (Hanley & McNeil, Radiology 1982).
 

@@ -21,10 +21,17 @@ def by_user(values: NDArray[np.generic], users: Sequence[str]) -> NDArray[np.flo
     return total / np.maximum(np.bincount(at, minlength=len(names)), 1)
 
 
-def interval(values: NDArray[np.generic], users: Sequence[str]) -> list[float]:
+def interval(
+    values: NDArray[np.generic], users: Sequence[str], *, highest: float = 1.0
+) -> list[float]:
     """Ends of the 95 % interval of the mean over users (Student's t); the mean where it has none.
 
     Shares near 0 or 1 of few users get an interval that may leave [0, 1]; it is cut off there.
+
+    Args:
+        values: By answer, from 0 to ``highest``.
+        users: Who was asked.
+        highest: Of the values; infinite for errors.
     """
     from scipy.stats import t
 
@@ -36,7 +43,7 @@ def interval(values: NDArray[np.generic], users: Sequence[str]) -> list[float]:
     if n < 2:
         return [mean, mean]
     half = float(t.ppf(0.5 + _CONFIDENCE / 2, n - 1) * mean_of.std(ddof=1) / np.sqrt(n))
-    return [max(0.0, mean - half), min(1.0, mean + half)]
+    return [max(0.0, mean - half), min(highest, mean + half)]
 
 
 def paired(

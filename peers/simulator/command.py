@@ -110,10 +110,12 @@ def run_simulation(
 
         def run(seeded: Scenario, realm: Realm, label: str) -> dict[str, Any]:
             with repeatable(command(number=seeded.seed, n=1)):
-                return simulate(
+                found = simulate(
                     seeded, realm, processes=processes, label=label, quiet=quiet,
                     cluster=cluster, keeper=keeper,
                 )  # fmt: skip
+            found.pop("answers", None)  # for comparisons, which are not made here
+            return found
 
         summary = over_seeds(
             scenario, run, data=data, seed=seed, seeds=seeds, pictures=pictures, show=show

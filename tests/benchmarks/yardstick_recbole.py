@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from p2prec.evaluation.answers import Answer
 from p2prec.evaluation.metrics import PARTS, quality
-from peers.evaluate import FROZEN, baseline_answers
+from peers.evaluate import FROZEN
+from peers.evaluate_rows import baseline_answers
 from peers.examination import Examination
 from peers.scenario import load_scenario
 from peers.swarm.data import load_realm, usable_users

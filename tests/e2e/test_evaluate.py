@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import log_loss, mean_absolute_error, root_mean_squared_error
 from typer.testing import CliRunner
 
 from p2prec.data.city import generate_city
 from p2prec.evaluation import frame
+from p2prec.evaluation.rating_baselines import RATING_BASELINES
 from peers.cli.main import app, main
 from peers.evaluate import FROZEN, known_methods
 from peers.scenario import load_scenario
@@ -100,6 +102,43 @@ def test_known_films_do_not_compete(films: Path) -> None:
     for ranks in summary["answers"]["rank"].values():
         assert max(ranks) <= 30 - 19
     assert "nearest_200" not in summary["figures"]["dclr"]  # films lie nowhere
+
+
+def test_films_are_clicked_on_and_rated_too(films: Path) -> None:
+    methods = "--methods=epidemic,mac,server_fedavg,centralised"
+    command = ["evaluate", "--data", str(films), "--rounds", "2", methods, "--quiet"]
+    result = CliRunner().invoke(app, [*command, "--json"])
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    ratings, clicks = summary["ratings"], summary["clicks"]
+    learned = {"alone", "epidemic", "server_fedavg", "centralised"}
+    assert set(ratings["figures"]) == learned | set(RATING_BASELINES)  # mac cannot rate
+    assert set(clicks["figures"]) == learned | {"mac", "base_rate"}
+    rated = np.array(ratings["answers"]["rating"])
+    assert set(rated) <= {1.0, 2.0, 3.0, 4.0, 5.0}
+    for name, said in ratings["answers"]["said"].items():
+        found = ratings["figures"][name]
+        assert found["rmse"] == pytest.approx(root_mean_squared_error(rated, said), abs=1e-4)
+        assert found["mae"] == pytest.approx(mean_absolute_error(rated, said), abs=1e-4)
+        low, high = found["rmse_interval"]
+        assert low <= found["rmse"] <= high
+        assert 1 <= min(said) <= max(said) <= 5
+    assert ratings["methods"]["epidemic"]["bytes_per_peer"] > 0
+    assert clicks["figures"]["base_rate"]["all"]["log_loss"] == pytest.approx(
+        log_loss([1, 0, 0, 0, 0], [0.2] * 5)
+    )
+    assert clicks["figures"]["base_rate"]["all"]["auc"] == 0.5
+
+
+def test_the_tables_of_films_fit_into_80_columns(films: Path) -> None:
+    command = ["evaluate", "--data", str(films), "--rounds", "1", "--quiet"]
+    result = CliRunner().invoke(
+        app, [*command, "--methods=metropolis_hastings"], env={"COLUMNS": "80"}
+    )
+    assert result.exit_code == 0, result.output
+    assert "RMSE" in result.stdout
+    assert "log loss" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
 
 
 def test_an_unknown_method_is_named_with_the_nearest_one(

@@ -16,6 +16,7 @@ from p2prec.evaluation.metrics import (
     gini,
     hit_rate_at_k,
     log_loss,
+    mae,
     mean_reciprocal_rank,
     ndcg_at_k,
     rank_of,
@@ -68,6 +69,7 @@ def test_clicks_and_ratings_are_those_of_scikit_learn(seed: int) -> None:
         sklearn_metrics.log_loss(clicked, probability)
     )
     said, given_ = rng.uniform(1, 5, 50), rng.integers(1, 6, 50).astype(float)
+    assert mae(said, given_) == pytest.approx(sklearn_metrics.mean_absolute_error(given_, said))
     assert rmse(said, given_) == pytest.approx(
         sklearn_metrics.root_mean_squared_error(given_, said)
     )

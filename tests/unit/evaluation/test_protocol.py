@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from p2prec.data.catalogue import Catalogue
@@ -141,3 +142,27 @@ def test_results_are_a_data_frame_by_one_call(tmp_path: Path) -> None:
     assert frame(path).equals(table)
     with pytest.raises(DataError, match="no answers"):
         frame({"methods": {}})
+    with pytest.raises(DataError, match="no answers of 'ratings'"):
+        frame(found, table="ratings")
+
+
+def test_polars_reads_the_same_answers() -> None:
+    found = compared().summary()
+    table = frame(found, library="polars")
+    assert isinstance(table, pl.DataFrame)
+    assert table.columns == list(frame(found).columns)
+    assert table.rows() == [tuple(row) for row in frame(found).itertuples(index=False)]
+
+
+def test_items_that_do_not_compete_are_no_pairs_of_the_auc() -> None:
+    scores = np.array([0.5, 1.0, 0.0, -np.inf, -np.inf, -np.inf], np.float32)
+    assert answered(scores, 0, own=np.array([3, 4, 5]), competitors=None).auc == 0.5
+
+
+def test_log_loss_is_that_of_one_click_and_four_others() -> None:
+    scores = np.array([0.3, -1.0, 2.0, -np.inf], np.float32)
+    answer = answered(scores, 0, own=np.array([3]), competitors=None)
+    p = 1 / (1 + np.exp(-scores.astype(np.float64)))
+    others = -np.log(1 - p[1:3]).mean()
+    assert answer.log_loss == pytest.approx((-np.log(p[0]) + 4 * others) / 5)
+    assert answer.said == pytest.approx(0.3)
