@@ -76,11 +76,18 @@ def main() -> None:
         for method in methods:
             name = method.title
             began = time.process_time()
-            learners = _lived(seeded, method, realm, args)
+            learners = lived(
+                seeded,
+                method,
+                realm,
+                hold=args.hold,
+                rounds=args.rounds,
+                settings=args.settings,
+            )
             trained = time.process_time()
-            _ask(learners, realm, answers[name], first_user=sample * count)
+            ask(learners, realm, answers[name], first_user=sample * count)
             spent = f"{trained - began:.0f} + {time.process_time() - trained:.0f} s CPU"
-            seen = _means(answers[name])
+            seen = means(answers[name])
             print(f"sample {sample} {name}: {spent}, so far {seen}", file=sys.stderr, flush=True)
     first = next(iter(answers))
     result = {
@@ -89,9 +96,9 @@ def main() -> None:
         "settings": args.settings,
         "questions": len(answers[first].rank),
         "new": int(np.sum(answers[first].is_new)),
-        "methods": {name: _means(a) for name, a in answers.items()},
+        "methods": {name: means(a) for name, a in answers.items()},
         f"minus {first}": {
-            name: _differences(a, answers[first]) for name, a in answers.items() if name != first
+            name: differences(a, answers[first]) for name, a in answers.items() if name != first
         },
     }
     print(json.dumps(result, indent=1))
@@ -114,31 +121,60 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _lived(
-    scenario: Scenario, method: MethodConfig, realm: Realm, args: argparse.Namespace
+def lived(
+    scenario: Scenario,
+    method: MethodConfig,
+    realm: Realm,
+    *,
+    hold: int,
+    rounds: int = 0,
+    settings: Sequence[str] = (),
 ) -> list[LocalLearner]:
-    """Learners after all rounds."""
+    """Learners after all rounds.
+
+    Args:
+        scenario: Of the learners.
+        method: Of the scenario.
+        realm: The users.
+        hold: Newest interactions of each user that are not trained on.
+        rounds: 0 as the scenario says.
+        settings: As ``configured`` takes them.
+    """
     learners = []
     for i, history in enumerate(realm.histories):
         peer = peer_config(scenario, method, i, broker="", responders=[])
         learners.append(
             LocalLearner(
                 realm.catalogue,
-                configured(peer.learner, args.settings),
-                history=history.head(len(history) - args.hold),
+                configured(peer.learner, settings),
+                history=history.head(len(history) - hold),
                 seed=peer.seed,
                 device_seed=i,
             )
         )
     network = InMemory(learners, scenario.neighbours, np.random.default_rng(scenario.seed))
-    for round_ in range(args.rounds or method.rounds or scenario.schedule.max_rounds):
+    for round_ in range(rounds or method.rounds or scenario.schedule.max_rounds):
         network.round(round_)
     return learners
 
 
-def _ask(
-    learners: Sequence[LocalLearner], realm: Realm, answers: Answers, *, first_user: int
+def ask(
+    learners: Sequence[LocalLearner],
+    realm: Realm,
+    answers: Answers,
+    *,
+    first_user: int,
+    repeats: bool = True,
 ) -> None:
+    """For every interaction that was held back but the last two.
+
+    Args:
+        learners: One a user of the realm.
+        realm: The users.
+        answers: Are added to.
+        first_user: Number of the realm's first one.
+        repeats: Whether items are met again; else known ones do not compete.
+    """
     for user, (learner, history) in enumerate(zip(learners, realm.histories, strict=True)):
         for at in range(len(learner.knowledge.history), len(history) - 2):
             learner.add(history.head(at))
@@ -148,16 +184,22 @@ def _ask(
             is_new = item not in own
             answers.user.append(first_user + user)
             answers.is_new.append(is_new)
-            answers.rank.append(rank_of(scores, item))
+            among_all = scores.copy()
             scores[own] = -np.inf
+            answers.rank.append(rank_of(among_all if repeats else scores, item))
             answers.among_new.append(rank_of(scores, item) if is_new else 0)
 
 
-def _means(answers: Answers) -> dict[str, float]:
-    return {name: round(float(np.nanmean(v)), 4) for name, v in answers.arrays().items()}
+def means(answers: Answers) -> dict[str, float]:
+    """Of all figures that any question is a part of."""
+    return {
+        name: round(float(np.nanmean(v)), 4)
+        for name, v in answers.arrays().items()
+        if np.isfinite(v).any()
+    }
 
 
-def _differences(answers: Answers, first: Answers) -> dict[str, dict[str, float]]:
+def differences(answers: Answers, first: Answers) -> dict[str, dict[str, float]]:
     """Mean difference of the same questions, and its standard error over users."""
     names, user = np.unique(np.array(answers.user), return_inverse=True)
     n = len(names)
@@ -166,6 +208,8 @@ def _differences(answers: Answers, first: Answers) -> dict[str, dict[str, float]
     for name, values in ours.items():
         difference = values - theirs[name]
         held = np.isfinite(difference)
+        if not held.any():
+            continue
         total = np.bincount(user[held], weights=difference[held], minlength=n)
         count = np.bincount(user[held], minlength=n)
         resampled = (draws @ total) / np.maximum(draws @ count, 1)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from peers.provenance import provenance
 
 Result = dict[str, float | int | str]
 
@@ -33,9 +34,7 @@ class Results:
         self.all: list[Result] = []
         if self._json is not None and self._json.exists():
             self.all = json.loads(self._json.read_text())["results"]
-        say = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-        said = subprocess.run(say, capture_output=True, text=True, check=True).stdout
-        self._commit = said.strip()
+        self._commit = provenance()["commit"]
 
     def add(self, result: Result) -> None:
         """Keep one, at once."""
@@ -43,6 +42,10 @@ class Results:
         self.all = [r for r in self.all if [r[name] for name in self._key] != key]
         rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in result.items()}
         self.all.append({**rounded, "commit": self._commit})
+        self.save()
+
+    def save(self) -> None:
+        """What was added to a result afterwards."""
         if self._json is not None:
             lines = ",\n".join(json.dumps(r) for r in self.all)
             self._json.write_text(f'{{"results": [\n{lines}\n]}}\n')

@@ -6,7 +6,7 @@ DATA is a CSV of check-ins or the folder of MovieLens 100K. RecBole trains on al
 interactions but the last two of each, stops early on the last but one, and scores all items for
 the last one; the scores are ranked here, over the full catalogue and by the same rules for ties
 and for films that are known as in ``p2prec evaluate``. Each model has the same budget: so many
-tries of at most so many minutes, chosen between by NDCG@10 on validation. RecBole is installed by
+tries of at most so many minutes of CPU, chosen between by NDCG@10 on validation. RecBole is installed by
 pip into an environment that is thrown away.
 """
 
@@ -63,7 +63,7 @@ users, split and questions as `p2prec evaluate`: trained on all but the last two
 each user, early stopping on the last but one, asked for the last; full catalogue, an equal score
 counts against the right item. Repeated visits stay in training, and known places compete; known
 films do not. Settings are RecBole's own but for those in `tests/benchmarks/yardstick_recbole.py`;
-each model had {tries} tries (learning rates {rates}) of at most {minutes} minutes on one core, and
+each model had {tries} tries (learning rates {rates}) of at most {minutes} minutes of one core, and
 the better one on validation is shown. *stopped* says why its training ended: the validation figure
 fell, or the minutes were over. Baselines of the project stand beside it, on the same questions.
 Every value is in [recbole.json](recbole.json), with its commit.
@@ -119,7 +119,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--models", default=",".join(_SETTINGS))
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--users", type=int, default=0, help="only so many of them; 0 for all")
-    parser.add_argument("--minutes", type=float, default=_MINUTES, help="of one try")
+    parser.add_argument("--minutes", type=float, default=_MINUTES, help="of CPU, of one try")
     parser.add_argument("--venv", default="", help="keep RecBole's environment here")
     return parser.parse_args()
 
