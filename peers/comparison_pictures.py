@@ -1,4 +1,4 @@
-"""Pictures of a comparison: quality by round, quality by bytes, and who gains and who loses."""
+"""Pictures of a comparison: curves, quality by bytes, who gains and who loses, neighbours."""
 
 from __future__ import annotations
 
@@ -10,89 +10,75 @@ import numpy as np
 
 from p2prec.evaluation.answers import gains
 from p2prec.evaluation.statistics import by_user
-
-_DPI = 110
+from peers.drawing import canvas, draw_curves, styles
+from peers.swarm.pictures import draw_neighbours
 
 
 def draw_comparison(summary: Mapping[str, Any], folder: Path) -> None:
-    """Write ``rounds.png`` (where quality was measured by round), ``bytes.png``, ``users.png``."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
+    """Write ``rounds.png`` (where quality was measured by round), ``bytes``, ``users``, ``map``."""
     folder.mkdir(parents=True, exist_ok=True)
     if any(row.get("validation") for row in summary["methods"].values()):
-        _rounds(summary, folder / "rounds.png")
+        title = f"{summary['scenario']}, {summary['peers']} peers"
+        draw_curves(summary["methods"], folder / "rounds.png", title=title)
     _bytes(summary, folder / "bytes.png")
     _users(summary, folder / "users.png")
-
-
-def _rounds(summary: Mapping[str, Any], path: Path) -> None:
-    """Quality after each round, on validation."""
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4))
-    for name, row in summary["methods"].items():
-        curve = row.get("validation")
-        if not curve:
-            continue
-        round_ = np.array([at["round"] for at in curve])
-        ndcg = [at["all"]["ndcg@10"] for at in curve]
-        sent = row["bytes_per_peer"] / 1024 * round_ / max(1, row["rounds"])
-        axes[0].plot(round_, ndcg, marker="o", markersize=3, label=name)
-        axes[1].plot(sent, ndcg, marker="o", markersize=3, label=name)
-    axes[0].set_xlabel("round")
-    axes[0].set_ylabel("NDCG@10 on validation")
-    axes[1].set_xlabel("KiB sent a peer (total spread evenly over rounds)")
-    axes[0].legend(fontsize=7)
-    for each in axes:
-        each.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path, dpi=_DPI)
-    plt.close(figure)
+    draw_neighbours(summary, folder / "map.png")
 
 
 def _bytes(summary: Mapping[str, Any], path: Path) -> None:
-    """Quality of each method, with its interval, by what a peer has sent."""
-    from matplotlib import pyplot as plt
+    """Quality of each method, with its interval, by what a peer has sent; baselines send nothing.
 
-    figure, axes = plt.subplots(figsize=(7, 4))
-    for name, found in summary["figures"].items():
-        row = summary["methods"][name]
-        ndcg = found["all"]["ndcg@10"]
-        low, high = found["all"]["ndcg@10_interval"]
-        error = [[ndcg - low], [high - ndcg]]
-        axes.errorbar(
-            row["bytes_per_peer"] / 1024, ndcg, yerr=error, fmt="o", capsize=3, label=name
-        )
-    axes.set_xscale("symlog", linthresh=1.0)
-    axes.set_xlabel("KiB sent a peer")
-    axes.set_ylabel("NDCG@10, 95 % interval over users")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.tight_layout()
-    figure.savefig(path, dpi=_DPI)
-    plt.close(figure)
+    Those that send nothing stand beside each other, left of the axis's first value.
+    """
+    rows = summary["methods"]
+    silent = [name for name in rows if not rows[name]["bytes_per_peer"]]
+    with canvas(path, width=9, height=4.5) as axes:
+        for name, style in styles(rows).items():
+            found, row = summary["figures"][name]["all"], rows[name]
+            low, high = found["ndcg@10_interval"]
+            ndcg = found["ndcg@10"]
+            sent = row["bytes_per_peer"] / 1024
+            at = sent or 0.05 * 1.35 ** silent.index(name)
+            error = [[ndcg - low], [high - ndcg]]
+            shape = {key: style[key] for key in ("color", "marker")}
+            axes.errorbar(at, ndcg, yerr=error, linestyle="", capsize=3, label=name, **shape)
+        axes.set_xscale("log")
+        if silent:
+            axes.axvline(0.05 * 1.35 ** len(silent), color="black", linewidth=0.6, linestyle=":")
+            axes.text(0.05, axes.get_ylim()[0], " nothing sent", fontsize=8, va="bottom")
+        axes.set_xlabel("KiB sent a peer")
+        axes.set_ylabel("NDCG@10, 95 % interval over users")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _users(summary: Mapping[str, Any], path: Path) -> None:
-    """NDCG of each user minus that of the method all are held against, sorted."""
-    from matplotlib import pyplot as plt
+    """NDCG@10 of each user minus that of the method all are held against, sorted, and counts.
 
+    Most users neither gain nor lose: the axis shows those who do.
+    """
     answers, against = summary["answers"], summary["against"]
-    figure, axes = plt.subplots(figsize=(7, 4))
     theirs = gains(np.array(answers["rank"][against]))
-    for name in summary["paired"]:
-        if not summary["methods"][name]["rounds"]:
-            continue  # baselines would hide the methods
-        difference = gains(np.array(answers["rank"][name])) - theirs
-        each = np.sort(by_user(difference, answers["user"]))
-        axes.plot(np.arange(len(each)) / max(1, len(each) - 1), each, label=name)
-    axes.axhline(0.0, color="black", linewidth=0.8)
-    axes.set_xlabel("share of users, from who loses to who gains")
-    axes.set_ylabel(f"NDCG@10 minus that of {against}")
-    axes.grid(alpha=0.3)
-    if summary["paired"]:
-        axes.legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(path, dpi=_DPI)
-    plt.close(figure)
+    learned = [name for name in summary["paired"] if summary["methods"][name]["rounds"]]
+    if not learned:
+        return
+    with canvas(path, columns=2, width=11, height=4.2) as axes:
+        for name, style in styles(learned).items():
+            difference = gains(np.array(answers["rank"][name])) - theirs
+            each = np.sort(by_user(difference, answers["user"]))
+            share = np.arange(len(each)) / max(1, len(each) - 1)
+            line = {k: v for k, v in style.items() if k not in ("marker", "markersize")}
+            axes[0].plot(share, each, label=name, drawstyle="steps-mid", **line)
+            losing, gaining = float((each < 0).mean()), float((each > 0).mean())
+            place = len(learned) - learned.index(name)
+            axes[1].barh(place, gaining, color="#1b9e77")
+            axes[1].barh(place, -losing, color="#d95f02")
+        axes[0].axhline(0.0, color="black", linewidth=0.8)
+        axes[0].set_xlabel("share of users, from who loses to who gains")
+        axes[0].set_ylabel(f"NDCG@10 minus that of {against}")
+        axes[0].grid(alpha=0.3)
+        axes[0].legend(fontsize=7)
+        axes[1].axvline(0.0, color="black", linewidth=0.8)
+        axes[1].set_yticks(range(len(learned), 0, -1), learned)
+        axes[1].set_xlabel(f"share of users worse off (left) and better off than with {against}")
+        axes[1].grid(alpha=0.3, axis="x")

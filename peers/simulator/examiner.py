@@ -26,7 +26,8 @@ class Examiner:
         world: They live in.
 
     Attributes:
-        seen: By round and peer: rank of the validation item, and whether it is new to its owner.
+        seen: By round and peer: rank of the validation item, whether it is new to its owner, and
+            the virtual time.
         sizes: By kind of payload, how many messages had which size.
         digests: By peer, of what it has learned.
         answers: By peer, where whole answers are kept.
@@ -34,7 +35,7 @@ class Examiner:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.seen: dict[int, dict[int, tuple[int, bool]]] = defaultdict(dict)
+        self.seen: dict[int, dict[int, tuple[int, bool, float]]] = defaultdict(dict)
         self.sizes: dict[str, Counter[int]] = defaultdict(Counter)
         self.digests: dict[int, bytes] = {}
         self.answers: dict[int, Answer] = {}
@@ -45,13 +46,13 @@ class Examiner:
         if n_bytes in sizes or len(sizes) < _SIZES_KEPT:
             sizes[n_bytes] += 1
 
-    def round(self, peer: SimulatedPeer, round_: int) -> None:
-        """Look at the validation interaction after a round."""
+    def round(self, peer: SimulatedPeer, round_: int, time_s: float) -> None:
+        """Look at the validation interaction after a round, at this virtual time."""
         if not self._world.settings.validate or peer.index not in self._world.evaluated:
             return
         split = self._world.split(peer.index)
         if peer.learner is not None and len(split.validation):
-            self.seen[round_][peer.index] = rank(peer.learner, split.validation)
+            self.seen[round_][peer.index] = (*rank(peer.learner, split.validation), time_s)
 
     def last(self, peer: SimulatedPeer) -> None:
         """The test interaction is looked at once, with the validation one known."""

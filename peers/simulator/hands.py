@@ -31,7 +31,7 @@ class Report:
     """What one shard has to say at the end."""
 
     results: dict[int, dict[str, Any]] = field(default_factory=dict)
-    seen: dict[int, dict[int, tuple[int, bool]]] = field(default_factory=dict)
+    seen: dict[int, dict[int, tuple[int, bool, float]]] = field(default_factory=dict)
     sizes: dict[str, Counter[int]] = field(default_factory=dict)
     digests: dict[int, bytes] = field(default_factory=dict)
     ready_s: dict[int, float] = field(default_factory=dict)

@@ -380,7 +380,7 @@ class Shard:
                     peer.ready_s = time_s
             case "round_finished":
                 self.peer_rounds += 1
-                self.examiner.round(peer, int(str(told.fields["round"])))
+                self.examiner.round(peer, int(str(told.fields["round"])), time_s)
             case "resting":
                 self.examiner.last(peer)
 

@@ -31,7 +31,7 @@ class MethodRun:
     seconds: float = 0.0
     died: set[int] = field(default_factory=set)
     restarted: int = 0
-    rounds_seen: dict[int, dict[int, tuple[int, bool]]] = field(default_factory=dict)
+    rounds_seen: dict[int, dict[int, tuple[int, bool, float]]] = field(default_factory=dict)
     traffic: dict[int, tuple[int, int]] = field(default_factory=dict)
     results: dict[int, dict[str, Any]] = field(default_factory=dict)
     sizes: dict[str, list[int]] = field(default_factory=dict)
@@ -54,7 +54,8 @@ class MethodRun:
             case "round":
                 seen = self.rounds_seen.setdefault(int(report["round"]), {})
                 if report["rank"]:
-                    seen[index] = (int(report["rank"]), bool(report["new"]))
+                    at_s = now_s - self.began_s
+                    seen[index] = (int(report["rank"]), bool(report["new"]), at_s)
                 self.traffic[index] = (int(report["messages"]), int(report["bytes"]))
             case "result":
                 self.results[index] = report
@@ -62,9 +63,13 @@ class MethodRun:
                 self.died.add(index)
 
     def curve(self) -> list[dict[str, Any]]:
-        """Validation quality by round."""
+        """Validation quality by round, and when half of the peers had done it."""
         return [
-            {"round": r, **quality([v[0] for v in seen.values()], [v[1] for v in seen.values()])}
+            {
+                "round": r,
+                "seconds": round(float(np.median([v[2] for v in seen.values()])), 3),
+                **quality([v[0] for v in seen.values()], [v[1] for v in seen.values()]),
+            }
             for r, seen in sorted(self.rounds_seen.items())
             if seen
         ]

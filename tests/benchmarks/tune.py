@@ -5,10 +5,10 @@
 DATA is a CSV of check-ins or the folder of MovieLens 100K. As in ``learners.py``, each learner
 trains on all but its owner's last ``--hold`` interactions and is asked for all of those but the
 last two, which belong to validation and test. The first trial has the frozen settings of ``p2prec
-evaluate``, the others are drawn by Optuna's TPE from the same ranges of training settings for all methods and
-from ranges of the method's own. A search flatters what it finds: the best trial is therefore asked
-once more, on as many other users, beside the frozen settings. Only what is better there by two
-standard errors is worth writing into a file.
+evaluate``, the others are drawn by Optuna's TPE from the same ranges of training settings for all
+methods and from ranges of the method's own. A search flatters what it finds: the best trial is
+therefore asked once more, on as many other users, beside the frozen settings. Only what is better
+there by two standard errors is worth writing into a file.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ _HEAD = """# Settings searched for with Optuna
 `{command}`
 
 Every method had the same budget: {trials} trials, the first with the frozen settings. Trained on
-all but the last {hold} interactions of each user, asked for those but the last two: neither validation
-nor test was looked at. *found* and *frozen* are NDCG@10 on the users of the search; *elsewhere* is
-the difference on as many other users, with a standard error from a bootstrap over them. Every trial
-is in [tuning.json](tuning.json), with its commit.
+all but the last {hold} interactions of each user, asked for those but the last two: neither
+validation nor test was looked at. *found* and *frozen* are NDCG@10 on the users of the search;
+*elsewhere* is the difference on as many other users, with a standard error from a bootstrap over
+them. Every trial is in [tuning.json](tuning.json), with its commit.
 """
 
 

@@ -6,8 +6,8 @@ DATA is a CSV of check-ins or the folder of MovieLens 100K. RecBole trains on al
 interactions but the last two of each, stops early on the last but one, and scores all items for
 the last one; the scores are ranked here, over the full catalogue and by the same rules for ties
 and for films that are known as in ``p2prec evaluate``. Each model has the same budget: so many
-tries of at most so many minutes of CPU, chosen between by NDCG@10 on validation. RecBole is installed by
-pip into an environment that is thrown away.
+tries of at most so many minutes of CPU, chosen between by NDCG@10 on validation. RecBole is
+installed by pip into an environment that is thrown away.
 """
 
 from __future__ import annotations

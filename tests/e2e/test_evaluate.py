@@ -49,7 +49,9 @@ def test_all_methods_and_baselines_stand_in_one_table(check_ins: Path) -> None:
         assert row["all"]["n"] == 6
         assert 0 <= row["all"]["ndcg@10"] <= row["all"]["hr@10"] <= 1
     assert summary["methods"]["server_fedavg"]["bytes_per_peer"] > 0
-    assert {p.name for p in pictures.iterdir()} == {"rounds.png", "bytes.png", "users.png"}
+    assert {p.name for p in pictures.iterdir()} == {
+        f"{name}.png" for name in ("rounds", "bytes", "users", "map")
+    }
     assert set(summary["figures"]) == set(summary["methods"])
     for name, found in summary["figures"].items():
         for part in ("all", "returning", "new"):

@@ -1,0 +1,121 @@
+"""What all pictures of this project share: a canvas, and lines that can be told apart."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from topology.cells import cell_centre
+
+_DPI: Final = 110
+# Told apart without colours too, and in this order: what is under other lines is the widest.
+_COLOURS: Final = ("#7f8c8d", "#1f77b4", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#a6761d")
+_DASHES: Final = ("-", "--", ":", "-.")
+_MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+_WIDTHS: Final = (4.0, 2.8, 2.0, 1.5, 1.2)
+
+
+@contextlib.contextmanager
+def canvas(path: Path, *, columns: int = 1, width: float = 7, height: float = 4) -> Iterator[Any]:
+    """A figure that is written to ``path``; gives its axes, an array where there are several.
+
+    Args:
+        path: Of a PNG.
+        columns: Axes beside each other.
+        width: Of the figure, inches.
+        height: Of the figure, inches.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained")
+    yield axes
+    figure.savefig(path, dpi=_DPI)
+    plt.close(figure)
+
+
+def styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """How the line of each name is drawn: equal curves must not hide each other."""
+    return {
+        name: {
+            "color": _COLOURS[i % len(_COLOURS)],
+            "linestyle": _DASHES[i % len(_DASHES)],
+            "marker": _MARKERS[i % len(_MARKERS)],
+            "linewidth": _WIDTHS[min(i, len(_WIDTHS) - 1)],
+            "markersize": 4,
+            "alpha": 0.85,
+        }
+        for i, name in enumerate(names)
+    }
+
+
+def draw_curves(methods: Mapping[str, Any], path: Path, *, title: str = "") -> None:
+    """Quality on validation: two figures by round, then NDCG@10 by bytes and by time.
+
+    Args:
+        methods: Of a summary; those without ``validation`` are left out.
+        path: Of a PNG.
+        title: Above it.
+    """
+    curves = {name: row for name, row in methods.items() if row.get("validation")}
+    with canvas(path, columns=4, width=15, height=3.8) as axes:
+        for name, style in styles(curves).items():
+            row, curve = curves[name], curves[name]["validation"]
+            rounds = np.array([at["round"] for at in curve])
+            ndcg = [at["all"]["ndcg@10"] for at in curve]
+            sent = row["bytes_per_peer"] / 1024 * rounds / max(1, row["rounds"] or rounds.max())
+            axes[0].plot(rounds, ndcg, label=name, **style)
+            axes[1].plot(rounds, [at["all"]["hr@10"] for at in curve], **style)
+            axes[2].plot(sent, ndcg, **style)
+            axes[3].plot([at["seconds"] for at in curve], ndcg, **style)
+        labels = ("round", "round", "KiB sent a peer, even over rounds", "seconds of the network")
+        for each, label in zip(axes, labels, strict=True):
+            each.set_xlabel(label)
+            each.set_ylabel("HR@10" if each is axes[1] else "NDCG@10")
+            each.grid(alpha=0.3)
+        axes[0].legend(fontsize=7)
+        axes[0].figure.suptitle(f"{title}: on validation" if title else "On validation")
+
+
+def draw_map(method: Mapping[str, Any], path: Path, *, title: str) -> None:
+    """Who learns with whom, at blurred places.
+
+    Args:
+        method: Of a summary, with ``links`` and ``areas``.
+        path: Of a PNG.
+        title: Above it.
+    """
+    places = _places(method["areas"])
+    if not places:
+        return
+    faint = min(0.5, 40.0 / max(1, len(method["links"])) + 0.03)
+    with canvas(path, width=7, height=6.5) as axes:
+        for a, b in method["links"]:
+            if a in places and b in places:
+                (x0, y0), (x1, y1) = places[a], places[b]
+                axes.plot([x0, x1], [y0, y1], color="#1f77b4", alpha=faint, linewidth=0.8)
+        dots = np.array(list(places.values()))
+        size = float(np.clip(1_500 / len(dots), 4, 28))
+        axes.scatter(dots[:, 0], dots[:, 1], s=size, color="#0b3d66", zorder=3)
+        axes.set_aspect(1.0 / np.cos(np.radians(dots[:, 1].mean())))
+        axes.set_title(title)
+        axes.set_xlabel("longitude")
+        axes.set_ylabel("latitude")
+
+
+def _places(areas: Mapping[str, str]) -> dict[int, tuple[float, float]]:
+    """Longitude and latitude by peer, spread within the area so that dots do not hide others."""
+    rng = np.random.default_rng(0)
+    places = {}
+    for index, area in sorted(areas.items()):
+        centre = cell_centre(area)
+        if centre is not None:
+            shift = rng.normal(0.0, 0.008, 2)
+            places[int(index)] = (centre[1] + shift[0], centre[0] + shift[1])
+    return places
