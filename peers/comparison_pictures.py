@@ -26,30 +26,36 @@ def draw_comparison(summary: Mapping[str, Any], folder: Path) -> None:
 
 
 def _bytes(summary: Mapping[str, Any], path: Path) -> None:
-    """Quality of each method, with its interval, by what a peer has sent; baselines send nothing.
+    """Quality of each method, with its interval, by what a peer has sent; to the left who nothing.
 
-    Those that send nothing stand beside each other, left of the axis's first value.
+    Methods that send as much stand a little beside each other.
     """
     rows = summary["methods"]
+    looks = {n: {k: s[k] for k in ("color", "marker")} for n, s in styles(rows).items()}
     silent = [name for name in rows if not rows[name]["bytes_per_peer"]]
-    with canvas(path, width=9, height=4.5) as axes:
-        for name, style in styles(rows).items():
-            found, row = summary["figures"][name]["all"], rows[name]
-            low, high = found["ndcg@10_interval"]
-            ndcg = found["ndcg@10"]
-            sent = row["bytes_per_peer"] / 1024
-            at = sent or 0.05 * 1.35 ** silent.index(name)
-            error = [[ndcg - low], [high - ndcg]]
-            shape = {key: style[key] for key in ("color", "marker")}
-            axes.errorbar(at, ndcg, yerr=error, linestyle="", capsize=3, label=name, **shape)
-        axes.set_xscale("log")
-        if silent:
-            axes.axvline(0.05 * 1.35 ** len(silent), color="black", linewidth=0.6, linestyle=":")
-            axes.text(0.05, axes.get_ylim()[0], " nothing sent", fontsize=8, va="bottom")
-        axes.set_xlabel("KiB sent a peer")
-        axes.set_ylabel("NDCG@10, 95 % interval over users")
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    speaking = [name for name in rows if name not in silent]
+
+    def draw(axes: Any, name: str, at: float) -> None:
+        found = summary["figures"][name]["all"]
+        ndcg, (low, high) = found["ndcg@10"], found["ndcg@10_interval"]
+        error = [[ndcg - low], [high - ndcg]]
+        axes.errorbar(at, ndcg, error, linestyle="", capsize=3, label=name, **looks[name])
+
+    ratios = {"width_ratios": [max(2, len(silent)), 8]}
+    with canvas(path, columns=2, width=11, height=4.5, sharey=True, gridspec_kw=ratios) as axes:
+        for place, name in enumerate(silent):
+            draw(axes[0], name, place)
+        axes[0].set_xticks(range(len(silent)), silent, rotation=40, ha="right")
+        axes[0].set_title("nothing is sent", fontsize=9)
+        axes[0].set_ylabel("NDCG@10, 95 % interval over users")
+        for place, name in enumerate(speaking):
+            draw(axes[1], name, rows[name]["bytes_per_peer"] / 1024 * 1.06**place)
+        axes[1].set_xscale("log")
+        axes[1].set_xlabel("KiB sent a peer")
+        if speaking:
+            axes[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        for each in axes:
+            each.grid(alpha=0.3)
 
 
 def _users(summary: Mapping[str, Any], path: Path) -> None:
@@ -79,6 +85,7 @@ def _users(summary: Mapping[str, Any], path: Path) -> None:
         axes[0].grid(alpha=0.3)
         axes[0].legend(fontsize=7)
         axes[1].axvline(0.0, color="black", linewidth=0.8)
+        axes[1].xaxis.set_major_formatter(lambda value, _: f"{abs(value):.0%}")
         axes[1].set_yticks(range(len(learned), 0, -1), learned)
         axes[1].set_xlabel(f"share of users worse off (left) and better off than with {against}")
         axes[1].grid(alpha=0.3, axis="x")

@@ -20,23 +20,28 @@ _WIDTHS: Final = (4.0, 2.8, 2.0, 1.5, 1.2)
 
 
 @contextlib.contextmanager
-def canvas(path: Path, *, columns: int = 1, width: float = 7, height: float = 4) -> Iterator[Any]:
+def canvas(
+    path: Path, *, rows: int = 1, columns: int = 1, width: float = 7, height: float = 4, **more: Any
+) -> Iterator[Any]:
     """A figure that is written to ``path``; gives its axes, an array where there are several.
 
     Args:
         path: Of a PNG.
+        rows: Axes below each other.
         columns: Axes beside each other.
         width: Of the figure, inches.
         height: Of the figure, inches.
+        more: As ``matplotlib.pyplot.subplots`` takes it.
     """
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained")
+    size = (width, height)
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", **more)
     yield axes
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=_DPI, bbox_inches="tight")
     plt.close(figure)
 
 
@@ -63,8 +68,11 @@ def draw_curves(methods: Mapping[str, Any], path: Path, *, title: str = "") -> N
         path: Of a PNG.
         title: Above it.
     """
+    from matplotlib.ticker import MaxNLocator
+
     curves = {name: row for name, row in methods.items() if row.get("validation")}
-    with canvas(path, columns=4, width=15, height=3.8) as axes:
+    with canvas(path, rows=2, columns=2, width=10, height=6.5) as grid:
+        axes = grid.ravel()
         for name, style in styles(curves).items():
             row, curve = curves[name], curves[name]["validation"]
             rounds = np.array([at["round"] for at in curve])
@@ -79,8 +87,11 @@ def draw_curves(methods: Mapping[str, Any], path: Path, *, title: str = "") -> N
             each.set_xlabel(label)
             each.set_ylabel("HR@10" if each is axes[1] else "NDCG@10")
             each.grid(alpha=0.3)
-        axes[0].legend(fontsize=7)
-        axes[0].figure.suptitle(f"{title}: on validation" if title else "On validation")
+        for each in axes[:2]:
+            each.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure = axes[0].figure
+        figure.suptitle(f"{title}: on validation" if title else "On validation")
+        figure.legend(loc="outside lower center", ncols=5, fontsize=8, handlelength=4)
 
 
 def draw_map(method: Mapping[str, Any], path: Path, *, title: str) -> None:
