@@ -92,6 +92,7 @@ def run_evaluation(
         DataError: The file cannot be read.
         StoppedByUserError: Ctrl-C; nothing that was started is left.
     """
+    made = provenance()  # of now: the files may change while it runs
     known = known_methods()
     wanted = list(methods) or list(known)
     for name in wanted:
@@ -117,7 +118,7 @@ def run_evaluation(
         summary["ratings"] = compared(
             tasks["ratings"], asked, rated, rated_by_means, label="ratings "
         )
-    summary["made_by"] = provenance()
+    summary["made_by"] = made
     if show:
         print_table(summary)
         print_comparison(summary)

@@ -16,15 +16,14 @@ _LIBRARIES = ("numpy", "scipy", "torch")
 def provenance() -> dict[str, str]:
     """``command``, ``commit``, ``machine`` and ``versions`` of this run.
 
-    The command has no path of the program, and no folder of a file; the commit is that of the
-    source tree that was imported, with ``-dirty`` behind it where files differ from it, and the
-    version of the distribution where there is no such tree.
+    Of absolute paths in the command only the last part is there: folders are a machine's own. The
+    commit is that of the source tree that was imported, with ``-dirty`` behind it where files
+    differ from it, and the version of the distribution where there is no such tree.
     """
-    words = [
-        Path(word).name if os.sep in word and Path(word).exists() else word for word in sys.argv
-    ]
+    words = sys.orig_argv[sys.orig_argv.index("-m") :] if "-m" in sys.orig_argv else sys.argv
+    shown = [Path(word).name if Path(word).is_absolute() else word for word in words]
     return {
-        "command": shlex.join(words),
+        "command": shlex.join(["python", *shown] if words[0] == "-m" else shown),
         "commit": _commit(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "versions": ", ".join(

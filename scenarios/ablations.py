@@ -21,6 +21,7 @@ import numpy as np
 
 from p2prec.errors import P2PRecError
 from p2prec.evaluation.comparison import Comparison
+from p2prec.evaluation.metrics import PARTS
 from peers.evaluate import FROZEN
 from peers.examination import Examination
 from peers.provenance import provenance
@@ -28,7 +29,7 @@ from peers.scenario import Scenario, scenario_of
 from peers.settings import convert, merged, read_toml
 from peers.simulator.command import simulate
 from peers.swarm.data import load_realm
-from scenarios.pages import cell, gain, made_by
+from scenarios.pages import cell, gain, made_by, rows_of
 
 _ROWS = Path(__file__).parent / "changes" / "ablations.toml"
 
@@ -85,6 +86,7 @@ def main() -> None:
         for _, against, scenario in ablations()
         if not wanted or scenario.methods[0].title in wanted or against == scenario.methods[0].title
     ]
+    made = provenance()  # of now: the files may change while it runs
     comparison: Comparison | None = None
     sent: dict[str, list[dict[str, float]]] = {}
     for seed in range(args.seeds):
@@ -104,13 +106,13 @@ def main() -> None:
             sys.exit("no row is named so; ablations.toml has their names")
         comparison = comparison or Comparison(len(realm.catalogue))
         comparison.add(seed, *examination.shared(answers))
-        result = _result(rows, comparison, sent)
+        result = _result(made, rows, comparison, sent)
         if args.out:
             folder = Path(args.out)
             (folder / "ablations.json").write_text(json.dumps(result) + "\n")
             (folder / "ablations.md").write_text(page(result))
     if comparison is not None:
-        print(page(_result(rows, comparison, sent)))
+        print(page(_result(made, rows, comparison, sent)))
 
 
 def _arguments() -> argparse.Namespace:
@@ -133,6 +135,7 @@ def _spent(found: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _result(
+    made: Mapping[str, str],
     rows: Sequence[tuple[str, Scenario]],
     comparison: Comparison,
     sent: Mapping[str, Sequence[Mapping[str, float]]],
@@ -140,7 +143,7 @@ def _result(
     against = {scenario.methods[0].title: base for base, scenario in rows}
     summary = comparison.summary(against=against)
     return {
-        "made_by": provenance(),
+        "made_by": dict(made),
         "spent": {
             title: {key: float(np.mean([one[key] for one in found])) for key in found[0]}
             for title, found in sent.items()
@@ -172,18 +175,17 @@ def page(result: Mapping[str, Any]) -> str:
     ]
     for base in dict.fromkeys(against.values()):
         lines += ["", f"## {base}", ""]
-        lines.append(f"| row | all | returning | new | minus {base} | rounds | KiB sent a peer |")
-        lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+        lines += rows_of(("row", *PARTS, f"minus {base}", "rounds", "KiB sent a peer"))
         for title in (t for t, b in against.items() if b == base):
             spent = result["spent"][title]
             cells = [
                 title.removeprefix(f"{base}: "),
-                *(cell(result, title, part) for part in ("all", "returning", "new")),
+                *(cell(result, title, part) for part in PARTS),
                 gain(paired[title]["all"]["ndcg@10"]) if title in paired else "-",
                 f"{spent['rounds_per_peer']:.1f}",
                 f"{spent['bytes_per_peer'] / 1024:,.0f}",
             ]
-            lines.append(f"| {' | '.join(cells)} |")
+            lines += rows_of(cells, head=False)
     return "\n".join(lines) + "\n"
 
 

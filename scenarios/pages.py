@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,14 @@ def made_by(made: Mapping[str, str]) -> str:
         made: As ``peers.provenance`` gives it.
     """
     return f"`{made['command']}`\n\nCommit {made['commit']}; {made['machine']}; {made['versions']}."
+
+
+def rows_of(cells: Sequence[str], *, head: bool = True) -> list[str]:
+    """A row of a table, with the line below it where it is the head."""
+    rows = [f"| {' | '.join(cells)} |"]
+    if head:
+        rows.append(f"|{' --- |' * len(cells)}")
+    return rows
 
 
 def cell(result: Mapping[str, Any], method: str, part: str) -> str:
