@@ -64,6 +64,13 @@ def test_all_peers_meet_exchange_and_finish() -> None:
     assert method["bytes_per_peer"] > 1_000
     assert 0 < summary["virtual_seconds"] < 300
     assert {c["round"] for c in method["validation"]} == {1, 2}
+    first, second = (c["seconds"] for c in method["validation"])
+    assert 0 < first < second <= summary["virtual_seconds"]
+
+
+def test_answers_are_for_comparisons_and_no_part_of_a_summary(tmp_path: Path) -> None:
+    path = written(tmp_path, "[simulation]\nanswers = true")
+    assert "answers" not in json.loads(json.dumps(run_simulation(path, show=False, quiet=True)))
 
 
 def test_a_hard_world_is_reproducible_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
