@@ -47,7 +47,7 @@ from peers.with_server import WITH_A_SERVER, learners_of
 FROZEN: Final = Path(__file__).with_name("evaluate.toml")
 FROZEN_FILMS: Final = Path(__file__).with_name("evaluate_films.toml")
 FROZEN_RATINGS: Final = Path(__file__).with_name("evaluate_ratings.toml")
-_PROBED: Final = 8  # users whose training tells how long an evaluation takes
+_PROBED: Final = 32  # users whose training tells how long an evaluation takes
 # Rounds of training that a round of a peer costs, measured: publishing, merging and the network.
 _COST: Final = {"nothing": 1.5, "parameters": 2.0, "probabilities": 8.0}
 
