@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import numpy as np
+
 from p2prec.data.interactions import History
 from p2prec.evaluation.metrics import rank_of
 from p2prec.models.recommender import Context
@@ -13,13 +17,26 @@ def asked_at(target: History) -> Context:
     return Context(timestamp_s=int(target.timestamp_s[0]))
 
 
-def rank(learner: LocalLearner, target: History) -> tuple[int, bool]:
+def met_again(histories: Iterable[History]) -> bool:
+    """Whether anybody ever meets an item twice; else a list of known items is no recommendation."""
+    return any(len(np.unique(history.item)) < len(history) for history in histories)
+
+
+def rank(learner: LocalLearner, target: History, *, repeats: bool = True) -> tuple[int, bool]:
     """Rank of the target's item over the full catalogue, and whether it is new to the owner.
 
     Without a target the rank is 0.
+
+    Args:
+        learner: Who is asked.
+        target: At most one interaction.
+        repeats: As of ``met_again``; else known items do not compete.
     """
     if not len(target):
         return 0, False
     item = int(target.item[0])
     scores = learner.scores(asked_at(target))
-    return rank_of(scores, item), item not in learner.knowledge.timeline.own
+    own = learner.knowledge.timeline.own
+    if not repeats:
+        scores[own] = -np.inf
+    return rank_of(scores, item), item not in own

@@ -12,6 +12,7 @@ from p2prec.data.interactions import History
 from p2prec.data.split import leave_one_out
 from p2prec.evaluation.answers import Answer, Question, answered
 from p2prec.evaluation.protocol import PROTOCOLS, Competitors
+from peers.asking import met_again
 from peers.swarm.data import Realm
 
 
@@ -28,7 +29,7 @@ class Examination:
     def __init__(self, realm: Realm) -> None:
         self._realm = realm
         self.splits = [leave_one_out(history) for history in realm.histories]
-        self.repeats = any(len(np.unique(h.item)) < len(h) for h in realm.histories)
+        self.repeats = met_again(realm.histories)
 
     @cached_property
     def questions(self) -> list[Question]:

@@ -52,7 +52,8 @@ class Examiner:
             return
         split = self._world.split(peer.index)
         if peer.learner is not None and len(split.validation):
-            self.seen[round_][peer.index] = (*rank(peer.learner, split.validation), time_s)
+            found = rank(peer.learner, split.validation, repeats=self._world.repeats)
+            self.seen[round_][peer.index] = (*found, time_s)
 
     def last(self, peer: SimulatedPeer) -> None:
         """The test interaction is looked at once, with the validation one known."""
@@ -67,7 +68,7 @@ class Examiner:
         if len(split.validation):
             learner.add(self._world.realm.histories[peer.index].head(-1))
         if not self._world.settings.answers or not len(split.test):
-            peer.result = rank(learner, split.test)
+            peer.result = rank(learner, split.test, repeats=self._world.repeats)
             return
         examination = self._world.examination
         answer = examination.answer(peer.index, learner.scores(asked_at(split.test)))

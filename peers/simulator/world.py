@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from p2prec.data.split import Split, leave_one_out
+from peers.asking import met_again
 from peers.codec import PayloadSchema
 from peers.config import PeerConfig
 from peers.examination import Examination
@@ -65,6 +66,11 @@ class World:
     def examination(self) -> Examination:
         """What its peers are asked in the end."""
         return Examination(self.realm)
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether known items compete, as of ``met_again``."""
+        return met_again(self.realm.histories)
 
     @property
     def rounds(self) -> int:

@@ -12,7 +12,7 @@ from p2prec.data.split import leave_one_out
 from p2prec.evaluation.answers import Answer
 from p2prec.evaluation.baselines import BASELINES
 from p2prec.evaluation.metrics import PARTS, quality, rank_of
-from peers.asking import asked_at
+from peers.asking import asked_at, met_again
 from peers.scenario import Scenario
 from peers.swarm.data import Realm
 
@@ -134,7 +134,7 @@ def baselines(realm: Realm) -> dict[str, Any]:
     """The simple baselines on the same users."""
     splits = [leave_one_out(h) for h in realm.histories]
     trained = [s.train for s in splits]
-    table = {}
+    table, repeats = {}, met_again(realm.histories)
     for name, build in BASELINES.items():
         model = build(realm.catalogue, trained)
         ranks, new = [], []
@@ -142,7 +142,10 @@ def baselines(realm: Realm) -> dict[str, Any]:
             if not len(split.test):
                 continue
             known, item = history.head(-1), int(split.test.item[0])
-            ranks.append(rank_of(model.scores(known, asked_at(split.test)), item))
+            scores = model.scores(known, asked_at(split.test))
+            if not repeats:
+                scores[known.item] = -np.inf
+            ranks.append(rank_of(scores, item))
             new.append(item not in known.item)
         table[name] = {**quality(ranks, new), "bytes_per_peer": 0, "rounds": 0}
     return table

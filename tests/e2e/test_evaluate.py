@@ -97,13 +97,17 @@ def films(tmp_path: Path) -> Path:
 
 def test_known_films_do_not_compete(films: Path) -> None:
     command = ["evaluate", "--data", str(films), "--rounds", "1", "--methods", "alone,dclr"]
-    result = CliRunner().invoke(app, [*command, "--quiet", "--json"])
+    pictures = ["--pictures", str(films / "pictures")]  # so that there is validation
+    result = CliRunner().invoke(app, [*command, *pictures, "--quiet", "--json"])
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
     assert all(summary["answers"]["new"])
     for ranks in summary["answers"]["rank"].values():
         assert max(ranks) <= 30 - 19
     assert "nearest_200" not in summary["figures"]["dclr"]  # films lie nowhere
+    # Among twelve unknown films ten are shown; among all thirty a peer's own would be.
+    for name in ("alone", "dclr"):
+        assert summary["methods"][name]["validation"][0]["all"]["hr@10"] >= 0.5
 
 
 def test_films_are_clicked_on_and_rated_too(films: Path) -> None:
