@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from p2prec.collaboration.payload import ModelUpdate
 from p2prec.collaboration.updates import MAX_EVIDENCE
+from p2prec.kernels import compiled
+from p2prec.models.stack import Stack
 from p2prec.models.table import OTHERS
 from p2prec.training.knowledge import Group, Knowledge, grouped
 
@@ -51,138 +53,167 @@ def average_together(averages: Sequence[Average]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Turn:
-    """At most one update of each peer of a group; ascending keys, as of its stack."""
+class _Inboxes:
+    """The updates of all peers of a group, one peer after the other.
 
-    keys: NDArray[np.int64]
-    weight: NDArray[np.float32]
-    evidence: NDArray[np.float32]
-    values: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, averages: Sequence[Average], turn: int, n_items: int) -> _Turn:
-        """The updates with this number in their inboxes."""
-        peers = [peer for peer, average in enumerate(averages) if len(average.updates) > turn]
-        updates = [averages[peer].updates[turn] for peer in peers]
-        lengths = [len(update.rows) for update in updates]
-        keys = np.repeat(np.array(peers) * n_items, lengths)
-        keys += np.concatenate([update.rows for update in updates])
-        weights = np.array([averages[peer].weights[turn] for peer in peers], np.float32)
-        evidence = np.concatenate([update.evidence for update in updates])
-        return cls(
-            keys=keys,
-            weight=np.repeat(weights, lengths),
-            # Capped here too: who claims more than an honest peer can have must not drown others.
-            evidence=np.minimum(evidence, np.float32(MAX_EVIDENCE)),
-            values=np.concatenate([update.values for update in updates]),
-        )
-
-
-def _average(group: Group, averages: Sequence[Average]) -> None:
-    """One group: the first updates of all peers at once, then all second ones, and so on."""
-    stack = group.stack
-    most_updates = max(len(average.updates) for average in averages)
-    turns = [_Turn.of(averages, turn, stack.n_items) for turn in range(most_updates)]
-    positions = stack.hold(np.concatenate([turn.keys for turn in turns]))
-    flags = np.zeros(len(stack.keys), np.bool_)
-    flags[positions] = True
-    named = np.flatnonzero(flags)
-    row_of = np.empty(len(flags), np.int32)  # among the rows named, by position
-    row_of[named] = np.arange(len(named), dtype=np.int32)
-    ends = np.cumsum([len(turn.keys) for turn in turns])
-    rows = np.split(row_of.take(positions), ends[:-1])
-    own_weight = np.array([average.own_weight for average in averages], np.float32)
-    dilution = np.array([average.dilution for average in averages], np.float32)
-    listened = np.array([sum(average.weights) for average in averages], np.float32)
-    _average_rows(
-        group,
-        named,
-        list(zip(turns, rows, strict=True)),
-        own_weight=own_weight,
-        dilution=dilution,
-        listened=listened,
-    )
-    _average_vectors(group, averages, own_weight, listened)
-
-
-def _average_rows(
-    group: Group,
-    named: NDArray[np.int64],
-    turns: Sequence[tuple[_Turn, NDArray[np.int32]]],
-    *,
-    own_weight: NDArray[np.float32],
-    dilution: NDArray[np.float32],
-    listened: NDArray[np.float32],
-) -> None:
-    """Rows that updates name, and what the silence about others says.
-
-    Args:
-        group: Changed in place.
-        named: Shape ``(n,)``, ascending positions of all rows that updates name.
-        turns: With the places of their rows in ``named``.
+    Attributes:
+        firsts: Shape ``(n_peers + 1,)``, the first update of each peer; at least one each.
+        updates: Of all peers.
+        weights: Of each update.
+        exact_weights: The same, in double precision.
         own_weight: By peer.
         dilution: By peer.
         listened: By peer, the weight of all senders.
     """
-    stack, shelf = group.stack, group.stack.shelf
-    slots = stack.slots.take(named)
-    peer = stack.peer.take(named)
-    values = shelf.values.take(slots, axis=0)
-    heard = values[:, OTHERS] * (1.0 - listened.take(peer))
-    most = shelf.evidence.take(slots)
-    own = own_weight.take(peer)
+
+    firsts: NDArray[np.int64]
+    updates: list[ModelUpdate]
+    weights: NDArray[np.float32]
+    exact_weights: NDArray[np.float64]
+    own_weight: NDArray[np.float32]
+    dilution: NDArray[np.float32]
+    listened: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, averages: Sequence[Average]) -> _Inboxes:
+        """Of the peers of a group."""
+        exact_weights = np.array([w for a in averages for w in a.weights])
+        return cls(
+            firsts=np.cumsum([0, *[len(a.updates) for a in averages]]),
+            updates=[u for a in averages for u in a.updates],
+            weights=exact_weights.astype(np.float32),
+            exact_weights=exact_weights,
+            own_weight=np.array([a.own_weight for a in averages], np.float32),
+            dilution=np.array([a.dilution for a in averages], np.float32),
+            listened=np.array([sum(a.weights) for a in averages], np.float32),
+        )
+
+    def turns(self) -> list[NDArray[np.int64]]:
+        """Numbers of all first updates of the peers, then of all second ones, and so on."""
+        n = np.diff(self.firsts)
+        return [self.firsts[:-1][n > turn] + turn for turn in range(int(n.max()))]
+
+
+def _average(group: Group, averages: Sequence[Average]) -> None:
+    inboxes = _Inboxes.of(averages)
+    kernels = compiled()
+    if kernels is None:
+        average_rows(group.stack, inboxes)
+    else:
+        stack, shelf = group.stack, group.stack.shelf
+        lengths = stack.lengths
+        # Held as long as their addresses are used.
+        held = [_plain(update) for update in inboxes.updates]
+        addresses = np.array([[a.__array_interface__["data"][0] for a in one] for one in held])
+        counts = np.array([len(rows) for rows, _, _ in held])
+        items, lacking = kernels.missing_rows(
+            shelf.rows, stack.starts, lengths, inboxes.firsts, addresses[:, 0].copy(), counts
+        )
+        if len(items):
+            stack.hold_more(lacking, items)
+            lengths = stack.lengths
+        kernels.average_rows(
+            shelf.rows,
+            shelf.values,
+            shelf.others,
+            shelf.evidence,
+            shelf.initial,
+            stack.starts,
+            lengths,
+            inboxes.firsts,
+            addresses,
+            counts,
+            inboxes.weights,
+            inboxes.own_weight,
+            inboxes.dilution,
+            inboxes.listened,
+            (0,) * shelf.initial.shape[1],
+        )
+    _average_vectors(group, inboxes)
+
+
+def _plain(
+    update: ModelUpdate,
+) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.float32]]:
+    """Rows, values and evidence as plain stretches of memory; copies only where they are not."""
+    return (
+        np.ascontiguousarray(update.rows, np.uint32),
+        np.ascontiguousarray(update.values, np.float32),
+        np.ascontiguousarray(update.evidence, np.float32),
+    )
+
+
+def average_rows(stack: Stack, inboxes: _Inboxes) -> None:
+    """Rows that updates name, and what the silence about others says.
+
+    Args:
+        stack: Changed in place; it comes to hold all rows that are named.
+        inboxes: Of its peers.
+    """
+    shelf, updates = stack.shelf, inboxes.updates
+    owner = np.repeat(np.arange(len(stack)), np.diff(inboxes.firsts))
+    keys = [owner[i] * stack.n_items + update.rows for i, update in enumerate(updates)]
+    stack.hold(np.concatenate(keys).astype(np.int64))
+    # What others say of a place is a plain mean over all of them: silence counts as "no". The
+    # weight of the senders counts, so that few of them do not wipe out what many said.
+    quiet = np.float32(1.0) - inboxes.listened
+    shelf.others[stack.slots] *= quiet.take(stack.peer)
+    own = inboxes.own_weight.take(stack.peer)
+    most = shelf.evidence.take(stack.slots)
+    heard = shelf.others.take(stack.slots)
     mass, present = own * most, own * (most > 0)
-    values *= mass[:, None]
-    for turn, at in turns:
+    named = np.zeros(len(stack.keys), np.bool_)
+    turns = []
+    for numbers in inboxes.turns():
+        lengths = [len(updates[i].rows) for i in numbers]
+        at = stack.locate(np.concatenate([keys[i] for i in numbers]).astype(np.int64))[0]
+        values = np.concatenate([updates[i].values for i in numbers])
+        evidence = np.concatenate([updates[i].evidence for i in numbers])
+        # Capped here too: who claims more than an honest peer can have must not drown others.
+        evidence = np.minimum(evidence, np.float32(MAX_EVIDENCE))
+        turns.append((at, values, evidence, np.repeat(inboxes.weights[numbers], lengths)))
+        named[at] = True
+    chosen = np.flatnonzero(named)
+    values_of = np.empty(len(named), np.int64)  # among the rows named, by position
+    values_of[chosen] = np.arange(len(chosen))
+    slots = stack.slots.take(chosen)
+    mean = shelf.values.take(slots, axis=0)
+    mean *= mass.take(chosen)[:, None]
+    for at, values, evidence, weight in turns:
         # A share, whatever a stranger or its noise says: below zero its logarithm is no number.
-        heard[at] += turn.weight * np.clip(turn.values[:, OTHERS], 0.0, 1.0)
-        weighted = turn.weight * turn.evidence
-        values[at] += turn.values * weighted[:, None]
+        heard[at] += weight * np.clip(values[:, OTHERS], 0.0, 1.0)
+        weighted = weight * evidence
+        mean[values_of.take(at)] += values * weighted[:, None]
         mass[at] += weighted
-        present[at] += turn.weight
-        most[at] = np.maximum(most[at], turn.evidence)
+        present[at] += weight
+        most[at] = np.maximum(most[at], evidence)
+    mass, present = mass.take(chosen), present.take(chosen)
     # How much of the weight is heard in the end: those who do not know a row are heard in part.
-    whole = present + dilution.take(peer) * (1.0 - present)
+    whole = present + inboxes.dilution.take(stack.peer.take(chosen)) * (1.0 - present)
     present /= np.maximum(whole, np.float32(1e-9))
     # Those whose evidence is nothing leave a row where it starts.
     present[mass <= 0] = 0.0
-    values *= (present / np.maximum(mass, np.float32(1e-9)))[:, None]
-    if (present < 1).any():
-        initial = shelf.initial.take(shelf.rows.take(slots), axis=0)
-        initial *= (1.0 - present)[:, None]
-        values += initial
-    _fade(group, listened)
-    values[:, OTHERS] = heard
-    shelf.values[slots] = values
-    shelf.evidence[slots] = np.minimum(most, np.float32(MAX_EVIDENCE))
+    mean *= (present / np.maximum(mass, np.float32(1e-9)))[:, None]
+    thin = np.flatnonzero(present < 1)
+    initial = shelf.initial.take(shelf.rows.take(slots.take(thin)), axis=0)
+    mean[thin] += initial * (1.0 - present.take(thin))[:, None]
+    shelf.values[slots] = mean
+    shelf.others[slots] = heard.take(chosen)
+    shelf.evidence[slots] = np.minimum(most.take(chosen), np.float32(MAX_EVIDENCE))
 
 
-def _fade(group: Group, listened: NDArray[np.float32]) -> None:
-    """What others say of a place is a plain mean over all of them: silence counts as "no".
-
-    ``listened`` is the weight of the senders, so that few of them do not wipe out what many said.
-    """
-    stack = group.stack
-    said = stack.shelf.values[:, OTHERS]
-    said[stack.slots] *= (1.0 - listened).take(stack.peer)
-
-
-def _average_vectors(
-    group: Group,
-    averages: Sequence[Average],
-    own_weight: NDArray[np.float32],
-    listened: NDArray[np.float32],
-) -> None:
+def _average_vectors(group: Group, inboxes: _Inboxes) -> None:
     stack, model = group.stack, group.model
-    statistics = model.statistics
-    peer = np.repeat(np.arange(len(averages)), [len(a.updates) for a in averages])
-    weight = np.concatenate([a.weights for a in averages])
-    received = np.stack([u.dense for a in averages for u in a.updates]).astype(np.float64)
+    statistics, updates = model.statistics, inboxes.updates
+    own_weight, listened = inboxes.own_weight, inboxes.listened
+    peer = np.repeat(np.arange(len(stack)), np.diff(inboxes.firsts))
+    received = np.concatenate([u.dense for u in updates]).astype(np.float64)
+    received = received.reshape(len(updates), -1)
     said = np.maximum(received[:, statistics], 0.0)
     received[:, statistics] = said / np.maximum(said.sum(1, keepdims=True), 1.0)
     dense = own_weight[:, None].astype(np.float64) * stack.dense
     dense[:, statistics] = (1.0 - listened)[:, None] * stack.dense[:, statistics]
-    np.add.at(dense, peer, weight[:, None] * received)
+    np.add.at(dense, peer, inboxes.exact_weights[:, None] * received)
     dense += model.own_bent * (stack.dense - dense)
     stack.dense = dense.astype(np.float32)
     stack.store()

@@ -117,7 +117,7 @@ def _agreement(stack: Stack, update: ModelUpdate) -> float:
     if not common.any():
         return 0.0
     initial = stack.shelf.initial.take(rows[common], axis=0)
-    mine = (stack.shelf.values.take(stack.slots.take(at), axis=0) - initial).ravel()
+    mine = (stack.shelf.rows_at(stack.slots.take(at)) - initial).ravel()
     theirs = (update.values[common] - initial).ravel()
     return _cosine(mine, theirs)
 
@@ -175,7 +175,7 @@ def _mean_view(
     return best, total
 
 
-def _known(stack: Stack, rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+def _known(stack: Stack, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Positions of those rows that the listener has evidence of, and which of the rows they are."""
     at, known = stack.locate(rows)
     known[known] = stack.shelf.evidence.take(stack.slots.take(at[known])) > 0

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.draws import integers
+from p2prec.kernels import compiled
 from p2prec.models.explored import Together, together
 from p2prec.models.model import (
     EMBEDDING_SIZES,
@@ -46,8 +47,9 @@ from p2prec.models.moments import Moment, Timeline
 from p2prec.models.popularity import popularity
 from p2prec.models.recommender import Task
 from p2prec.models.softmax import log_softmax
-from p2prec.models.stack import Stack, found
+from p2prec.models.stack import Stack, dotted
 from p2prec.models.table import BIAS, OTHERS
+from p2prec.training.config import TrainingConfig
 
 MU, FOLD, WEIGHT, LISTENED = range(4)  # dense parameters: mu, c, w, and a statistic
 _MIDDLE_RATING = 3.0  # of a scale of 1 to 5: where mu starts, before anybody has rated
@@ -55,6 +57,25 @@ _SHRINKAGE = 1.0  # ratings in the middle that every owner has given, so to spea
 _FOLD = 4.0
 _WEIGHT = 1.0
 _NEVER = np.float32(-1e9)  # logit of what is masked out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gathered:
+    """What the scores of some items are made of; all of the shape of the items.
+
+    Attributes:
+        slots: Where in the shelf's columns their rows lie, -1 where one is not held.
+        taste: ``<p_u, q_i>``.
+        others: Share of others that met the item.
+        bias: ``b_i``.
+        met: Whether the owner has met the item.
+    """
+
+    slots: NDArray[np.int64]
+    taste: NDArray[np.float32]
+    others: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    met: NDArray[np.bool_]
 
 
 class MatrixFactorisation:
@@ -121,6 +142,46 @@ class MatrixFactorisation:
 
     # --- learning ------------------------------------------------------------------------
 
+    def whole_pass(
+        self,
+        stack: Stack,
+        config: TrainingConfig,
+        items: NDArray[np.int32],
+        ratings: NDArray[np.float32],
+        counts: NDArray[np.int64],
+    ) -> NDArray[np.float64] | None:
+        """As of ``WholePass``: ratings only, which are compared with nothing."""
+        kernels, shelf = compiled(), stack.shelf
+        if kernels is None or self.task is not Task.RATING:
+            return None
+        rates = np.float32(config.dense_learning_rate) * self.dense_rates(
+            explore_rate=config.explore_rate
+        )
+        loss: NDArray[np.float64] = kernels.rate_pass(
+            shelf.rows,
+            shelf.values,
+            shelf.accumulator,
+            shelf.evidence,
+            shelf.initial,
+            stack.starts,
+            stack.lengths,
+            items,
+            ratings,
+            counts,
+            config.batch_size,
+            stack.seats,
+            stack.dense,
+            shelf.dense_accumulator,
+            self.initial_dense(),
+            rates,
+            stack.private,
+            shelf.private_accumulator,
+            shelf.private_start,
+            np.float32(config.reg),
+            np.float32(config.learning_rate * self.row_rate),
+        )
+        return loss
+
     def gradients(self, stack: Stack, step: Step) -> Gradients:
         """Forward and backward over the examples of all peers at once."""
         own = self._owners(stack, step)
@@ -139,38 +200,104 @@ class MatrixFactorisation:
         occurrences are summed first, and the gradient of a row is that sum times ``p_u``.
         """
         n_peers = len(step.timelines)
-        offset = step.owner * stack.n_items
-        chosen = step.item + offset
-        others = step.sampled + offset[:, None]
-        keys, at = np.unique(np.concatenate([chosen[:, None], others], axis=1), return_inverse=True)
-        at = at.reshape(len(chosen), -1)
-        peer = keys // stack.n_items
-        rows, taste = stack.gather(keys), stack.private.take(peer, axis=0)
-        scores = self.scores(rows, stack.dense.take(peer, axis=0), taste)[at]
-        fair = np.ones(others.shape, np.bool_)
-        if others.size:
-            fair = ~found(step.own_keys, keys)[1][at[:, 1:]]
-        loss, errors = self._errors(scores, step.rating, fair)
-        total = np.bincount(at.ravel(), errors.ravel(), minlength=len(keys)).astype(np.float32)
-        # By a row: total times p_u, and total for its bias. By p_u: total times the row.
-        private = np.empty((n_peers, self.n_private), np.float32)
-        rows *= total[:, None]
-        firsts = np.flatnonzero(np.diff(peer, prepend=-1))  # every peer of a step has an example
-        private[:, :-1] = np.add.reduceat(rows[:, :OTHERS], firsts, axis=0)
-        private[:, -1] = np.add.reduceat(total, firsts)
-        gradient = rows
-        np.multiply(taste[:, :-1], total[:, None], out=gradient[:, :OTHERS])
-        gradient[:, OTHERS] = 0.0
-        gradient[:, BIAS] = total
-        dense = np.zeros((n_peers, self.n_dense), np.float32)
-        dense[:, MU] = private[:, -1]
-        seen = np.bincount(at[:, 0], minlength=len(keys)).astype(np.float32)
+        items = np.concatenate([step.item[:, None], step.sampled], axis=1)
+        gathered = self._gathered(stack, step.owner, items)
+        dense, private = stack.dense[step.owner, None], stack.private[step.owner, None]
+        scores = gathered.taste + self._known(gathered.others, gathered.bias, dense)
+        scores += dense[..., MU] + private[..., -1]
+        loss, errors = self._errors(scores, step.rating, ~gathered.met[:, 1:])
+        by_private, rows = self._summed(stack, step, items, gathered, errors)
+        by_dense = np.zeros((n_peers, self.n_dense), np.float32)
+        by_dense[:, MU] = by_private[:, -1]
         return Gradients(
             loss=np.bincount(step.owner, loss, minlength=n_peers).astype(np.float64),
-            dense=dense,
-            private=private,
-            rows=[RowGradient(keys=keys, gradient=gradient, seen=seen, known=seen > 0)],
+            dense=by_dense,
+            private=by_private,
+            rows=[rows],
         )
+
+    def _gathered(
+        self, stack: Stack, owner: NDArray[np.int64], items: NDArray[np.int32]
+    ) -> _Gathered:
+        """What the scores of items, shape ``(n, k)``, are made of."""
+        kernels, shelf = compiled(), stack.shelf
+        if kernels is not None:
+            slots, parts, met = kernels.gather_scores(
+                shelf.rows,
+                shelf.values,
+                shelf.others,
+                shelf.own,
+                shelf.initial,
+                stack.starts,
+                stack.lengths,
+                owner,
+                items,
+                stack.private,
+            )
+            return _Gathered(slots=slots, taste=parts[0], others=parts[1], bias=parts[2], met=met)
+        keys = items + owner[:, None] * stack.n_items
+        positions, met = stack.locate(keys)
+        slots = np.full(keys.shape, -1)
+        slots[met] = stack.slots.take(positions[met])
+        met[met] = shelf.own.take(slots[met])
+        rows = stack.gather(keys.ravel())
+        private = stack.private.take(np.repeat(owner, items.shape[1]), axis=0)
+        taste = dotted(rows[:, :OTHERS], private)
+        return _Gathered(
+            slots=slots,
+            taste=taste.reshape(keys.shape),
+            others=rows[:, OTHERS].reshape(keys.shape),
+            bias=rows[:, BIAS].reshape(keys.shape),
+            met=met,
+        )
+
+    def _summed(
+        self,
+        stack: Stack,
+        step: Step,
+        items: NDArray[np.int32],
+        gathered: _Gathered,
+        errors: NDArray[np.float32],
+    ) -> tuple[NDArray[np.float32], RowGradient]:
+        """Gradients by private parameters and by rows, from those by scores.
+
+        Sums run over the examples in their order.
+        """
+        kernels, shelf, n_peers = compiled(), stack.shelf, len(step.timelines)
+        keys = items + step.owner[:, None] * stack.n_items
+        if kernels is not None:
+            by_private, slots, gradient, seen, keys = kernels.sum_errors(
+                shelf.rows,
+                shelf.values,
+                shelf.evidence,
+                shelf.initial,
+                stack.starts,
+                stack.lengths,
+                step.owner,
+                items,
+                gathered.slots,
+                errors,
+                stack.private,
+                n_peers,
+            )
+            return by_private, RowGradient(
+                keys=keys, gradient=gradient, seen=seen, known=seen > 0, slots=slots
+            )
+        rows, owner = stack.gather(keys.ravel()), np.repeat(step.owner, items.shape[1])
+        flat = errors.ravel()
+        by_private = np.empty((n_peers, self.n_private), np.float32)
+        for column in range(self.n_private - 1):
+            products = rows[:, column] * flat
+            by_private[:, column] = np.bincount(owner, products, minlength=n_peers)
+        by_private[:, -1] = np.bincount(owner, flat, minlength=n_peers)
+        unique, at = np.unique(keys, return_inverse=True)
+        total = np.bincount(at.ravel(), flat, minlength=len(unique)).astype(np.float32)
+        gradient = np.zeros((len(unique), self.width), np.float32)
+        taste = stack.private.take(unique // stack.n_items, axis=0)[:, :-1]
+        gradient[:, :OTHERS] = taste * total[:, None]
+        gradient[:, BIAS] = total
+        seen = np.bincount(at[:, 0], minlength=len(unique)).astype(np.float32)
+        return by_private, RowGradient(keys=unique, gradient=gradient, seen=seen, known=seen > 0)
 
     def _errors(
         self,
@@ -214,7 +341,8 @@ class MatrixFactorisation:
         summed = np.einsum("nl,nld->nd", share, item[past])
         folded = fold * summed
         logits = np.einsum("nd,nkd->nk", folded, item[at])
-        logits += self._known(rows, stack.dense[taught.keys // stack.n_items])[at]
+        dense_of = stack.dense[taught.keys // stack.n_items]
+        logits += self._known(rows[:, OTHERS], rows[:, BIAS], dense_of)[at]
         logits[~examples.allowed] = _NEVER
         errors = np.exp(logits - logits.max(1, keepdims=True))
         errors /= errors.sum(1, keepdims=True)
@@ -240,25 +368,22 @@ class MatrixFactorisation:
 
         Args:
             rows: Shape ``(n, width)``.
-            dense: Shape ``(n, n_dense)`` or ``(n_dense,)``.
-            private: Shape ``(n, n_private)`` or ``(n_private,)``.
+            dense: Shape ``(n_dense,)``.
+            private: Shape ``(n_private,)``.
         """
-        if private.ndim == 1:
-            taste = rows[:, :OTHERS] @ private[:-1]
-        else:
-            taste = np.einsum("nd,nd->n", rows[:, :OTHERS], private[:, :-1])
-        scores: NDArray[np.float32] = (
-            taste + self._known(rows, dense) + dense[..., MU] + private[..., -1]
-        )
+        taste = rows[:, :OTHERS] @ private[:-1]
+        known = self._known(rows[:, OTHERS], rows[:, BIAS], dense)
+        scores: NDArray[np.float32] = taste + known + dense[MU] + private[-1]
         return scores
 
-    def _known(self, rows: NDArray[np.float32], dense: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What speaks for an item whoever asks."""
-        bias: NDArray[np.float32] = rows[:, BIAS]
-        if self.task is Task.RATING:  # whose weight is 0 and stays
+    def _known(
+        self, others: NDArray[np.float32], bias: NDArray[np.float32], dense: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """What speaks for items whoever asks."""
+        if self.task is Task.RATING:  # where the weight of popularity is 0 and stays
             return bias
         known: NDArray[np.float32] = bias + dense[..., WEIGHT] * popularity(
-            rows[:, OTHERS], dense[..., LISTENED]
+            others, dense[..., LISTENED]
         )
         return known
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from p2prec.models.explored import Explored
 from p2prec.models.moments import Moment, Timeline
 from p2prec.models.recommender import Task
 from p2prec.models.stack import Stack
+from p2prec.training.config import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +72,15 @@ class RowGradient:
         seen: Shape ``(n,)``, how often a row was a right answer.
         known: Shape ``(n,)``, rows that the owner has met; others change only where somebody has
             told about them.
+        slots: Shape ``(n,)``, where in the shelf's columns the rows lie, if all of them are held
+            and all are to be changed; the keys need not ascend then.
     """
 
     keys: NDArray[np.int64]
     gradient: NDArray[np.float32]
     seen: NDArray[np.float32]
     known: NDArray[np.bool_]
+    slots: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,5 +216,29 @@ class Model(Protocol):
         """A way to look at situations (none at all: a newcomer's), the same for all who ask.
 
         It keeps what is dear to compute.
+        """
+        ...
+
+
+@runtime_checkable
+class WholePass(Protocol):
+    """A family with a compiled form of whole passes over the owners' interactions."""
+
+    def whole_pass(
+        self,
+        stack: Stack,
+        config: TrainingConfig,
+        items: NDArray[np.int32],
+        ratings: NDArray[np.float32],
+        counts: NDArray[np.int64],
+    ) -> NDArray[np.float64] | None:
+        """All steps of all peers; the summed loss of each, or None where it takes single steps.
+
+        Args:
+            stack: Its peers learn.
+            config: Of its peers.
+            items: In the order in which they are learned, one peer after the other.
+            ratings: Of them.
+            counts: Examples of each peer.
         """
         ...

@@ -8,9 +8,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.models.shelf import Shelf
+from p2prec.models.shelf import BIAS, OTHERS, Shelf
 
-OTHERS, BIAS = -2, -1  # columns of a row behind its embedding
+__all__ = ["BIAS", "OTHERS", "RowTable", "initial_table"]
+
 _BLOCK_ROWS = 1_024  # rows drawn by one generator; fixed for ever, since it defines the values
 
 
@@ -62,13 +63,23 @@ class RowTable:
 
     @property
     def rows(self) -> NDArray[np.int32]:
-        """Shape ``(n_held,)``, items in the order in which they came to be held."""
+        """Shape ``(n_held,)``, ascending items."""
         return self.shelf.rows[self._segment]
 
     @property
     def values(self) -> NDArray[np.float32]:
-        """Shape ``(n_held, width)``; may be written to."""
+        """Shape ``(n_held, width)``; may be written to, and its column ``OTHERS`` means nothing."""
         return self.shelf.values[self._segment]
+
+    @property
+    def others(self) -> NDArray[np.float32]:
+        """Shape ``(n_held,)``, popularity among others; may be written to."""
+        return self.shelf.others[self._segment]
+
+    @property
+    def whole_rows(self) -> NDArray[np.float32]:
+        """Shape ``(n_held, width)``, a copy with all columns."""
+        return self.shelf.rows_at(self._segment)
 
     @property
     def accumulator(self) -> NDArray[np.float32]:
@@ -96,7 +107,7 @@ class RowTable:
         """Values of any rows, a copy of shape ``(len(rows), width)``."""
         place, held = self._found(rows)
         values: NDArray[np.float32] = self.initial[rows]
-        values[held] = self.values[place[held]]
+        values[held] = self.whole_rows[place[held]]
         return values
 
     def evidence_of(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -109,14 +120,14 @@ class RowTable:
     def dense(self) -> NDArray[np.float32]:
         """The whole table, a copy."""
         table = self.initial.copy()
-        table[self.rows] = self.values
+        table[self.rows] = self.whole_rows
         return table
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Named arrays, enough for ``restore``; copies."""
         return {
             "rows": self.rows.astype(np.uint32),
-            "values": self.values.copy(),
+            "values": self.whole_rows,
             "accumulator": self.accumulator.copy(),
             "evidence": self.evidence.copy(),
         }
@@ -130,11 +141,13 @@ class RowTable:
         evidence: NDArray[np.float32],
     ) -> None:
         """Take over the rows of ``state``; what is the owner's is to be marked again."""
+        order = np.argsort(rows)  # what an earlier version has stored is in no order
         columns = {
-            "rows": rows,
-            "values": values,
-            "accumulator": accumulator,
-            "evidence": evidence,
+            "rows": rows[order],
+            "values": values[order],
+            "others": values[order, OTHERS],
+            "accumulator": accumulator[order],
+            "evidence": evidence[order],
             "own": np.zeros(len(rows), np.bool_),
         }
         self.shelf.replace(self.seat, columns)
@@ -143,7 +156,5 @@ class RowTable:
         held = self.rows
         if not len(held):
             return np.zeros(len(rows), np.int64), np.zeros(len(rows), np.bool_)
-        order = np.argsort(held)
-        at = np.searchsorted(held, rows, sorter=order)
-        place = order[np.minimum(at, len(held) - 1)]
+        place = np.minimum(np.searchsorted(held, rows), len(held) - 1)
         return place, held[place] == rows

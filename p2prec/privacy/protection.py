@@ -223,7 +223,9 @@ def _hidden(group: Group, devices: Sequence[Protection], rows: _Rows) -> _Rows:
     direction *= np.sqrt(np.einsum("nd,nd->n", learned, learned))[:, None]
     values = initial.take(made_up % stack.n_items, axis=0) + direction
     # What an honest visitor would say of the place: copied hearsay would mislead everybody.
-    values[:, OTHERS] = said_popularity(stack.gather(made_up), visited=1.0)
+    values[:, OTHERS] = said_popularity(
+        stack.gather(made_up)[:, OTHERS], visited=np.ones(len(made_up), np.bool_)
+    )
     kept = ~np.isin(rows.keys, made_up)
     keys = np.concatenate([rows.keys[kept], made_up])
     order = np.argsort(keys)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from p2prec.kernels import compiled
 from p2prec.models.model import Model, RowGradient
-from p2prec.models.stack import Stack
+from p2prec.models.shelf import Shelf
+from p2prec.models.stack import Stack, dotted
 from p2prec.models.table import OTHERS
 from p2prec.training.config import TrainingConfig
 
@@ -50,23 +52,63 @@ def update_rows(stack: Stack, model: Model, config: TrainingConfig, part: RowGra
     A sampled item that nobody has told about stays at its initial values: pushing it down would
     only grow the memory, since a softmax does not care for a common offset.
     """
-    shelf, keys, gradient, seen = stack.shelf, part.keys, part.gradient, part.seen
-    if not part.known.all():
-        positions, held = stack.locate(keys)
-        held[held] = shelf.evidence.take(stack.slots.take(positions[held])) > 0
-        kept = part.known | held
-        keys, gradient, seen = keys[kept], gradient[kept], seen[kept]
-    positions = stack.hold(keys)
-    slots = stack.slots.take(positions)
+    keys, gradient, seen, slots = part.keys, part.gradient, part.seen, part.slots
+    if slots is None:
+        if not part.known.all():
+            positions, held = stack.locate(keys)
+            held[held] = stack.shelf.evidence.take(stack.slots.take(positions[held])) > 0
+            kept = part.known | held
+            keys, gradient, seen = keys[kept], gradient[kept], seen[kept]
+        slots = stack.hold(keys)
+        slots = stack.slots.take(slots)
+    shelf = stack.shelf
+    reg, rate = np.float32(config.reg), np.float32(config.learning_rate * model.row_rate)
+    kernels = compiled()
+    if kernels is None:
+        stepped_rows(shelf, slots, gradient, seen, reg=reg, rate=rate)
+    else:
+        kernels.step_rows(
+            shelf.rows,
+            shelf.values,
+            shelf.accumulator,
+            shelf.evidence,
+            shelf.initial,
+            slots,
+            gradient,
+            seen,
+            reg,
+            rate,
+        )
+
+
+def stepped_rows(
+    shelf: Shelf,
+    slots: NDArray[np.int64],
+    gradient: NDArray[np.float32],
+    seen: NDArray[np.float32],
+    *,
+    reg: np.float32,
+    rate: np.float32,
+) -> None:
+    """Change rows in place; the gradient is used up.
+
+    Args:
+        shelf: That holds them.
+        slots: Of the rows, unique.
+        gradient: Shape ``(n, width)``.
+        seen: How often each was a right answer.
+        reg: Pull towards the initial values.
+        rate: Of the step.
+    """
     values = shelf.values.take(slots, axis=0)
-    pull = values - shelf.initial.take(keys % stack.n_items, axis=0)
-    pull *= np.float32(config.reg)
+    pull = values - shelf.initial.take(shelf.rows.take(slots), axis=0)
+    pull *= reg
     gradient += pull
     gradient[:, OTHERS] = 0.0  # a statistic, not a parameter
     sums = shelf.accumulator.take(slots)
-    sums += np.einsum("nd,nd->n", gradient, gradient) / np.float32(gradient.shape[1])
+    sums += dotted(gradient, gradient) / np.float32(gradient.shape[1])
     shelf.accumulator[slots] = sums
-    gradient *= (np.float32(config.learning_rate * model.row_rate) / np.sqrt(sums))[:, None]
+    gradient *= (rate / np.sqrt(sums))[:, None]
     values -= gradient
     shelf.values[slots] = values
     shelf.evidence[slots] += seen

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from p2prec.draws import bits, stream
 from p2prec.models.explored import Explored
-from p2prec.models.model import Step
+from p2prec.models.model import Step, WholePass
 from p2prec.training.adagrad import update_rows, update_vectors
 from p2prec.training.knowledge import Group, Knowledge, grouped
 
@@ -59,53 +59,97 @@ def train_epoch(pupils: Sequence[Pupil]) -> None:
 
 def _train(group: Group, pupils: Sequence[Pupil]) -> None:
     model, config, stack = group.model, group.config, group.stack
-    total = np.zeros(len(pupils))
-    for step in _steps(group, pupils):
-        n_peers = len(step.timelines)
-        found = model.gradients(stack, step)
-        size = np.bincount(step.owner, minlength=n_peers).astype(np.float32)[:, None]
-        total[:n_peers] += found.loss
-        update_vectors(stack, model, config, dense=found.dense / size, private=found.private / size)
-        for part in found.rows:
-            update_rows(stack, model, config, part)
+    order = _Order.of(pupils)
+    total = None
+    if isinstance(model, WholePass) and not any(pupil.lessons for pupil in pupils):
+        total = model.whole_pass(stack, config, order.items, order.ratings, order.counts)
+    if total is None:
+        total = np.zeros(len(pupils))
+        for step in _steps(group, pupils, order):
+            n_peers = len(step.timelines)
+            found = model.gradients(stack, step)
+            size = np.bincount(step.owner, minlength=n_peers).astype(np.float32)[:, None]
+            total[:n_peers] += found.loss
+            update_vectors(
+                stack, model, config, dense=found.dense / size, private=found.private / size
+            )
+            for part in found.rows:
+                update_rows(stack, model, config, part)
     stack.store()
     for pupil, loss in zip(pupils, total.tolist(), strict=True):
         pupil.loss = loss
 
 
-def _steps(group: Group, pupils: Sequence[Pupil]) -> Iterator[Step]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """The examples of a pass in the order in which each peer learns them, peer after peer.
+
+    Attributes:
+        keys: Of each peer's stream.
+        counts: Shape ``(n_peers,)``, examples.
+        owner: Shape ``(n,)``, the peer of each example.
+        place: Shape ``(n,)``, its place among those of its peer.
+        at: Shape ``(n,)``, its position in the owner's history.
+        items: Shape ``(n,)``.
+        ratings: Shape ``(n,)``.
+    """
+
+    keys: NDArray[np.uint64]
+    counts: NDArray[np.int64]
+    owner: NDArray[np.int64]
+    place: NDArray[np.int64]
+    at: NDArray[np.int64]
+    items: NDArray[np.int32]
+    ratings: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, pupils: Sequence[Pupil]) -> _Order:
+        """A random one of each peer."""
+        counts = [pupil.n_examples for pupil in pupils]
+        histories = [pupil.knowledge.history for pupil in pupils]
+        keys, n = np.array([pupil.key for pupil in pupils]), np.array(counts)
+        starts = np.cumsum(n) - n
+        owner = np.repeat(np.arange(len(n)), n)
+        place = np.arange(len(owner)) - starts[owner]
+        newest = zip(histories, counts, strict=True)
+        items = np.concatenate([history.item[-m:] for history, m in newest])
+        newest = zip(histories, counts, strict=True)
+        ratings = np.concatenate([history.rating[-m:] for history, m in newest])
+        shuffled = _shuffled(owner, place, stream(keys, _ORDER))
+        which = starts[owner] + shuffled
+        first = np.array([len(history.item) for history in histories]) - n
+        return cls(
+            keys=keys,
+            counts=n,
+            owner=owner,
+            place=place,
+            at=shuffled + first[owner],
+            items=items[which],
+            ratings=ratings[which],
+        )
+
+
+def _steps(group: Group, pupils: Sequence[Pupil], order: _Order) -> Iterator[Step]:
     model, config = group.model, group.config
     timelines = [pupil.knowledge.timeline for pupil in pupils]
-    keys = np.array([pupil.key for pupil in pupils])
-    n = np.array([pupil.n_examples for pupil in pupils])
-    starts = np.cumsum(n) - n
-    owner = np.repeat(np.arange(len(n)), n)
-    place = np.arange(len(owner)) - starts[owner]
-    newest = np.concatenate([t.item[-m:] for t, m in zip(timelines, n, strict=True)])
-    ratings = np.concatenate([t.rating[-m:] for t, m in zip(timelines, n, strict=True)])
     own = [t.own for t in timelines]
     own_keys = np.repeat(
-        np.arange(len(n)) * group.stack.n_items, [len(o) for o in own]
+        np.arange(len(own)) * group.stack.n_items, [len(o) for o in own]
     ) + np.concatenate(own)
-    shuffled = _shuffled(owner, place, stream(keys, _ORDER))
-    step = place // config.batch_size
-    order = np.argsort(step, kind="stable")  # peers stay in order within a step
+    step = order.place // config.batch_size
+    by_step = np.argsort(step, kind="stable")  # peers stay in order within a step
     ends = np.cumsum(np.bincount(step))
-    first = np.array([len(t) for t in timelines]) - n
-    sampling = stream(keys, _SAMPLE)
+    sampling = stream(order.keys, _SAMPLE)
     for number, (start, stop) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-        part = order[start:stop]
-        of = owner[part]
+        part = by_step[start:stop]
+        of, at = order.owner[part], order.at[part]
         n_peers = int(of[-1]) + 1
-        at = shuffled[part]
-        which = starts[of] + at
-        at = at + first[of]
         yield Step(
             timelines=timelines[:n_peers],
             owner=of,
             at=at,
-            item=newest[which],
-            rating=ratings[which],
+            item=order.items[part],
+            rating=order.ratings[part],
             own_keys=own_keys,
             sampled=model.sample(
                 timelines[:n_peers], of, at, negatives=config.negatives, keys=sampling

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,8 +21,7 @@ from p2prec.training.config import TrainingConfig
 
 _ROW_ACCUMULATOR = 1e-3  # Adagrad's start for rows: the first step of a row is a large one
 # Held rows that are worked on at once: what is computed about them stays in a core's cache.
-_ROWS_TOGETHER = 1 << 17
-_ITEMS_TOGETHER = 1 << 22  # items of all peers that are worked on at once; 16 MiB of notes
+_ROWS_TOGETHER = 1 << 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +57,10 @@ class Knowledge:
         table: Item rows. Their evidence says how often a row was a target or part of a sequence,
             by this peer or by those it listened to.
         timeline: The owner's history.
+        n_examples: How many of the newest interactions can be learned from in one pass.
     """
 
-    __slots__ = ("catalogue", "config", "history", "model", "table", "timeline")
+    __slots__ = ("catalogue", "config", "history", "model", "n_examples", "table", "timeline")
 
     def __init__(
         self, catalogue: Catalogue, model: Model, config: TrainingConfig, history: History
@@ -73,6 +73,7 @@ class Knowledge:
             initial,
             n_dense=model.n_dense,
             n_private=model.n_private,
+            n_statistics=model.statistics.stop - model.statistics.start,
             accumulator=_ROW_ACCUMULATOR,
         )
         self.table = RowTable(shelf, int(shelf.open(1)[0]))
@@ -131,7 +132,10 @@ class Knowledge:
         """Learn from ``history`` from now on."""
         self.history = history
         self.timeline = Timeline(self.catalogue, history)
+        usable = len(self.timeline) - self.model.first
+        self.n_examples = max(0, min(usable, self.config.max_examples))
         self._row("private_start")[:] = self.model.initial_private(self.timeline)
+        self._row("said")[:] = self.model.own_statistics(self.timeline)
         self.hold_own()
 
     def hold_own(self) -> None:
@@ -142,11 +146,6 @@ class Knowledge:
         self.table.own[:] = False
         self.table.own[at] = True
 
-    @property
-    def n_examples(self) -> int:
-        """How many of the newest interactions can be learned from in one pass."""
-        return max(0, min(len(self.timeline) - self.model.first, self.config.max_examples))
-
     def parameters(self) -> Parameters:
         """A copy of all that scoring needs."""
         return self.snapshot().parameters()
@@ -156,7 +155,7 @@ class Knowledge:
         return Snapshot(
             initial=self.table.initial,
             rows=self.table.rows.copy(),
-            values=self.table.values.copy(),
+            values=self.table.whole_rows,
             dense=self.dense.copy(),
             private=self.private.copy(),
         )
@@ -197,20 +196,14 @@ def grouped(
         peers: Different ones; the order within a group is theirs.
         more_rows: Of each peer, beside those that it holds.
     """
-    alike = defaultdict(list)
-    for number, peer in enumerate(peers):
-        alike[id(peer.model), id(peer.config)].append(number)
     more = np.array(more_rows if more_rows is not None else np.zeros(len(peers)), np.int64)
-    for numbers in alike.values():
+    for numbers in _apart(range(len(peers)), [(id(p.model), id(p.config)) for p in peers]):
         _seat_together([peers[i] for i in numbers])
-        by_shelf = defaultdict(list)
-        for i in numbers:
-            by_shelf[id(peers[i].table.shelf)].append(i)
-        for members in by_shelf.values():
+        for members in _apart(numbers, [id(peers[i].table.shelf) for i in numbers]):
             first = peers[members[0]]
             shelf = first.table.shelf
             seats = np.array([peers[i].table.seat for i in members])
-            for part in _parts(shelf.length[seats] + more[members], len(shelf.initial)):
+            for part in _parts(shelf.length[seats] + more[members]):
                 yield Group(
                     members=members[part],
                     model=first.model,
@@ -219,14 +212,22 @@ def grouped(
                 )
 
 
-def _parts(rows: NDArray[np.int64], n_items: int) -> Iterator[slice]:
+def _apart(numbers: Sequence[int], kinds: Sequence[Hashable]) -> Iterable[list[int]]:
+    """Numbers of each kind; nearly always there is one kind only."""
+    if len(set(kinds)) == 1:
+        return [list(numbers)]
+    found = defaultdict(list)
+    for number, kind in zip(numbers, kinds, strict=True):
+        found[kind].append(number)
+    return found.values()
+
+
+def _parts(rows: NDArray[np.int64]) -> Iterator[slice]:
     """Slices of peers with so many rows each."""
-    at_most = max(1, _ITEMS_TOGETHER // n_items)
     ends, start = np.cumsum(rows), 0
     while start < len(rows):
         before = int(ends[start - 1]) if start else 0
-        stop = int(np.searchsorted(ends, before + _ROWS_TOGETHER, side="right"))
-        stop = min(max(stop, start + 1), start + at_most)
+        stop = max(int(np.searchsorted(ends, before + _ROWS_TOGETHER, side="right")), start + 1)
         yield slice(start, stop)
         start = stop
 

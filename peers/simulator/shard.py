@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from p2prec.errors import LocalProtocolError, RemoteProtocolError
+from p2prec.kernels import use_compiled
 from p2prec.privacy.ledger import release_budget
 from p2prec.training.local import LocalLearner, merge_together, payloads_together, train_together
 from peers import events as ev
@@ -151,6 +152,7 @@ class Shard:
     """
 
     def __init__(self, world: World, number: int = 0, shards: int = 1) -> None:
+        use_compiled()
         self.world = world
         self.number = number
         self.members = [i for i in range(world.n) if shard_of(i, shards) == number]

@@ -54,6 +54,7 @@ class InMemory:
     ) -> None:
         self.learners = learners
         self._degree = settings.k
+        self._names = [str(i) for i in range(len(learners))]
         said = []
         for learner in learners:
             catalogue, history = learner.knowledge.catalogue, learner.knowledge.history
@@ -78,20 +79,20 @@ class InMemory:
         rounds = [round_] * n
         said = payloads_together(self.learners, rounds, degrees=[self._degree] * n)
         senders = self.senders()
-        inboxes = [
-            [
-                Received(
-                    sender=str(j),
-                    payload=payload,
-                    geographic=self._alike(i, j)[0],
-                    semantic=self._alike(i, j)[1],
-                    staleness_rounds=0,
-                )
-                for j in senders[i]
-                for payload in said[j]
-            ]
-            for i in range(n)
-        ]
+        inboxes: list[list[Received]] = [[] for _ in range(n)]
+        for i, inbox in enumerate(inboxes):
+            for j in senders[i]:
+                geographic, semantic = self._alike(i, j)
+                inbox += [
+                    Received(
+                        sender=self._names[j],
+                        payload=payload,
+                        geographic=geographic,
+                        semantic=semantic,
+                        staleness_rounds=0,
+                    )
+                    for payload in said[j]
+                ]
         merge_together(self.learners, rounds, inboxes)
         return said
 
@@ -125,7 +126,7 @@ class Pushed(InMemory):
 
     Args:
         learners: One a node.
-        graph: Neighbours of each.
+        graph: Neighbours of each, as many for all.
         rng: Draws.
     """
 
@@ -136,11 +137,16 @@ class Pushed(InMemory):
         rng: np.random.Generator,
     ) -> None:
         super().__init__(learners, NeighbourConfig(selection="random", k=1), rng)
-        self._graph, self._rng = graph, rng
+        self._graph, self._rng = np.array(graph), rng
+        for i, neighbours in enumerate(graph):  # they have said hello before the first round
+            for j in neighbours:
+                self._alike(i, j)
 
     def senders(self) -> Sequence[Sequence[int]]:
         """Those who drew this learner."""
-        senders: list[list[int]] = [[] for _ in self._graph]
-        for sender, neighbours in enumerate(self._graph):
-            senders[int(self._rng.choice(neighbours))].append(sender)
+        n, degree = self._graph.shape
+        senders: list[list[int]] = [[] for _ in range(n)]
+        drawn = self._graph[np.arange(n), self._rng.integers(0, degree, n)]
+        for sender, to in enumerate(drawn.tolist()):
+            senders[to].append(sender)
         return senders

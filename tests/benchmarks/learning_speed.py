@@ -28,6 +28,7 @@ import numpy as np
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
+from p2prec.kernels import use_compiled
 from p2prec.models.recommender import Task
 from p2prec.training.config import (
     CollaborationConfig,
@@ -50,6 +51,8 @@ _PHASES = ("train", "payloads", "merge")
 def main() -> None:
     """Build, learn, print."""
     args = _arguments()
+    use_compiled(wanted=not args.numpy)
+    _measured(100, args, cProfile.Profile())  # compiles, or loads what was compiled
     rows = {}
     profile = cProfile.Profile()
     for n in map(int, args.peers.split(",")):
@@ -78,6 +81,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--degree", type=int, default=1, help="recipients of each update")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--numpy", action="store_true", help="without compiled kernels")
     parser.add_argument("--profile", action="store_true")
     return parser.parse_args()
 

@@ -5,6 +5,7 @@ python -m tests.benchmarks.rival_our_side WORK.npz '{"factors": 8, "rows": 1682,
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from p2prec.collaboration.payload import Payload
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
+from p2prec.kernels import use_compiled
 from p2prec.models.recommender import Context, Task
 from p2prec.training.config import (
     CollaborationConfig,
@@ -35,6 +37,7 @@ from tests.benchmarks.rival_work import Side, Work, serve
 
 
 def _begin() -> Side:
+    use_compiled()
     work, options = Work.load(Path(sys.argv[1])), json.loads(sys.argv[2])
     config = LearnerConfig(
         model=ModelConfig(
@@ -60,6 +63,8 @@ def _begin() -> Side:
     network = Pushed(learners, work.graph.tolist(), np.random.default_rng(work.seed))
     films = [asked[:, 0].astype(np.int64) for asked in work.of_each(work.asked)]
     lived, last = 0, list[Sequence[Payload]]()
+    gc.collect()
+    gc.freeze()  # what lives as long as the run is not looked at again
 
     def live(rounds: int) -> None:
         nonlocal lived, last

@@ -129,7 +129,7 @@ def test_a_popularity_that_is_no_share_breaks_nothing(share: float) -> None:
     assert isinstance(update, ModelUpdate)
     update.values[:, OTHERS] = share
     a.merge(0, [received("b", update)])
-    held = a.knowledge.table.values[:, OTHERS]
+    held = a.knowledge.table.others
     assert held.min() >= 0
     assert held.max() <= 1
     assert np.isfinite(a.scores(Context(timestamp_s=1_740_000_000))).all()

@@ -63,7 +63,7 @@ def stirred(user: int, task: Task) -> Knowledge:
     peer, rng = knowledge(user, task), np.random.default_rng([3, user])
     slots = peer.table.touch(np.arange(N_ITEMS))
     peer.table.values[slots] += rng.normal(0, 0.3, (N_ITEMS, peer.model.width)).astype(np.float32)
-    peer.table.values[slots, OTHERS] = rng.random(N_ITEMS).astype(np.float32) / 2
+    peer.table.others[slots] = rng.random(N_ITEMS).astype(np.float32) / 2
     peer.private = rng.normal(0, 0.5, peer.model.n_private).astype(np.float32)
     peer.dense[LISTENED] = 0.7
     return peer

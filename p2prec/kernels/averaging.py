@@ -1,0 +1,214 @@
+"""Averaging of rows: twin of ``p2prec.collaboration.averaging.average_rows``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import carray, njit
+from numpy.typing import NDArray
+
+from p2prec.collaboration.updates import MAX_EVIDENCE
+from p2prec.kernels.rows import (
+    ONE,
+    TINY,
+    ZERO,
+    add_scaled,
+    blend,
+    finish,
+    mix,
+    pointer,
+    scale,
+)
+
+_MOST = np.float32(MAX_EVIDENCE)
+_FLOAT_BYTES = 4
+
+
+@njit(cache=True)
+def average_rows(
+    rows: NDArray[np.int32],
+    values: NDArray[np.float32],
+    others: NDArray[np.float32],
+    evidence: NDArray[np.float32],
+    initial: NDArray[np.float32],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    firsts: NDArray[np.int64],
+    addresses: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    own_weight: NDArray[np.float32],
+    dilution: NDArray[np.float32],
+    listened: NDArray[np.float32],
+    width: tuple[int, ...],
+) -> None:
+    """Average the updates of each peer into its segment, which holds all rows that they name.
+
+    Args:
+        rows: Column of the shelf.
+        values: Likewise, changed in place.
+        others: Likewise.
+        evidence: Likewise.
+        initial: The realm's initial rows.
+        starts: Of the segment of each peer.
+        lengths: Of it.
+        firsts: Shape ``(n_peers + 1,)``, the first update of each peer; at least one each.
+        addresses: Shape ``(n_updates, 3)``, of the rows, values and evidence of each update.
+        counts: Of rows in each update.
+        weights: Of each update.
+        own_weight: By peer.
+        dilution: By peer.
+        listened: By peer, the weight of all senders.
+        width: As of ``row_operation``.
+    """
+    row_bytes = len(width) * _FLOAT_BYTES
+    longest = lengths.max() if len(lengths) else 0
+    mass, present = np.empty(longest, np.float32), np.empty(longest, np.float32)
+    before, most = np.empty(longest, np.float32), np.empty(longest, np.float32)
+    for peer in range(len(starts)):
+        start, n, own = starts[peer], lengths[peer], own_weight[peer]
+        first, stop, heard = firsts[peer], firsts[peer + 1], others[start : start + n]
+        quiet = ONE - listened[peer]
+        for at in range(n):
+            known = evidence[start + at]
+            before[at] = mass[at] = own * known
+            present[at] = own if known > ZERO else ZERO
+            most[at] = known
+            heard[at] *= quiet
+        whole = True  # every update names every row
+        for update in range(first, stop):
+            whole = whole and counts[update] == n
+        if whole:
+            _average_whole(
+                values.ctypes.data + start * row_bytes,
+                initial.ctypes.data,
+                rows[start : start + n],
+                evidence[start : start + n],
+                (heard, before, mass, present, most),
+                addresses[first:stop],
+                weights[first:stop],
+                dilution[peer],
+                width,
+            )
+        else:
+            _average_part(
+                values.ctypes.data + start * row_bytes,
+                initial.ctypes.data,
+                rows[start : start + n],
+                evidence[start : start + n],
+                (heard, before, mass, present, most),
+                addresses[first:stop],
+                counts[first:stop],
+                weights[first:stop],
+                dilution[peer],
+                width,
+            )
+
+
+@njit(cache=True)
+def _average_whole(
+    values: int,
+    initial: int,
+    rows: Any,
+    evidence: Any,
+    sums: Any,
+    addresses: Any,
+    weights: Any,
+    dilution: Any,
+    width: Any,
+) -> None:
+    """Average updates each of which names each row of a segment."""
+    heard, before, mass, present, most = sums
+    n, last, row_bytes = len(rows), len(weights) - 1, len(width) * _FLOAT_BYTES
+    for update in range(last + 1):
+        weight = weights[update]
+        known_there = carray(pointer(addresses[update, 2]), (n,), np.float32)
+        for at in range(n):
+            known = min(known_there[at], _MOST)
+            mass[at] += weight * known
+            present[at] += weight
+            most[at] = max(most[at], known)
+    thin = False
+    for at in range(n):
+        present[at], mass[at] = _shares(present[at], mass[at], dilution)
+        thin = thin or present[at] < ONE
+        evidence[at] = min(most[at], _MOST)
+    for update in range(last + 1):
+        weight = weights[update]
+        its_values = carray(pointer(addresses[update, 1]), (n, len(width)), np.float32)
+        its_evidence = carray(pointer(addresses[update, 2]), (n,), np.float32)
+        for at in range(n):
+            heard[at] += weight * min(max(its_values[at, len(width) - 2], ZERO), ONE)
+            weighted = weight * min(its_evidence[at], _MOST)
+            pair = (values + at * row_bytes, addresses[update, 1] + at * row_bytes)
+            if update == 0 and last == 0:
+                mix(width, pair, (before[at], weighted, mass[at]))
+            elif update == 0:
+                blend(width, pair, (before[at], weighted))
+            elif update < last:
+                add_scaled(width, pair, (weighted,))
+            else:
+                finish(width, pair, (weighted, mass[at]))
+    if thin:
+        for at in range(n):
+            if present[at] < ONE:
+                pair = (values + at * row_bytes, initial + rows[at] * row_bytes)
+                add_scaled(width, pair, (ONE - present[at],))
+
+
+@njit(cache=True)
+def _average_part(
+    values: int,
+    initial: int,
+    rows: Any,
+    evidence: Any,
+    sums: Any,
+    addresses: Any,
+    counts: Any,
+    weights: Any,
+    dilution: Any,
+    width: Any,
+) -> None:
+    """Average updates that name some of the rows of a segment, which holds all that they name."""
+    heard, before, mass, present, most = sums
+    n, row_bytes = len(rows), len(width) * _FLOAT_BYTES
+    named = np.zeros(n, np.bool_)
+    for update in range(len(weights)):
+        m, weight = counts[update], weights[update]
+        its_rows = carray(pointer(addresses[update, 0]), (m,), np.uint32)
+        its_values = carray(pointer(addresses[update, 1]), (m, len(width)), np.float32)
+        its_evidence = carray(pointer(addresses[update, 2]), (m,), np.float32)
+        at = 0
+        for number in range(m):
+            item = np.int32(its_rows[number])
+            while rows[at] != item:
+                at += 1
+            heard[at] += weight * min(max(its_values[number, len(width) - 2], ZERO), ONE)
+            known = min(its_evidence[number], _MOST)
+            weighted = weight * known
+            pair = (values + at * row_bytes, addresses[update, 1] + number * row_bytes)
+            if named[at]:
+                add_scaled(width, pair, (weighted,))
+            else:
+                blend(width, pair, (before[at], weighted))
+            named[at] = True
+            mass[at] += weighted
+            present[at] += weight
+            most[at] = max(most[at], known)
+    for at in range(n):
+        if named[at]:
+            share, factor = _shares(present[at], mass[at], dilution)
+            to = values + at * row_bytes
+            scale(width, (to,), (factor,))
+            if share < ONE:
+                add_scaled(width, (to, initial + rows[at] * row_bytes), (ONE - share,))
+            evidence[at] = min(most[at], _MOST)
+
+
+@njit(cache=True)
+def _shares(present: Any, mass: Any, dilution: Any) -> Any:
+    """How much of a row's weight is heard, and by what its weighted sum is multiplied."""
+    whole = present + dilution * (ONE - present)
+    share = ZERO if mass <= ZERO else present / max(whole, TINY)
+    return share, share / max(mass, TINY)

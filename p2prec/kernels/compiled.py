@@ -1,0 +1,21 @@
+"""All compiled forms, by name; importing this imports numba."""
+
+from __future__ import annotations
+
+from p2prec.kernels.adagrad import step_rows
+from p2prec.kernels.averaging import average_rows
+from p2prec.kernels.factors import gather_scores, rate_pass, sum_errors
+from p2prec.kernels.segments import copy_rows, insert_rows, missing_rows
+from p2prec.kernels.updates import say_rows
+
+__all__ = [
+    "average_rows",
+    "copy_rows",
+    "gather_scores",
+    "insert_rows",
+    "missing_rows",
+    "rate_pass",
+    "say_rows",
+    "step_rows",
+    "sum_errors",
+]
