@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 
+if TYPE_CHECKING:
+    from scipy.spatial import KDTree
+
 EARTH_RADIUS_KM = 6371.0088  # mean radius, IUGG
 NEAR_KM = 0.1  # below this, positions of check-ins are noise
 FAR_KM = 20.0  # stands for an unknown distance: beyond what people walk, within what they drive
+_MANY = 4_096  # items of one category: from here on a tree is quicker than all distances
 
 
 def distance_km(
@@ -25,19 +33,22 @@ def distance_km(
     """
     lat = np.radians(latitude_deg)
     other_lat = np.radians(other_latitude_deg)
-    turn = np.mod(np.asarray(other_longitude_deg) - longitude_deg + 180.0, 360.0) - 180.0
+    turn = np.asarray(other_longitude_deg) - longitude_deg
+    turn -= 360.0 * np.rint(turn / 360.0)  # the shorter way around
     x = np.radians(turn) * np.cos((lat + other_lat) / 2)
-    km = EARTH_RADIUS_KM * np.hypot(x, other_lat - lat)
+    y = other_lat - lat
+    km = EARTH_RADIUS_KM * np.sqrt(x * x + y * y)
     return np.where(np.isnan(km), FAR_KM, km).astype(np.float32)
 
 
+@lru_cache(maxsize=1 << 16)  # what one owner goes to, others go to as well
 def nearest_alike(catalogue: Catalogue, item: int, n: int) -> NDArray[np.int64]:
     """The ``n`` nearest *other* items of an item's category, nearest first; fewer where there are.
 
     Items of unknown category are alike; without positions the order is that of the catalogue.
+    The answer is shared and not to be written to.
     """
-    alike = np.flatnonzero(catalogue.category == catalogue.category[item])
-    alike = alike[alike != item]
+    alike = _near(catalogue, item, n)
     km = distance_km(
         catalogue.latitude_deg[alike],
         catalogue.longitude_deg[alike],
@@ -45,4 +56,49 @@ def nearest_alike(catalogue: Catalogue, item: int, n: int) -> NDArray[np.int64]:
         catalogue.longitude_deg[item],
     )
     nearest: NDArray[np.int64] = alike[np.argsort(km, kind="stable")[:n]]
+    nearest.setflags(write=False)
     return nearest
+
+
+def _near(catalogue: Catalogue, item: int, n: int) -> NDArray[np.int64]:
+    """Ascending items of a category, without ``item``, among which are the ``n`` nearest ones."""
+    alike = _alike(catalogue, int(catalogue.category[item]))
+    found = alike.items
+    if alike.tree is not None:
+        position = _on_sphere(catalogue, np.array([item]))[0]
+        placed, elsewhere = found[alike.placed], found[~alike.placed][: n + 1]
+        if np.isnan(position).any():  # all are as far, so that the first ones are as near as any
+            found = np.concatenate([placed[: n + 1], elsewhere])
+        else:
+            # Straight lines through the globe and ``distance_km`` differ a little in their order.
+            nearest = np.atleast_1d(alike.tree.query(position, min(2 * n + 1, len(placed)))[1])
+            found = np.concatenate([placed[nearest], elsewhere])
+    return np.sort(found[found != item])
+
+
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """The items of one category; where they are many, those with positions are in a tree."""
+
+    items: NDArray[np.int64]
+    placed: NDArray[np.bool_]
+    tree: KDTree | None
+
+
+@lru_cache(maxsize=1_024)
+def _alike(catalogue: Catalogue, category: int) -> _Alike:
+    items = np.flatnonzero(catalogue.category == category)
+    position = _on_sphere(catalogue, items)
+    placed: NDArray[np.bool_] = np.isfinite(position.sum(axis=1))
+    if len(items) < _MANY or not placed.any():
+        return _Alike(items, placed, None)
+    from scipy.spatial import KDTree
+
+    return _Alike(items, placed, KDTree(position[placed]))
+
+
+def _on_sphere(catalogue: Catalogue, items: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Points of a sphere of radius one, shape ``(n, 3)``; NaN where there is no position."""
+    lat = np.radians(catalogue.latitude_deg[items])
+    lon = np.radians(catalogue.longitude_deg[items])
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)

@@ -95,7 +95,7 @@ class Protection:
                 rng.random() < self._config.pseudo_items % 1
             )
             near = nearest_alike(catalogue, place, _NEARBY)
-            for fake in rng.permutation(near)[:wanted].tolist():
+            for fake in near[rng.permutation(len(near))[:wanted]].tolist():
                 if fake not in taken:
                     found.append((fake, place, rng.standard_normal(width)))
                     taken.add(fake)

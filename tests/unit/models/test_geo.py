@@ -1,0 +1,48 @@
+"""Nearest places of a kind: a tree finds what all distances find."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from p2prec.data.catalogue import Catalogue
+from p2prec.models import geo
+from p2prec.models.geo import distance_km, nearest_alike
+
+
+def catalogue(seed: int) -> Catalogue:
+    rng = np.random.default_rng(seed)
+    n = 300
+    lat, lon = rng.uniform(59.0, 61.0, n), rng.choice([-179.7, 179.7], n) + rng.normal(0, 0.2, n)
+    lon = (lon + 180.0) % 360.0 - 180.0  # around the date line
+    lat[::9] = lon[::9] = np.nan
+    return Catalogue.build(
+        item_ids=[str(i) for i in range(n)],
+        latitude_deg=lat,
+        longitude_deg=lon,
+        category_names=[("Bar", "Shop", "")[i % 3] for i in rng.permutation(n)],
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_tree_finds_what_all_distances_find(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr(geo, "_MANY", 10)
+    places = catalogue(seed)
+    for item in range(len(places)):
+        alike = np.flatnonzero(places.category == places.category[item])
+        alike = alike[alike != item]
+        km = distance_km(
+            places.latitude_deg[alike],
+            places.longitude_deg[alike],
+            places.latitude_deg[item],
+            places.longitude_deg[item],
+        )
+        wanted = alike[np.argsort(km, kind="stable")[:12]]
+        assert nearest_alike(places, item, 12).tolist() == wanted.tolist()
+
+
+def test_the_way_over_the_date_line_is_the_short_one() -> None:
+    one, other = np.array([179.5]), np.array([-179.5])
+    zero = np.zeros(1)
+    assert distance_km(zero, one, zero, other) == pytest.approx([111.195], abs=0.01)
+    assert distance_km(zero, other, zero, one) == pytest.approx([111.195], abs=0.01)
