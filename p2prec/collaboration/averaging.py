@@ -15,6 +15,8 @@ from p2prec.models.stack import Stack
 from p2prec.models.table import OTHERS
 from p2prec.training.knowledge import Group, Knowledge, grouped
 
+_HEARSAY_SPARE = 4  # a quarter more than wanted, so that not every merge has to forget
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Average:
@@ -26,6 +28,8 @@ class Average:
         weights: Mixing weight of each; with ``own_weight`` they sum to one.
         own_weight: Weight of this peer.
         dilution: 0 to 1, the share of its weight with which who does not know a row counts.
+        max_hearsay: Rows beside the owner's that are held in the long run; the least popular ones
+            go when there are a quarter more. They start anew when somebody tells of them again.
     """
 
     knowledge: Knowledge
@@ -33,6 +37,7 @@ class Average:
     weights: Sequence[float]
     own_weight: float
     dilution: float
+    max_hearsay: int
 
 
 def average_together(averages: Sequence[Average]) -> None:
@@ -130,6 +135,39 @@ def _average(group: Group, averages: Sequence[Average]) -> None:
             (0,) * shelf.initial.shape[1],
         )
     _average_vectors(group, inboxes)
+    forget_hearsay(group.stack, np.array([average.max_hearsay for average in averages]))
+
+
+def forget_hearsay(stack: Stack, at_most: NDArray[np.int64]) -> None:
+    """Let go the least popular rows that are not the owner's, where they are many too many.
+
+    Without it a peer would in the end hold the whole catalogue.
+
+    Args:
+        stack: Changed in place.
+        at_most: Rows that each of its peers keeps beside the owner's.
+    """
+    shelf = stack.shelf
+    many = np.flatnonzero(stack.lengths > at_most + at_most // _HEARSAY_SPARE)
+    if not len(many):
+        return
+    few = Stack(shelf, stack.seats[many])
+    own = shelf.own.take(few.slots)
+    hearsay = np.bincount(few.peer[~own], minlength=len(few))
+    too_many = hearsay > (at_most + at_most // _HEARSAY_SPARE)[many]
+    if not too_many.any():
+        return
+    # One sort of whole numbers: the peer, then popularity, the largest first, then the position.
+    # Popularity is never negative, so that its bits are in its order.
+    candidates = np.flatnonzero(~own & too_many.take(few.peer))
+    popularity = shelf.others.take(few.slots.take(candidates)).view(np.int32).astype(np.int64)
+    packed = few.peer.take(candidates) << 31 | (1 << 31) - 1 - popularity
+    order = np.argsort(packed, kind="stable")
+    peer = few.peer.take(candidates.take(order))
+    place = np.arange(len(peer)) - np.searchsorted(peer, peer)
+    kept = np.ones(len(own), np.bool_)
+    kept[candidates.take(order)[place >= at_most[many].take(peer)]] = False
+    shelf.keep(few.seats, np.bincount(few.peer[kept], minlength=len(few)), few.slots[kept])
 
 
 def _plain(

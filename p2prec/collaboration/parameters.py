@@ -16,7 +16,11 @@ from p2prec.models.explored import Explored
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport
 
-AVERAGING: Final[Mapping[str, float]] = {"max_rows": 512.0, "dilution": 0.5}
+AVERAGING: Final[Mapping[str, float]] = {
+    "max_rows": 512.0,
+    "dilution": 0.5,
+    "max_hearsay": 2_048.0,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +48,8 @@ class ParameterMethod:
     """A method whose members differ in how they weigh (``mix``).
 
     Attributes:
-        defaults: Its options; ``max_rows`` of an update and ``dilution``, as of ``Average``, are
-            among them.
+        defaults: Its options; ``max_rows`` of an update, and ``dilution`` and ``max_hearsay`` as
+            of ``Average``, are among them.
         options: Of this peer.
     """
 
@@ -85,6 +89,7 @@ class ParameterMethod:
                     weights=list(mix.weights.values()),
                     own_weight=mix.own,
                     dilution=method.options["dilution"],
+                    max_hearsay=int(method.options["max_hearsay"]),
                 )
             )
             if mix.then is not None:

@@ -169,6 +169,22 @@ class Shelf:
             column = getattr(self, name)
             column[target] = np.concatenate([column[held], fresh_rows[name]])[order]
 
+    def keep(
+        self, seats: NDArray[np.int64], lengths: NDArray[np.int64], slots: NDArray[np.int64]
+    ) -> None:
+        """Let go all rows of some seats but those at ``slots``.
+
+        Args:
+            seats: Unique ones.
+            lengths: How many each keeps.
+            slots: Of one seat after the other, ascending within each.
+        """
+        target = spans(self.start[seats], lengths)
+        for name in _COLUMNS:
+            column = getattr(self, name)
+            column[target] = column.take(slots, axis=0)
+        self.length[seats] = lengths
+
     def replace(self, seat: int, columns: dict[str, NDArray[np.generic]]) -> None:
         """Other rows for one seat, ascending, by name of the column."""
         self._resize(np.array([seat]), np.array([len(columns["rows"])], np.int64))

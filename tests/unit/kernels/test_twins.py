@@ -84,8 +84,11 @@ def an_update(rng: np.random.Generator, model: str, width: int, n_rows: int) -> 
         st.lists(st.sampled_from([0, 1, 7, 40, N_ITEMS]), max_size=4), min_size=2, max_size=2
     ),
     dilution=st.sampled_from([0.0, 0.5, 1.0]),
+    max_hearsay=st.sampled_from([5, 1_000]),
 )
-def test_any_inbox_is_averaged_the_same(seed: int, sizes: list[list[int]], dilution: float) -> None:
+def test_any_inbox_is_averaged_the_same(
+    seed: int, sizes: list[list[int]], dilution: float, max_hearsay: int
+) -> None:
     """Updates of all rows and of few, none and several of them, with and without evidence."""
     states = []
     for wanted in (False, True):
@@ -103,6 +106,7 @@ def test_any_inbox_is_averaged_the_same(seed: int, sizes: list[list[int]], dilut
                     weights=[share] * len(updates),
                     own_weight=share,
                     dilution=dilution,
+                    max_hearsay=max_hearsay,
                 )
             )
         with kernels(wanted=wanted):
