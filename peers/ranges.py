@@ -85,6 +85,7 @@ SCENARIO: Final[Mapping[str, Range]] = {
     "timeout_s": (1.0, _EVER),
     "data.users": (1, 10_000_000),
     "data.places": (1, 100_000_000),
+    "data.people_per_town": (0, 10_000_000),
     "data.days": (1, 36_500),
     "data.seed": (0, 2**63 - 1),
     "peers.count": (1, 10_000_000),

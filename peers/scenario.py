@@ -40,6 +40,8 @@ class DataConfig:
             ``"social"``; "" for none.
         users: People of the city.
         places: Places of the city.
+        people_per_town: Where not 0, people and places are those of towns of this size side by
+            side, far from each other, so that a life is the same however many people there are.
         days: Length of the city's record.
         seed: Of the city.
     """
@@ -49,6 +51,7 @@ class DataConfig:
     friends: str = ""
     users: int = 60
     places: int = 600
+    people_per_town: int = 0
     days: int = 320
     seed: int = 0
 
@@ -185,9 +188,10 @@ def learning_seed(scenario: Scenario, index: int) -> int:
     return scenario.seed * 100_003 + index
 
 
-def mqtt_buckets(n_peers: int) -> int:
-    """Parts into which a cell's presence on brokers is divided among so many local peers."""
-    return max(1, n_peers // _PEERS_PER_BUCKET)
+def mqtt_buckets(scenario: Scenario, n_peers: int) -> int:
+    """Parts into which a cell's presence on brokers is divided among so many peers."""
+    local = min(n_peers, scenario.data.people_per_town or n_peers)
+    return max(1, local // _PEERS_PER_BUCKET)
 
 
 def learner_config(scenario: Scenario, method: MethodConfig, model: str) -> LearnerConfig:

@@ -7,6 +7,7 @@ constants are statistics of Foursquare check-ins in New York (Yang et al., 2015)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from p2prec.data.interactions import Interactions
 
 _CENTRE_DEG = (52.0, 5.0)  # nowhere in particular
 _KM_PER_DEG = 111.2
+_BETWEEN_TOWNS_KM = 60.0  # further than anybody goes
 _RHO, _GAMMA = 0.55, 0.28  # P(new) = rho S^-gamma, S = places known so far
 _RETURN_EXPONENT = 1.1  # share of returns by a person's own rank
 _LOG_MEAN, _LOG_SD = 4.64, 0.66  # check-ins a person, lognormal
@@ -89,6 +91,53 @@ def generate_city(
         n_places: Places, at least ``3 * n_users`` for a city that looks like one.
         days: Length of the record.
     """
+    return _dataset([_grown(rng, n_users, n_places, days)], n_users)
+
+
+def generate_towns(
+    *, seed: int, n_users: int, n_places: int, people_per_town: int, days: int = 320
+) -> Dataset:
+    """Towns like ``generate_city``, side by side, whose people stay in theirs.
+
+    However many towns there are, a person's life is the same: what a peer meets and learns does
+    not depend on the size of the whole, but for the catalogue.
+
+    Args:
+        seed: Of each town's own randomness.
+        n_users: People of all towns.
+        n_places: Places of all towns.
+        people_per_town: The last town has what is left.
+        days: Length of the record.
+    """
+    towns = []
+    side = int(np.ceil(np.sqrt(-(-n_users // people_per_town))))
+    for number, first in enumerate(range(0, n_users, people_per_town)):
+        people = min(people_per_town, n_users - first)
+        rng = np.random.default_rng([seed, number])
+        town = _grown(rng, people, max(1, n_places * people // n_users), days)
+        town.xy_km[:] += _BETWEEN_TOWNS_KM * (np.array(divmod(number, side)) - (side - 1) / 2)
+        towns.append(town)
+    return _dataset(towns, n_users)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Town:
+    """Places and check-ins of one town.
+
+    Attributes:
+        xy_km: Shape ``(n_places, 2)``.
+        categories: Of its places.
+        rows: Shape ``(n, 3)``: user, place and time of each check-in.
+        n_users: Its people.
+    """
+
+    xy_km: NDArray[np.float64]
+    categories: list[str]
+    rows: NDArray[np.int64]
+    n_users: int
+
+
+def _grown(rng: np.random.Generator, n_users: int, n_places: int, days: int) -> _Town:
     n_private = min(2 * n_users, n_places // 3)
     n_public = n_places - n_private
     centres = rng.normal(0.0, 5.0, (12, 2))
@@ -106,25 +155,40 @@ def generate_city(
                 private_xy.append(at)
                 private_kind.append(kind)
         rows += _live(rng, user, public, private_xy, own, private_kind, days)
-    xy = np.concatenate([public.xy_km, np.array(private_xy).reshape(-1, 2)])
     label = {-1: "Home", -2: "Office"}
-    categories = [names[k] for k in public.kind] + [label[k] for k in private_kind]
+    return _Town(
+        xy_km=np.concatenate([public.xy_km, np.array(private_xy).reshape(-1, 2)]),
+        categories=[names[k] for k in public.kind] + [label[k] for k in private_kind],
+        rows=np.array(rows, np.int64),
+        n_users=n_users,
+    )
+
+
+def _dataset(towns: Sequence[_Town], n_users: int) -> Dataset:
+    xy = np.concatenate([town.xy_km for town in towns])
     catalogue = Catalogue.build(
         item_ids=[str(i) for i in range(len(xy))],
         latitude_deg=_CENTRE_DEG[0] + xy[:, 1] / _KM_PER_DEG,
         longitude_deg=_CENTRE_DEG[1]
         + xy[:, 0] / (_KM_PER_DEG * np.cos(np.radians(_CENTRE_DEG[0]))),
-        category_names=categories,
+        category_names=[name for town in towns for name in town.categories],
     )
-    table = np.array(rows, np.int64)
-    item = np.array([catalogue.index[str(i)] for i in table[:, 1]], np.int32)
+    n_people = np.cumsum([0, *(town.n_users for town in towns)])
+    n_places = np.cumsum([0, *(len(town.xy_km) for town in towns)])
+    table = np.concatenate(
+        [
+            town.rows + np.array([people, places, 0])
+            for town, people, places in zip(towns, n_people, n_places, strict=False)
+        ]
+    )
+    row_of = np.array([catalogue.index[str(i)] for i in range(len(xy))], np.int32)
     order = np.lexsort((table[:, 2], table[:, 0]))
     return Dataset(
         catalogue=catalogue,
         interactions=Interactions(
             user_ids=tuple(str(u) for u in range(n_users)),
             user=table[order, 0].astype(np.int32),
-            item=item[order],
+            item=row_of[table[order, 1]],
             timestamp_s=table[order, 2],
             rating=np.ones(len(table), np.float32),
             friends=np.empty((0, 2), np.int32),
@@ -189,45 +253,57 @@ def _live(  # noqa: PLR0917
     taste = rng.gamma(0.6, size=len(_KINDS)) + 0.02
     weight = public.pull * taste[public.kind]
     n_public = len(public.pull)
+    # Room for as many places as there are check-ins; the first ``n_known`` are used.
+    counts, place_xy = np.zeros(len(own) + n), np.zeros((len(own) + n, 2))
+    habits = np.zeros((len(own) + n, len(_HOME_BLOCKS)))
     known: list[int] = list(own)
-    counts = np.array([3.0] * len(own))
-    place_xy = [private_xy[p - n_public] for p in own]
+    counts[: len(own)] = 3.0
+    for slot, place in enumerate(own):
+        place_xy[slot] = private_xy[place - n_public]
+        is_home = private_kind[place - n_public] == -1
+        habits[slot] = _HOME_BLOCKS if is_home else _OFFICE_BLOCKS
     # Who has no home of its own in a crowded city starts from the middle.
-    home = place_xy[0] if place_xy else np.zeros(2)
-    block_of = [
-        np.array(_HOME_BLOCKS if private_kind[p - n_public] == -1 else _OFFICE_BLOCKS) for p in own
-    ]
+    home = place_xy[0] if own else np.zeros(2)
+    near_home = 0.3 / (0.5 + _km(public.xy_km, home)) ** 1.6
     here = home
     rows = []
     last = -1
     for time in _times(rng, n, days):
+        n_known = len(known)
         # Solar hour at the city's longitude, as the models see it.
         block = int((time / 3_600 + _CENTRE_DEG[1] / 15) % 24 // 3)
-        if not known or rng.random() < _RHO * max(len(known), 1) ** -_GAMMA:
-            km_here = np.linalg.norm(public.xy_km - here, axis=1)
-            km_home = np.linalg.norm(public.xy_km - home, axis=1)
-            near = 1.0 / (0.3 + km_here) ** 1.6 + 0.3 / (0.5 + km_home) ** 1.6
+        if not known or rng.random() < _RHO * max(n_known, 1) ** -_GAMMA:
+            near = 1.0 / (0.3 + _km(public.xy_km, here)) ** 1.6 + near_home
             chance = weight * near * (public.blocks[:, block] + 0.01)
             chance[[k for k in known if k < n_public]] = 0.0
             if chance.sum() <= 0:
                 continue
-            at = int(rng.choice(n_public, p=chance / chance.sum()))
+            slot = n_known
+            at = _drawn(rng, chance)
             known.append(at)
-            counts = np.append(counts, 0.0)
-            place_xy.append(public.xy_km[at])
-            block_of.append(public.blocks[at])
-            slot = len(known) - 1
+            place_xy[slot], habits[slot] = public.xy_km[at], public.blocks[at]
         else:
-            rank = np.empty(len(known))
-            rank[np.argsort(-counts, kind="stable")] = np.arange(1, len(known) + 1)
-            habit = np.array([b[block] for b in block_of]) * 8.0
-            km = np.linalg.norm(np.array(place_xy) - here, axis=1)
+            rank = np.empty(n_known)
+            rank[np.argsort(-counts[:n_known], kind="stable")] = np.arange(1, n_known + 1)
+            km = _km(place_xy[:n_known], here)
+            habit = habits[:n_known, block] * 8.0
             chance = rank**-_RETURN_EXPONENT * (0.25 + habit) / (1.0 + km) ** 0.4
-            if 0 <= last < len(known):
+            if 0 <= last < n_known:
                 chance[last] *= 0.6
-            slot = int(rng.choice(len(known), p=chance / chance.sum()))
+            slot = _drawn(rng, chance)
         counts[slot] += 1.0
-        here = np.asarray(place_xy[slot])
+        here = place_xy[slot]
         last = slot
         rows.append((user, known[slot], int(time)))
     return rows
+
+
+def _km(xy_km: NDArray[np.float64], here: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.norm(xy_km - here, axis=1))
+
+
+def _drawn(rng: np.random.Generator, chance: NDArray[np.float64]) -> int:
+    """As ``rng.choice`` draws by chances, without its checks of each of them."""
+    line = (chance / chance.sum()).cumsum()
+    line /= line[-1]
+    return int(line.searchsorted(rng.random(), side="right"))

@@ -49,7 +49,7 @@ class World:
         )
         self.network = Network(self.settings.network, scenario.seed)
         self.devices = Devices(self.settings.devices, scenario.seed)
-        self.buckets = mqtt_buckets(self.n)
+        self.buckets = mqtt_buckets(scenario, self.n)
         last_s = max((int(h.timestamp_s[-3]) for h in realm.histories if len(h) > 2), default=0)
         self.epoch_s = float(last_s) - self.settings.people.replay_days * _DAY_S
         wanted = self.settings.evaluated

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
-from p2prec.data.city import generate_city
+from p2prec.data.city import generate_city, generate_towns
 from p2prec.data.dataset import Dataset
 from p2prec.data.interactions import History, Interactions
 from p2prec.data.split import MIN_HISTORY
@@ -61,6 +61,8 @@ def load_realm(scenario: Scenario, *, data: str) -> Realm:
     order = np.random.default_rng(settings.seed).permutation(usable)
     start = (scenario.seed * count) % len(order)
     chosen = np.roll(order, -start)[:count]
+    if settings.people_per_town:
+        chosen = np.sort(chosen)  # so that those of one local network live in one town
     return Realm(
         catalogue=dataset.catalogue,
         histories=tuple(interactions.history(int(u)) for u in chosen),
@@ -92,6 +94,14 @@ def _dataset(scenario: Scenario, data: str) -> Dataset:
     settings, count = scenario.data, scenario.peers.count
     if settings.kind == "city" and not data:
         users = max(settings.users, count)
+        if settings.people_per_town:
+            return generate_towns(
+                seed=settings.seed,
+                n_users=users,
+                n_places=max(settings.places, 3 * users),
+                people_per_town=settings.people_per_town,
+                days=settings.days,
+            )
         return generate_city(
             rng=np.random.default_rng(settings.seed),
             n_users=users,

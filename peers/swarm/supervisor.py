@@ -101,7 +101,7 @@ class Supervisor:
             "reports": str(folder / "reports.sock"),
             "responders": [str(folder / f"mdns-{i}.sock") for i in range(responders)],
             "brokers": [free_port() for _ in range(brokers)],
-            "mqtt_buckets": mqtt_buckets(count),
+            "mqtt_buckets": mqtt_buckets(self._scenario, count),
         }
         (folder / "job.json").write_text(json.dumps(job))
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

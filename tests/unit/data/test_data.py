@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.check_ins import read_check_ins
-from p2prec.data.city import generate_city
+from p2prec.data.city import generate_city, generate_towns
 from p2prec.data.interactions import History
 from p2prec.data.split import leave_one_out
 from p2prec.errors import DataError
@@ -216,6 +216,25 @@ def test_the_city_is_like_the_real_one() -> None:
     quartiles = np.percentile(np.concatenate(jumps), [25, 50, 75])
     assert quartiles[1] == pytest.approx(1.45, abs=0.8)
     assert 3.0 < quartiles[2] < 8.0
+
+
+def test_people_stay_in_their_town_whose_life_does_not_depend_on_the_others() -> None:
+    few = generate_towns(seed=3, n_users=20, n_places=60, people_per_town=10, days=40)
+    many = generate_towns(seed=3, n_users=45, n_places=135, people_per_town=10, days=40)
+    assert many.interactions.n_users == 45
+    assert len(many.catalogue) == 135
+    centres = []
+    for first in range(0, 45, 10):
+        people = range(first, min(first + 10, 45))
+        met = np.concatenate([many.interactions.history(user).item for user in people])
+        lat, lon = many.catalogue.latitude_deg[met], many.catalogue.longitude_deg[met]
+        centres.append((np.median(lat), np.median(lon)))
+        assert np.hypot((lat - centres[-1][0]) * 111, (lon - centres[-1][1]) * 68).max() < 60
+    apart = [np.hypot(*np.subtract(a, b)) for a in centres for b in centres if a is not b]
+    assert min(apart) > 0.3  # degrees
+    for user in range(20):
+        some, other = few.interactions.history(user), many.interactions.history(user)
+        assert some.timestamp_s.tolist() == other.timestamp_s.tolist()
 
 
 def test_metrics_agree_with_an_independent_library() -> None:
