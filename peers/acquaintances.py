@@ -154,17 +154,15 @@ class Acquaintances:
 
     def remember(self, advert: Advert, source: ev.Source) -> list[ev.Effect]:
         """Keep an advert of somebody else, where there is a way to them."""
-        own = self._own_advert()
-        if own is None or advert.pseudonym == own[0].pseudonym:
-            return []
-        if advert.pseudonym in self._former:
+        own, name = self._own_advert(), advert.pseudonym
+        if own is None or name == own[0].pseudonym or name in self._former:
             return []
         if not _reachable(own[0], advert):
             return [dropped("no_common_transport")]
-        if advert.pseudonym not in self.adverts:
+        if name not in self.adverts:
             self.discovered[source] += 1
-        self.adverts[advert.pseudonym] = advert
-        self.adverts.move_to_end(advert.pseudonym)
+        self.adverts[name] = advert
+        self.adverts.move_to_end(name)
         while len(self.adverts) > limits.MAX_KNOWN_ADVERTS:
             self.adverts.popitem(last=False)
         return []
@@ -183,11 +181,14 @@ class Acquaintances:
     def _unanswered(self, now: float) -> int:
         """Greetings that may still be answered."""
         met = {a.advert.pseudonym for a in self.known.values()}
-        return sum(name not in met for name, at in self._greeted.items() if now - at < _ANSWER_S)
+        lately = [name for name, at in self._greeted.items() if now - at < _ANSWER_S]
+        return sum(name not in met for name in lately)
 
     def _missing(self, now: float) -> int:
         """Acquaintances to look for: with enough to choose from, shuffles keep the view fresh."""
         wanted = KNOWN_PER_NEIGHBOUR * self._config.k
+        if not self._friends and len(self.known) >= wanted:
+            return 0
         unanswered = self._unanswered(now)
         # Nothing tells a friend's advert from others: whoever misses friends goes on greeting.
         unmet = sum(friend not in self.known for friend in self._friends)
@@ -200,8 +201,10 @@ class Acquaintances:
 
     def _greet(self, now: float) -> list[ev.Effect]:
         """Introduce ourselves to a random few strangers."""
-        strangers = self._strangers(now)
         n = min(self._missing(now), self._config.greetings_per_interval)
+        if not n:
+            return []
+        strangers = self._strangers(now)
         chosen = [strangers[i] for i in self._rng.permutation(len(strangers))[:n]]
         for advert in chosen:
             self._greeted[advert.pseudonym] = now
@@ -213,11 +216,10 @@ class Acquaintances:
     def _look_further(self, now: float) -> list[ev.Effect]:
         """Look into the cells around where the own one holds too few."""
         due = now - self._started_s >= _PATIENCE_S * (self._ring + 1)
-        if (
-            not due
-            or self._ring >= _FURTHEST_RING
-            or self._missing(now) <= len(self._strangers(now))
-        ):
+        if not due or self._ring >= _FURTHEST_RING:
+            return []
+        missing = self._missing(now)
+        if not missing or missing <= len(self._strangers(now)):
             return []
         self._ring += 1
         return [ev.LookFurther(ring=self._ring)]
@@ -252,21 +254,21 @@ class Acquaintances:
         usable = {
             peer: a for peer, a in self.known.items() if a.compatible and a.failures < MAX_FAILURES
         }
-        candidates = [
-            Candidate(
-                peer_id=peer,
-                geographic=a.geographic,
-                semantic=a.semantic,
-                is_friend=peer in config.friends,
-            )
-            for peer, a in usable.items()
-        ]
         kept = [p for p in self.neighbours if p in usable]
         if len(kept) >= config.k:  # they change only where one is lost: links must last
             chosen = self._with_friends(kept, usable)
         elif not self.neighbours and self._worth_waiting(len(usable), now):
             return []
         else:
+            candidates = [
+                Candidate(
+                    peer_id=peer,
+                    geographic=a.geographic,
+                    semantic=a.semantic,
+                    is_friend=peer in config.friends,
+                )
+                for peer, a in usable.items()
+            ]
             chosen = [
                 PeerId(p)
                 for p in choose_neighbours(
@@ -314,7 +316,8 @@ class Acquaintances:
 
     def sample(self, to: Advert, *, wants_reply: bool) -> Shuffle:
         """Some adverts for the peer behind ``to``."""
-        others = [a for a in self.adverts.values() if a.pseudonym != to.pseudonym]
+        recipient = to.pseudonym
+        others = [advert for name, advert in self.adverts.items() if name != recipient]
         order = self._rng.permutation(len(others))[: limits.MAX_ADVERTS_PER_SHUFFLE]
         return Shuffle(adverts=tuple(others[i] for i in order), wants_reply=wants_reply)
 

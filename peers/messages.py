@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NewType
 
@@ -68,11 +68,10 @@ class Advert:
     not_before_s: float
     expires_s: float
     signature: bytes
+    pseudonym: Pseudonym = field(init=False, compare=False)
 
-    @property
-    def pseudonym(self) -> Pseudonym:
-        """The short name that the key stands for."""
-        return pseudonym_of(self.pseudonym_key)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pseudonym", pseudonym_of(self.pseudonym_key))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,14 @@ all peers together; the outcome reaches a peer when its device would have finish
 
 from __future__ import annotations
 
+import gc
 import heapq
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import itemgetter
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from p2prec.errors import LocalProtocolError, RemoteProtocolError
@@ -39,6 +41,7 @@ _HOUR_S: Final = 3_600.0
 # Peers of one group are computed together, others never: the last bits of a sum depend on the
 # shape of what it is computed in, and results must not depend on the number of shards.
 _GROUP: Final = 128
+_COLLECT: Final = (100_000, 20, 100)  # thresholds of the collector of cycles
 _WORLD = -1  # source of what no peer has set going
 
 
@@ -103,6 +106,7 @@ def shard_of(index: int, shards: int) -> int:
 
 
 _Item = tuple[float, int, int, int, int, object]  # time, source, number, peer, life, event
+_IN_ORDER: Final = itemgetter(0, 1, 2, 3)
 Part = tuple[Literal["world", "counts", "group"], int]  # of what is saved, and its number
 HAPPENINGS: Final = (Parcel, _Timer, _Seen, _Fate, _CheckIn)  # all that is no event of a life
 
@@ -178,6 +182,10 @@ class Shard:
         self.peer_rounds = 0
         for peer in self.peers.values():
             self._fates(peer)
+        # Nearly all objects live as long as the run: to look for dead cycles among them again and
+        # again would cost each peer the more, the more of them there are.
+        gc.set_threshold(*_COLLECT)
+        gc.freeze()
 
     # --- what the driver of the run calls ------------------------------------------------------
 
@@ -192,7 +200,7 @@ class Shard:
         items = self._slices.pop(number, [])
         if self._ahead and self._ahead[0] == number:  # else only another shard has work in it
             heapq.heappop(self._ahead)
-        items.sort(key=lambda item: item[:4])
+        items.sort(key=_IN_ORDER)
         for time_s, _, order, index, life, event in items:
             peer = self.peers[index]
             if life and life != peer.lives:
