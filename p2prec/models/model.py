@@ -47,7 +47,6 @@ class Step:
         at: Shape ``(n,)``, positions in the owners' histories.
         item: Shape ``(n,)``.
         rating: Shape ``(n,)``.
-        own_keys: Ascending keys of all items that the owners have met.
         sampled: What ``Model.sample`` drew for the examples.
         lessons: What the collaboration method adds for each peer, if anything.
     """
@@ -57,7 +56,6 @@ class Step:
     at: NDArray[np.int64]
     item: NDArray[np.int32]
     rating: NDArray[np.float32]
-    own_keys: NDArray[np.int64]
     sampled: NDArray[np.int32]
     lessons: Sequence[Explored | None]
 

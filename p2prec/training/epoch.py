@@ -132,10 +132,6 @@ class _Order:
 def _steps(group: Group, pupils: Sequence[Pupil], order: _Order) -> Iterator[Step]:
     model, config = group.model, group.config
     timelines = [pupil.knowledge.timeline for pupil in pupils]
-    own = [t.own for t in timelines]
-    own_keys = np.repeat(
-        np.arange(len(own)) * group.stack.n_items, [len(o) for o in own]
-    ) + np.concatenate(own)
     step = order.place // config.batch_size
     by_step = np.argsort(step, kind="stable")  # peers stay in order within a step
     ends = np.cumsum(np.bincount(step))
@@ -150,7 +146,6 @@ def _steps(group: Group, pupils: Sequence[Pupil], order: _Order) -> Iterator[Ste
             at=at,
             item=order.items[part],
             rating=order.ratings[part],
-            own_keys=own_keys,
             sampled=model.sample(
                 timelines[:n_peers], of, at, negatives=config.negatives, keys=sampling
             ),

@@ -23,14 +23,12 @@ def step_of(
     timelines = [peer.timeline for peer in peers]
     owner = np.repeat(np.arange(len(peers)), [len(at) for at in chosen])
     at = np.concatenate(chosen)
-    n_items = len(peers[0].catalogue)
     return Step(
         timelines=timelines,
         owner=owner,
         at=at,
         item=np.concatenate([t.item[a] for t, a in zip(timelines, chosen, strict=True)]),
         rating=np.concatenate([t.rating[a] for t, a in zip(timelines, chosen, strict=True)]),
-        own_keys=np.concatenate([t.own + np.int64(p * n_items) for p, t in enumerate(timelines)]),
         sampled=peers[0].model.sample(
             timelines,
             owner,
