@@ -197,18 +197,23 @@ def _parts(kind: type[Any]) -> Callable[[Any], Iterable[object]]:
     if issubclass(kind, Enum):
         return lambda value: (value.value,)
     if dataclasses.is_dataclass(kind):
-        names = [field.name for field in dataclasses.fields(kind)]
+        names = _given(kind)
         return lambda value: [getattr(value, name) for name in names]
     if issubclass(kind, tuple):
         return iter
     return lambda value: (vars(value),)
 
 
+def _given(kind: Any) -> list[str]:
+    """The fields of a dataclass but for those that follow from the others."""
+    return [field.name for field in dataclasses.fields(kind) if field.init]
+
+
 def _builder(kind: type[Any]) -> Callable[..., Any]:
     if issubclass(kind, Enum | tuple):
         return kind
     if dataclasses.is_dataclass(kind):
-        names = [field.name for field in dataclasses.fields(kind)]
+        names = _given(kind)
         return lambda *parts: kind(**dict(zip(names, parts, strict=True)))
     return lambda attributes: _with_attributes(kind, attributes)
 
