@@ -26,10 +26,10 @@ def use_compiled(*, wanted: bool = True) -> bool:
     """
     _CHOSEN.clear()
     if wanted and find_spec("numba") is not None:
-        _CHOSEN["kernels"] = importlib.import_module("p2prec.kernels.compiled")
+        _CHOSEN["kernels"] = importlib.import_module("p2prec.kernels.loops")
     return bool(_CHOSEN)
 
 
 def compiled() -> ModuleType | None:
-    """The compiled forms (``p2prec.kernels.compiled``), or None where NumPy is to compute."""
+    """The compiled forms (``p2prec.kernels.loops``), or None where NumPy is to compute."""
     return _CHOSEN.get("kernels")

@@ -157,3 +157,9 @@ def test_nothing_that_a_device_runs_loads_the_compiler() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_who_asks_late_is_answered_too() -> None:
+    with kernels(wanted=True):
+        script = "from p2prec.kernels import compiled\nassert compiled() is not None"
+        exec(script, {})  # noqa: S102 - an import that comes after the kernels were loaded
