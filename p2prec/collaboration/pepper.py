@@ -26,6 +26,7 @@ from p2prec.collaboration.parameters import AVERAGING, Mix, ParameterMethod
 from p2prec.collaboration.payload import ModelUpdate
 from p2prec.evaluation.metrics import hit_rate_at_k, ndcg_at_k, rank_of
 from p2prec.models.model import Parameters
+from p2prec.models.table import OTHERS
 from p2prec.training.knowledge import Knowledge
 
 _DEFAULTS = {**AVERAGING, "validation": 8.0}
@@ -75,8 +76,11 @@ def _worth(knowledge: Knowledge, parameters: Parameters, at: NDArray[np.int64]) 
 
 def _as_sent(knowledge: Knowledge, own: Parameters, update: ModelUpdate) -> Parameters:
     """The sender's model with what is this owner's alone: private parameters and own bents."""
+    model = knowledge.model
     table = knowledge.table.initial.copy()
     table[update.rows] = update.values
-    bent = knowledge.model.own_bent
-    dense = (bent * own.dense + (1.0 - bent) * update.dense).astype(np.float32)
+    dense = (model.own_bent * own.dense + (1.0 - model.own_bent) * update.dense).astype(np.float32)
+    # Counts and shares, whatever a stranger says, as where they are averaged.
+    table[:, OTHERS] = np.clip(table[:, OTHERS], 0.0, 1.0)
+    dense[model.statistics] = np.maximum(dense[model.statistics], 0.0)
     return Parameters(table=table, dense=dense, private=own.private)

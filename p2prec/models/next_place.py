@@ -227,11 +227,13 @@ class NextPlace:
         places, first, which = np.unique(
             moment.sequence[held], return_index=True, return_inverse=True
         )
-        visits = np.bincount(which, weights=np.exp(by_gap * moment.gaps[held]))
+        # By their logarithm: what strangers say of a weight must not make it infinite.
+        visits = np.full(len(places), -np.inf)
+        np.logaddexp.at(visits, which, (by_gap * moment.gaps[held]).astype(np.float64))
         likeness = table[places, :OTHERS] @ table[:, :OTHERS].T
         attention = by_distance * view.closeness[first]
         attention += likeness
-        attention += np.log(visits).astype(np.float32)[:, None]
+        attention += visits.astype(np.float32)[:, None]
         attention -= attention.max(axis=0)
         np.exp(attention, out=attention)
         shares = attention.sum(0)

@@ -12,6 +12,8 @@ from p2prec.collaboration.methods import METHODS
 from p2prec.collaboration.payload import ModelUpdate, SoftPredictions
 from p2prec.training.learner import MergeReport
 from tests.unit.collaboration.contract import (
+    CITY,
+    LATER,
     CollaborationContract,
     learner,
     lived,
@@ -148,3 +150,27 @@ def test_dclr_listens_to_who_has_changed_in_the_same_direction(family: str) -> N
     )
     report = peer.merge(2, [received("same", same), received("opposite", opposite)])
     assert report.weights["same"] > 1.5 * report.weights["opposite"]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("family", ["ranker", "next_place"])
+@pytest.mark.parametrize("method", ["dclr", "pepper"])
+def test_the_largest_numbers_that_a_stranger_may_send_leave_finite_scores(
+    method: str, family: str, sign: float
+) -> None:
+    peer = learner(0, method, family=family)
+    model, n = peer.knowledge.model, len(CITY.catalogue)
+    largest = ModelUpdate(
+        round=0,
+        model=model.name,
+        rows=np.arange(n, dtype=np.uint32),
+        values=np.full((n, model.width), sign * 1_000.0, np.float32),
+        evidence=np.full(n, 1_000.0, np.float32),
+        dense=np.full(model.n_dense, sign * 1_000.0, np.float32),
+        degree=1,
+    )
+    for round_ in range(2):
+        peer.train(round_)
+        peer.merge(round_, [received(name, largest) for name in "ab"])
+        assert np.isfinite(peer.scores(LATER)).all()
