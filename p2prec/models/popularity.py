@@ -21,7 +21,8 @@ def popularity(
         others: What gossip has gathered about a place.
         listened: What it would have gathered about a place that everybody knows.
     """
-    share = others / np.maximum(listened, 1e-6)
+    # Of honest peers it is at most 1; nobody can claim that more than all go there.
+    share = np.minimum(others / np.maximum(listened, 1e-6), 1.0)
     feature: NDArray[np.float32] = np.log1p(share / _RARE).astype(np.float32)
     return feature
 

@@ -300,7 +300,7 @@ class Ranker:
         offset = np.empty((n, k + 1), np.float32)
         offset[:, 0] = np.where(met, _NEVER, 0.0)
         around = [self._reader.neighbourhoods.around(int(m.sequence[-1])) for m in moments]
-        expected = k * self.chance(sampled_keys, around)
+        expected = k * self.chance(sampled_keys, around, draws=k)
         offset[:, 1:] = np.where(taken, _NEVER, -np.log(expected))
         new = np.concatenate([items[:, None], sampled], axis=1)
         asked = self._asked(
@@ -365,19 +365,20 @@ class Ranker:
         )
 
     def chance(
-        self, keys: NDArray[np.int64], around: Sequence[NDArray[np.int32]]
+        self, keys: NDArray[np.int64], around: Sequence[NDArray[np.int32]], *, draws: int
     ) -> NDArray[np.float64]:
         """With which each item is drawn by ``sample``.
 
         Args:
             keys: Shape ``(n, k)``, an item and ``n_items`` times its row.
             around: For each row the places around where the owner was.
+            draws: How many are drawn for each row; of an odd number the smaller half is near.
         """
         n_items = len(self.catalogue)
         n_around = np.array([len(near) for near in around])
         near = np.concatenate(around) + np.repeat(np.arange(len(around)) * n_items, n_around)
         inside = found(near, keys)[1]
-        nearby = (n_around > 0) * 0.5
+        nearby = (n_around > 0) * (draws // 2 / draws)
         chance: NDArray[np.float64] = inside * (nearby / np.maximum(n_around, 1))[:, None]
         chance += (1.0 - nearby)[:, None] / n_items
         return chance

@@ -10,9 +10,11 @@ from steps import step_of
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.city import generate_city
+from p2prec.models import ranker_features
 from p2prec.models.explored import Explored
 from p2prec.models.model import Step
 from p2prec.models.moments import Timeline
+from p2prec.models.popularity import popularity
 from p2prec.models.ranker import Layers, Ranker, Start, Table, forward
 from p2prec.models.ranker_features import Neighbourhoods, Reader, echo_of
 from p2prec.models.recommender import Task
@@ -133,20 +135,27 @@ def test_scoring_all_items_and_asking_about_some_are_twins() -> None:
     n_own = len(moment.own)
     assert scores[:n_own] == pytest.approx(logits[moment.own], abs=1e-3)
     around = Reader(CATALOGUE).neighbourhoods.around(int(moment.sequence[-1]))
-    expected = len(new) * MODEL.chance(new[None].astype(np.int64), [around])[0]
+    expected = len(new) * MODEL.chance(new[None].astype(np.int64), [around], draws=len(new))[0]
     # Behind the known ones stands the right answer, which does not compete as a new place here.
     assert scores[n_own] < -1e8
     assert scores[n_own + 1 :] + np.log(expected) == pytest.approx(logits[new], abs=1e-3)
 
 
-def test_items_are_drawn_with_the_chance_that_corrects_them() -> None:
-    timeline = Timeline(CATALOGUE, CITY.interactions.history(0).head(30))
-    n, k = 400, 64
+@pytest.mark.parametrize("k", [64, 3, 1])
+def test_items_are_drawn_with_the_chance_that_corrects_them(
+    k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranker_features, "_NEAREST", 12)  # fewer than there are places
+    city = generate_city(rng=np.random.default_rng(4), n_users=1, n_places=90, days=60)
+    model = Ranker(city.catalogue, 8, Task.RANKING)
+    timeline = Timeline(city.catalogue, city.interactions.history(0).head(30))
+    n = 25_600 // k
     keys = np.arange(n, dtype=np.uint64)
-    drawn = MODEL.sample([timeline] * n, np.arange(n), np.full(n, 12), negatives=k, keys=keys)
-    around = Reader(CATALOGUE).neighbourhoods.around(int(timeline.item[11]))
-    every = np.arange(len(CATALOGUE))
-    chance = MODEL.chance(every[None], [around])[0]
+    drawn = model.sample([timeline] * n, np.arange(n), np.full(n, 12), negatives=k, keys=keys)
+    around = Reader(city.catalogue).neighbourhoods.around(int(timeline.item[11]))
+    assert len(around) == 12
+    every = np.arange(len(city.catalogue))
+    chance = model.chance(every[None], [around], draws=k)[0]
     assert chance.sum() == pytest.approx(1.0)
     counts = np.bincount(drawn.ravel(), minlength=len(every))
     expected = n * k * chance
@@ -242,3 +251,10 @@ def test_weights_survive_being_written() -> None:
             == model.n_dense - model.layout.view(model.initial_dense(), "tried").size
         )
         assert start.weights.std() > 0.05
+
+
+def test_nobody_makes_a_place_look_more_popular_than_if_all_went_there() -> None:
+    everybody = popularity(np.array([0.4], np.float32), 0.4)
+    said = np.array([0.4, 1.0], np.float32)  # of the statistics nothing was heard
+    assert popularity(said, 0.0) == pytest.approx(np.repeat(everybody, 2))
+    assert everybody[0] < 4.0
