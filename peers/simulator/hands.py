@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import signal
 import traceback
@@ -146,6 +147,8 @@ class InProcess:
 
     def close(self) -> None:
         """As of ``Hand``."""
+        # What this shard has left, and all before it, may be collected again; see ``Shard``.
+        gc.unfreeze()
 
 
 class Elsewhere(ABC):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import shlex
 import socket
 import sys
+import weakref
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +52,20 @@ def test_a_run_is_the_same_twice_sealed_and_on_several_processes(
     assert plain["digest"] == simulated(replace(SCENARIO.simulation, seal=True))["digest"]
     other = simulate(replace(SCENARIO, seed=1), REALM)
     assert other["digest"] != plain["digest"]
+
+
+def test_a_world_that_is_over_leaves_the_memory() -> None:
+    gone = []
+    for _ in range(2):  # the second one is built while the first one waits to be collected
+        world = World(SCENARIO, SCENARIO.methods[0], REALM)
+        hand = InProcess(world, 0, 1)
+        live(world, [hand])
+        gone += [weakref.ref(peer.life) for peer in hand.shard.peers.values() if peer.life]
+        hand.close()
+        del hand
+    gc.collect()
+    assert len(gone) == 2 * SCENARIO.peers.count
+    assert {life() for life in gone} == {None}
 
 
 def test_all_peers_meet_exchange_and_finish() -> None:
