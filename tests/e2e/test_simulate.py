@@ -33,7 +33,7 @@ shuffle_interval_s = 60
 [schedule]
 round_interval_s = 0
 inbox_timeout_s = 5
-max_rounds = 2
+max_rounds = 8
 min_neighbours = 1
 [simulation]
 validate = false
