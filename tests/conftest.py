@@ -18,6 +18,8 @@ from typing import Any
 import hypothesis.internal.conjecture.optimiser  # noqa: F401
 import pytest
 
+from p2prec.kernels import use_compiled
+
 _GRACE_S = 5.0  # what ends by itself soon after a test is no leak
 _PROC = Path("/proc/self")
 
@@ -30,6 +32,13 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data; name its folder in P2PREC_DATA")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _loops_are_those_of_a_device() -> Iterator[None]:
+    """A simulation switches its process to compiled loops; the next test starts without them."""
+    yield
+    use_compiled(wanted=False)
 
 
 @pytest.fixture(autouse=True)

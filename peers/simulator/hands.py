@@ -26,6 +26,8 @@ GONE: Final = "a process of the simulation has ended; was memory too short?"
 FAILED: Final = "a process of the simulation failed:\n{}"
 _UNANSWERED: Final = frozenset({"begin", "deliver", "restore", "save"})
 
+_COLLECT_AS_EVER: Final = gc.get_threshold()
+
 
 @dataclass(slots=True, kw_only=True)
 class Report:
@@ -147,8 +149,9 @@ class InProcess:
 
     def close(self) -> None:
         """As of ``Hand``."""
-        # What this shard has left, and all before it, may be collected again; see ``Shard``.
+        # What this shard has left, and all before it, is collected as ever again; see ``Shard``.
         gc.unfreeze()
+        gc.set_threshold(*_COLLECT_AS_EVER)
 
 
 class Elsewhere(ABC):
