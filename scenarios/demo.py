@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from pathlib import Path
 
 from p2prec.errors import P2PRecError, StoppedByUserError
+
+_NOTHING_RAN = "demo: interrupted: no process was running"
 
 
 def main() -> None:
@@ -18,9 +22,11 @@ def main() -> None:
         )
     arguments = parser.parse_args()
     folder = Path("results/demo")
-    try:
-        from peers.swarm.command import run_swarm  # takes a moment, in which Ctrl-C may come
+    signal.signal(signal.SIGINT, _leave)
+    from peers.swarm.command import run_swarm  # takes a moment, in which Ctrl-C may come
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
         run_swarm(
             Path(__file__).with_name("demo.toml"),
             peers=arguments.peers,
@@ -28,12 +34,18 @@ def main() -> None:
             pictures=folder,
         )
     except KeyboardInterrupt:
-        print("demo: interrupted: no process was running", file=sys.stderr)
+        print(_NOTHING_RAN, file=sys.stderr)
         sys.exit(130)
     except P2PRecError as error:
         print(f"demo: {error}", file=sys.stderr)
         sys.exit(130 if isinstance(error, StoppedByUserError) else 1)
     print(f"Pictures and summary.json are in {folder}/")
+
+
+def _leave(_number: int, _frame: object) -> None:
+    """End at once: nothing runs while libraries load, and one of them may swallow an exception."""
+    os.write(sys.stderr.fileno(), _NOTHING_RAN.encode() + b"\n")
+    os._exit(130)
 
 
 if __name__ == "__main__":
