@@ -15,16 +15,10 @@ from p2prec.evaluation.statistics import paired
 REFERENCE = "alone"  # what a method is held against, where it is among them
 
 
-class Comparison:
-    """Answers by method, in the order in which they were added.
+class Gathered:
+    """Answers by method to the same questions, in the order in which they were added."""
 
-    Args:
-        n_items: Of the catalogue.
-        clicks: Whether scores are logits of clicks.
-    """
-
-    def __init__(self, n_items: int, *, clicks: bool = False) -> None:
-        self._n_items, self._clicks = n_items, clicks
+    def __init__(self) -> None:
         self._seeds: list[int] = []
         self._questions: list[Question] = []
         self._answers: dict[str, list[Answer]] = {}
@@ -42,6 +36,19 @@ class Comparison:
     def reference(self) -> str:
         """The method that others are held against."""
         return REFERENCE if REFERENCE in self._answers else next(iter(self._answers))
+
+
+class Comparison(Gathered):
+    """Rankings that methods have given.
+
+    Args:
+        n_items: Of the catalogue.
+        clicks: Whether scores are logits of clicks.
+    """
+
+    def __init__(self, n_items: int, *, clicks: bool = False) -> None:
+        super().__init__()
+        self._n_items, self._clicks = n_items, clicks
 
     def summary(self, *, against: Mapping[str, str] | None = None) -> dict[str, Any]:
         """``figures`` by method, ``paired`` by method, ``against`` whom, and all ``answers``.

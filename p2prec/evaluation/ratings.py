@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.evaluation.answers import Answer, Question
-from p2prec.evaluation.comparison import REFERENCE
+from p2prec.evaluation.comparison import Gathered
 from p2prec.evaluation.metrics import mae, rmse
 from p2prec.evaluation.statistics import interval, paired
 
 
-class RatingComparison:
-    """Ratings that methods have said for the same questions.
+class RatingComparison(Gathered):
+    """Ratings that methods have said.
 
     Args:
         lowest: End of the scale; what is said is clipped to it.
@@ -23,19 +22,8 @@ class RatingComparison:
     """
 
     def __init__(self, *, lowest: float, highest: float) -> None:
+        super().__init__()
         self._scale = (lowest, highest)
-        self._seeds: list[int] = []
-        self._questions: list[Question] = []
-        self._said: dict[str, list[float]] = {}
-
-    def add(
-        self, seed: int, questions: Sequence[Question], answers: Mapping[str, Sequence[Answer]]
-    ) -> None:
-        """Another seed; every method has answered all of its questions."""
-        self._seeds += [seed] * len(questions)
-        self._questions += questions
-        for name, given in answers.items():
-            self._said.setdefault(name, []).extend(answer.said for answer in given)
 
     def summary(self) -> dict[str, Any]:
         """``figures`` by method, ``paired`` by method, ``against`` whom, and all ``answers``.
@@ -45,9 +33,12 @@ class RatingComparison:
         """
         rating = np.array([q.rating for q in self._questions])
         users = [q.user for q in self._questions]
-        said = {name: np.clip(given, *self._scale) for name, given in self._said.items()}
+        said = {
+            name: np.clip([answer.said for answer in given], *self._scale)
+            for name, given in self._answers.items()
+        }
         squared = {name: np.square(given - rating) for name, given in said.items()}
-        against = REFERENCE if REFERENCE in said else next(iter(said))
+        against = self.reference
         return {
             "figures": {
                 name: {

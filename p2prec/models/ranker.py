@@ -242,7 +242,7 @@ class Ranker:
             dense = stack.dense[peer]
             part = slice(bounds[peer], bounds[peer + 1])
             table = Table(stack, peer, timeline)
-            heard = self.heard(dense, table.said, timeline)
+            heard = self.heard(dense, table.said, timeline.tried)
             moments = [timeline.before(i) for i in step.at[part].tolist()]
             questions, target = self.questions(
                 table, heard, moments, step.item[part], step.sampled[part]
@@ -258,13 +258,19 @@ class Ranker:
             loss=loss, dense=gradients, private=np.zeros((n_peers, 0), np.float32), rows=()
         )
 
-    def heard(self, dense: Floats, said: Floats, timeline: Timeline) -> Heard:
-        """What others say, without the owner's own word; ``said`` is of all places it knows."""
+    def heard(self, dense: Floats, said: Floats, tried: NDArray[np.int32]) -> Heard:
+        """What others say, without the owner's own word.
+
+        Args:
+            dense: What gossip has gathered is in it.
+            said: ``OTHERS`` of all places that the owner knows.
+            tried: Its first visits, as of ``Moment.tried``.
+        """
         return Heard.of(
             self.catalogue,
             said=said,
             tried=self.layout.view(dense, "tried"),
-            own_tried=timeline.tried,
+            own_tried=tried,
         )
 
     def questions(
@@ -393,12 +399,7 @@ class Ranker:
         """Logits of all items, shape ``(n_items,)``; the twin of ``questions``, in blocks."""
         reader, start, dense = self._reader, self.start, parameters.dense
         table, own = parameters.table, moment.own
-        heard = Heard.of(
-            self.catalogue,
-            said=table[own, OTHERS],
-            tried=self.layout.view(dense, "tried"),
-            own_tried=moment.tried,
-        )
+        heard = self.heard(dense, table[own, OTHERS], moment.tried)
         layers = Layers.of(self.layout, dense, self.size)
         situation = start.situation.normalised(reader.situation(moment)[None])
         base = situation @ layers.situation + layers.first_bias
@@ -453,23 +454,17 @@ class Ranker:
         """
         reader, start = self._reader, self.start
         layers = Layers.of(self.layout, parameters.dense, self.size)
-        said = parameters.table[:, OTHERS]
-        heard = Heard.of(
-            self.catalogue,
-            said=said[moment.own],
-            tried=self.layout.view(parameters.dense, "tried"),
-            own_tried=moment.tried,
-        )
-        at = int(np.searchsorted(moment.own, item))
-        known = at < len(moment.own) and moment.own[at] == item
+        heard = self.heard(parameters.dense, parameters.table[moment.own, OTHERS], moment.tried)
         one = np.array([item])
+        at, met = found(moment.own, one)
+        known = bool(met[0])
         by_kind = reader.by_kind(heard, [moment])[0]
         candidate = self.features(
             parameters.table, heard, moment, one, by_kind=by_kind, new=not known
         )
         situation = start.situation.normalised(reader.situation(moment)[None])
         hidden = candidate @ layers.candidates + situation @ layers.situation + layers.first_bias
-        place = start.places.normalised(reader.places(moment)[min(at, len(moment.own) - 1)][None])
+        place = start.places.normalised(reader.places(moment)[at[met]])
         if known:
             hidden += place @ layers.places
         first, second, _ = _output(layers, hidden)

@@ -127,7 +127,7 @@ def test_scoring_all_items_and_asking_about_some_are_twins() -> None:
     logits = MODEL.logits(parameters, moment)
     new = np.setdiff1d(np.arange(len(CATALOGUE)), moment.own).astype(np.int32)
     table = Table(stacked([peer]), 0, timeline)
-    heard = MODEL.heard(peer.dense, table.said, timeline)
+    heard = MODEL.heard(peer.dense, table.said, timeline.tried)
     asked, target = MODEL.questions(table, heard, [moment], moment.own[:1], new[None])
     layers = Layers.of(MODEL.layout, peer.dense, MODEL.size)
     scores = forward(layers, asked)[2]
