@@ -118,17 +118,22 @@ class ItemKNN:
     """Cosine of item columns over users, summed over the user's own items (Sarwar, 2001)."""
 
     def __init__(self, catalogue: Catalogue, histories: Sequence[History]) -> None:
-        self._met = np.zeros((len(histories), len(catalogue)), np.float32)
-        for user, history in enumerate(histories):
-            self._met[user, history.item] = 1.0
-        self._length = np.sqrt(np.maximum(self._met.sum(0), 1.0))
+        from scipy.sparse import csr_array  # only here: a device does not load it
+
+        met = [np.unique(history.item) for history in histories]
+        ends = np.cumsum([0, *map(len, met)])
+        items = np.concatenate(met) if met else np.empty(0, np.int32)
+        ones = np.ones(len(items), np.float32)
+        self._met = csr_array((ones, items, ends), shape=(len(met), len(catalogue)))
+        self._of_item = self._met.tocsc()
+        self._length = np.sqrt(np.maximum(self._met.sum(axis=0), 1.0)).astype(np.float32)
 
     def scores(self, history: History, context: Context) -> Scores:
         """Sum over own items of their likeness to each item."""
         del context
         own = np.unique(history.item)
-        per_user = (self._met[:, own] / self._length[own]).sum(1)
-        result: Scores = (per_user @ self._met) / self._length
+        per_user = self._of_item[:, own] @ (1.0 / self._length[own])
+        result: Scores = ((self._met.T @ per_user) / self._length).astype(np.float32)
         return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,8 +83,9 @@ def summarise(
 
     Where whole answers are kept, the baselines are left to whoever compares them.
     """
-    yardsticks = {} if scenario.simulation.answers else baselines(realm)
     results = [r for run in runs for r in run.results.values()]
+    asked = {index for run in runs for index, r in run.results.items() if r["rank"]}
+    yardsticks = {} if scenario.simulation.answers else baselines(realm, asked=asked)
     together = [r for run in runs if run.ready for r in run.results.values()]
     uss = np.array([r["uss_kib"] / 1024 for r in results]) if results else np.zeros(1)
     messages: Counter[str] = Counter()
@@ -130,15 +132,21 @@ def summarise(
     }
 
 
-def baselines(realm: Realm) -> dict[str, Any]:
-    """The simple baselines on the same users."""
+def baselines(realm: Realm, *, asked: Collection[int]) -> dict[str, Any]:
+    """The simple baselines; they learn from all users.
+
+    Args:
+        realm: Of the users.
+        asked: Those whom the methods have answered, so that all rows are of the same ones.
+    """
     splits = [leave_one_out(h) for h in realm.histories]
     trained = [s.train for s in splits]
     table, repeats = {}, met_again(realm.histories)
     for name, build in BASELINES.items():
         model = build(realm.catalogue, trained)
         ranks, new = [], []
-        for history, split in zip(realm.histories, splits, strict=True):
+        for user in sorted(asked):
+            history, split = realm.histories[user], splits[user]
             if not len(split.test):
                 continue
             known, item = history.head(-1), int(split.test.item[0])
