@@ -5,21 +5,23 @@ from __future__ import annotations
 import inspect
 
 from p2prec.collaboration.methods import METHODS
+from p2prec.embeddings.tables import TABLES
 from p2prec.evaluation import central
 from p2prec.evaluation.baselines import BASELINES
-from p2prec.models.families import MODELS
+from p2prec.models.families import FAMILIES
 from topology import selection
 
 
 def axes() -> dict[str, dict[str, str]]:
     """What each member of each axis is, in one sentence; by axis and member."""
     return {
-        "recommender": {name: _first(model) for name, model in MODELS.items()},
+        "recommender": {name: _first(model) for name, model in FAMILIES.items()},
         "embedding_size": {
             str(size): "offered by "
-            + ", ".join(name for name, model in MODELS.items() if size in model.sizes)
-            for size in sorted({size for model in MODELS.values() for size in model.sizes})
+            + ", ".join(name for name, model in FAMILIES.items() if size in model.sizes)
+            for size in sorted({size for model in FAMILIES.values() for size in model.sizes})
         },
+        "table": {name: _first(table) for name, table in TABLES.items()},
         "collaboration": {name: _first(method) for name, method in METHODS.items()},
         "selection": {name: _first(selection.SELECTIONS[name]) for name in selection.SELECTIONS},
         "protection": {

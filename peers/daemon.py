@@ -106,7 +106,7 @@ class Daemon:
         self.inbox = Inbox(
             keyring=self.keyring,
             replay=self.store,
-            schema=payload_schema(catalogue),
+            schema=payload_schema(catalogue, [config.learner.model]),
             verified=verified,
             books=self.books,
             dispatch=self.dispatch,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.errors import RemoteProtocolError, StoreError
-from p2prec.models.families import exchanged_models
+from p2prec.models.families import exchanged_models, model_of
+from p2prec.training.config import ModelConfig
 from peers import events as ev
 from peers.adverts import VerifiedAdverts, check_advert, verify_binding
 from peers.books import Books
@@ -19,9 +20,15 @@ from peers.replay import ReplayMemory
 from peers.sealing import Opener
 
 
-def payload_schema(catalogue: Catalogue) -> PayloadSchema:
-    """What payloads of a realm may look like."""
-    models = exchanged_models(catalogue)
+def payload_schema(catalogue: Catalogue, own: Iterable[ModelConfig] = ()) -> PayloadSchema:
+    """What payloads of a realm may look like.
+
+    Args:
+        catalogue: Of the realm.
+        own: Models of the peers that will read them: of compact ones there are too many to know
+            the shapes of all, and those of others could not be averaged anyway.
+    """
+    models = [*exchanged_models(catalogue), *(model_of(catalogue, config) for config in own)]
     return PayloadSchema(
         n_items=len(catalogue), models={m.name: (m.width, m.n_dense) for m in models}
     )

@@ -15,7 +15,6 @@ from p2prec.training.combinations import check_learner
 from p2prec.training.config import (
     CollaborationConfig,
     LearnerConfig,
-    ModelConfig,
     ProtectionConfig,
     TrainingConfig,
 )
@@ -200,14 +199,8 @@ def learner_config(scenario: Scenario, method: MethodConfig, model: str) -> Lear
     Raises:
         ConfigError: It names no model.
     """
-    family, embedding_size, task = parse_model(model)
     return LearnerConfig(
-        model=ModelConfig(
-            family=family,
-            embedding_size=embedding_size,
-            task=task,
-            discovery=scenario.discovery,
-        ),
+        model=replace(parse_model(model), discovery=scenario.discovery),
         training=training_config(scenario, method),
         collaboration=CollaborationConfig(method=method.name, options=method.options),
         protection=scenario.protection,

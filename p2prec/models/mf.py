@@ -34,6 +34,7 @@ from p2prec.data.catalogue import Catalogue
 from p2prec.draws import integers
 from p2prec.kernels import compiled
 from p2prec.models.explored import Together, together
+from p2prec.models.losses import errors_of
 from p2prec.models.model import (
     EMBEDDING_SIZES,
     Gradients,
@@ -205,7 +206,7 @@ class MatrixFactorisation:
         dense, private = stack.dense[step.owner, None], stack.private[step.owner, None]
         scores = gathered.taste + self._known(gathered.others, gathered.bias, dense)
         scores += dense[..., MU] + private[..., -1]
-        loss, errors = self._errors(scores, step.rating, ~gathered.met[:, 1:])
+        loss, errors = errors_of(self.task, scores, step.rating, ~gathered.met[:, 1:])
         by_private, rows = self._summed(stack, step, items, gathered, errors)
         by_dense = np.zeros((n_peers, self.n_dense), np.float32)
         by_dense[:, MU] = by_private[:, -1]
@@ -298,32 +299,6 @@ class MatrixFactorisation:
         gradient[:, BIAS] = total
         seen = np.bincount(at[:, 0], minlength=len(unique)).astype(np.float32)
         return by_private, RowGradient(keys=unique, gradient=gradient, seen=seen, known=seen > 0)
-
-    def _errors(
-        self,
-        scores: NDArray[np.float32],
-        ratings: NDArray[np.float32],
-        fair: NDArray[np.bool_],
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Loss of each example, shape ``(n,)``, and its derivative by each score.
-
-        Args:
-            scores: Shape ``(n, 1 + k)``, what the owner chose first.
-            ratings: Shape ``(n,)``.
-            fair: Shape ``(n, k)``, false where a sampled item is one of the owner's.
-        """
-        chosen, others = scores[:, :1], scores[:, 1:]
-        if self.task is Task.RATING:
-            errors = chosen - ratings[:, None]
-            squared: NDArray[np.float32] = np.square(errors[:, 0]) / 2
-            return squared, errors
-        if self.task is Task.CLICK:
-            loss = _softplus(-chosen[:, 0]) + (_softplus(others) * fair).sum(1)
-            return loss, np.hstack([-_sigmoid(-chosen), _sigmoid(others) * fair])
-        share = (fair / np.maximum(fair.sum(1, keepdims=True), 1)).astype(np.float32)
-        wrong = _sigmoid(others - chosen) * share
-        loss = (_softplus(others - chosen) * share).sum(1)
-        return loss, np.hstack([-wrong.sum(1, keepdims=True), wrong])
 
     def _taught(
         self, stack: Stack, taught: Together, n_peers: int
@@ -429,13 +404,3 @@ class _View:
             "others choose it": float(others),
             "liked, whoever asks": float(row[BIAS]),
         }
-
-
-def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    result: NDArray[np.float32] = 0.5 + 0.5 * np.tanh(0.5 * x)
-    return result
-
-
-def _softplus(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    result: NDArray[np.float32] = np.logaddexp(np.float32(0.0), x)
-    return result

@@ -144,8 +144,6 @@ class Model(Protocol):
         statistics: Which of the dense parameters are not trained, but averaged by gossip.
         own_bent: Shape ``(n_dense,)``, how much of its own value a peer keeps in a merge, 0 to 1;
             what is all its own is not sent either.
-        dense_accumulator: Adagrad's start for dense parameters: where it is large against squared
-            gradients, all parameters learn at one pace, which hardly falls.
         row_rate: Factor on the learning rate of rows and private parameters.
         first: How many interactions a history needs before the first that can be learned from.
     """
@@ -160,11 +158,19 @@ class Model(Protocol):
     n_private: int
     statistics: slice
     own_bent: NDArray[np.float32]
-    dense_accumulator: float
     row_rate: float
     first: int
 
     def __init__(self, catalogue: Catalogue, embedding_size: int, task: Task) -> None: ...
+
+    @property
+    def dense_accumulator(self) -> float | NDArray[np.float32]:
+        """Adagrad's start for dense parameters, one for all or one each.
+
+        Where it is large against squared gradients, parameters learn at one pace, which hardly
+        falls.
+        """
+        ...
 
     def initial_dense(self) -> NDArray[np.float32]:
         """Shared dense parameters before any training, the same in all peers."""
@@ -215,6 +221,32 @@ class Model(Protocol):
 
         It keeps what is dear to compute.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What one peer has learned, as far as a search may change it.
+
+    Attributes:
+        items: Shape ``(n_held,)``, ascending.
+        values: Shape ``(n_held, width)``, their rows.
+        dense: Shape ``(n_dense,)``.
+        private: Shape ``(n_private,)``, which a search reads only.
+    """
+
+    items: NDArray[np.int32]
+    values: NDArray[np.float32]
+    dense: NDArray[np.float32]
+    private: NDArray[np.float32]
+
+
+@runtime_checkable
+class Searching(Protocol):
+    """A family that looks for a better form of what it stores, once a round."""
+
+    def searched(self, held: Held, timeline: Timeline, round_: int) -> Held | None:
+        """What is to take the place of ``held``, which has the same items; None for no change."""
         ...
 
 

@@ -18,7 +18,13 @@ def check_learner(config: LearnerConfig) -> None:
         ConfigError: In one sentence, with what could be instead.
     """
     model, method = config.model, config.collaboration.method
-    check_model(family=model.family, embedding_size=model.embedding_size, task=model.task)
+    check_model(
+        family=model.family,
+        embedding_size=model.embedding_size,
+        task=model.task,
+        table=model.table,
+        compression=model.compression,
+    )
     if not model.discovery > 0:
         raise ConfigError(f"discovery = {model.discovery} must be above 0; 1 is neutral")
     build_method(method, config.collaboration.options)

@@ -16,6 +16,8 @@ class ModelConfig:
         family: Name in the registry of ``p2prec.models``.
         embedding_size: Columns of the item table, or width of the ranker's hidden layers.
         task: What the scores mean.
+        table: How embeddings are stored; name in the registry of ``p2prec.embeddings``.
+        compression: How many times smaller than a full table it is to be.
         discovery: How many times likelier a new place is taken to be than the model thinks; 1 is
             what it thinks. A list by probability alone shows an owner almost nothing new. Ratings
             are no probabilities and stay as they are.
@@ -24,6 +26,8 @@ class ModelConfig:
     family: str = "ranker"
     embedding_size: int = 16
     task: Task = Task.RANKING
+    table: str = "full"
+    compression: int = 1
     discovery: float = 1.5
 
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
-from p2prec.models.model import Model, Parameters
+from p2prec.embeddings.initial import initial_table
+from p2prec.models.model import Held, Model, Parameters, Searching
 from p2prec.models.moments import Timeline
 from p2prec.models.shelf import MAX_SEATS, Shelf
 from p2prec.models.stack import Stack
-from p2prec.models.table import RowTable, initial_table
+from p2prec.models.table import RowTable
 from p2prec.training.config import TrainingConfig
 
 _ROW_ACCUMULATOR = 1e-3  # Adagrad's start for rows: the first step of a row is a large one
@@ -145,6 +146,21 @@ class Knowledge:
         self.table.evidence[at] = np.maximum(self.table.evidence[at], 1.0)
         self.table.own[:] = False
         self.table.own[at] = True
+
+    def search(self, round_: int) -> None:
+        """Let a family that looks for a better form of what it stores take a step."""
+        if not isinstance(self.model, Searching):
+            return
+        held = Held(
+            items=self.table.rows,
+            values=self.table.whole_rows,
+            dense=self.dense.copy(),
+            private=self.private.copy(),
+        )
+        found = self.model.searched(held, self.timeline, round_)
+        if found is not None:
+            self.table.values[:] = found.values
+            self.dense = found.dense
 
     def parameters(self) -> Parameters:
         """A copy of all that scoring needs."""

@@ -58,6 +58,8 @@ class LocalLearner:
             family=config.model.family,
             embedding_size=config.model.embedding_size,
             task=config.model.task,
+            table=config.model.table,
+            compression=config.model.compression,
         )
         self.knowledge = Knowledge(catalogue, model, config.training, history)
         self.collaboration = build_method(config.collaboration.method, config.collaboration.options)
@@ -198,7 +200,8 @@ def train_together(learners: Sequence[LocalLearner], rounds: Sequence[int]) -> l
         ]
         train_epoch(pupils)
         loss[going] += [pupil.loss for pupil in pupils]
-    for learner in learners:
+    for learner, round_ in zip(learners, rounds, strict=True):
+        learner.knowledge.search(round_)
         learner.publish_snapshot()
     examples = [learner.knowledge.n_examples for learner in learners]
     return [

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from p2prec.data.split import Split, leave_one_out
+from p2prec.models.families import parse_model
 from peers.asking import met_again
 from peers.codec import PayloadSchema
 from peers.config import PeerConfig
@@ -60,7 +61,8 @@ class World:
     @cached_property
     def schema(self) -> PayloadSchema:
         """What payloads look like."""
-        return payload_schema(self.realm.catalogue)
+        models = [parse_model(name) for name in dict.fromkeys(self.method.models)]
+        return payload_schema(self.realm.catalogue, models)
 
     @cached_property
     def examination(self) -> Examination:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from p2prec.collaboration.payload import Payload
 from p2prec.data.catalogue import Catalogue
+from p2prec.models.families import parse_model
 from p2prec.models.recommender import Context
 from p2prec.training.config import LearnerConfig
 from p2prec.training.learner import Received
@@ -36,8 +37,9 @@ def warm_up(scenario: Scenario, method: MethodConfig, realm: Realm) -> None:
     import torch
 
     torch.set_num_threads(1)
-    schema = payload_schema(realm.catalogue)
-    for model in dict.fromkeys(method.models):
+    models = dict.fromkeys(method.models)
+    schema = payload_schema(realm.catalogue, [parse_model(model) for model in models])
+    for model in models:
         payloads = _learn(realm, learner_config(scenario, method, model))
         if method.name != "alone":
             _speak(realm.catalogue, payloads, schema)

@@ -7,7 +7,8 @@ import pytest
 
 from p2prec.data.city import generate_city
 from p2prec.models.explored import Explored
-from p2prec.models.families import MODELS, build_model
+from p2prec.models.families import FAMILIES as KNOWN
+from p2prec.models.families import build_model
 from p2prec.models.recommender import Task
 from p2prec.training.config import (
     CollaborationConfig,
@@ -22,7 +23,7 @@ from p2prec.training.local import LocalLearner, train_together
 
 CITY = generate_city(rng=np.random.default_rng(1), n_users=6, n_places=150, days=120)
 LENGTHS = (60, 7, 2, 33, 41)  # one batch, many, or none at all
-FAMILIES = [(name, task) for name, family in MODELS.items() for task in sorted(family.tasks)]
+FAMILIES = [(name, task) for name, family in KNOWN.items() for task in sorted(family.tasks)]
 
 
 def knowledge(user: int, family: str, task: Task, size: int = 8) -> Knowledge:

@@ -7,7 +7,8 @@ import pytest
 from steps import step_of
 
 from p2prec.data.city import generate_city
-from p2prec.models.families import MODELS, build_model
+from p2prec.models.families import FAMILIES as KNOWN
+from p2prec.models.families import build_model
 from p2prec.models.model import Model
 from p2prec.models.recommender import Task
 from p2prec.training.config import TrainingConfig
@@ -15,7 +16,7 @@ from p2prec.training.epoch import Pupil, train_epoch
 from p2prec.training.knowledge import Knowledge, grouped
 
 CITY = generate_city(rng=np.random.default_rng(1), n_users=2, n_places=120, days=120)
-FAMILIES = [(name, task) for name, family in MODELS.items() for task in sorted(family.tasks)]
+FAMILIES = [(name, task) for name, family in KNOWN.items() for task in sorted(family.tasks)]
 pytestmark = pytest.mark.parametrize(("family", "task"), FAMILIES)
 
 

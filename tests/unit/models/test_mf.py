@@ -18,7 +18,7 @@ from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.errors import ConfigError, StoreError
 from p2prec.models.explored import Explored
-from p2prec.models.families import MODELS, build_model, exchanged_models, parse_model
+from p2prec.models.families import FAMILIES, build_model, exchanged_models, parse_model
 from p2prec.models.mf import FOLD, LISTENED, WEIGHT
 from p2prec.models.recommender import Context, Task
 from p2prec.models.table import BIAS, OTHERS
@@ -318,10 +318,11 @@ def test_what_does_not_go_together_is_refused_with_a_sentence() -> None:
 
 def test_models_are_written_as_they_are_named() -> None:
     models = exchanged_models(CATALOGUE)
-    offered = sum(len(f.sizes) * len(f.tasks) for f in MODELS.values())
+    offered = sum(len(f.sizes) * len(f.tasks) for f in FAMILIES.values())
     assert len({m.name for m in models}) == len(models) == offered
     for model in models:
-        family, size, task = parse_model(model.name)
+        config = parse_model(model.name)
+        family, size, task = config.family, config.embedding_size, config.task
         again = build_model(CATALOGUE, family=family, embedding_size=size, task=task)
         assert (again.name, again.task, again.width) == (model.name, task, model.width)
         assert again.initial_dense().shape == (model.n_dense,)

@@ -8,12 +8,13 @@ import torch
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
+from p2prec.embeddings.initial import initial_table
 from p2prec.models.explored import Explored, together
 from p2prec.models.moments import Timeline
 from p2prec.models.next_place import NextPlace
 from p2prec.models.next_place_features import Surroundings
 from p2prec.models.shelf import Shelf
-from p2prec.models.table import RowTable, initial_table
+from p2prec.models.table import RowTable
 
 
 @pytest.fixture

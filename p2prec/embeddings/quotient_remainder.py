@@ -1,0 +1,155 @@
+"""Quotient-remainder table: a few small tables, of whose rows each item has another combination.
+
+    v_x = E_1[p_1(x)] * ... * E_k[p_k(x)]      element by element
+    p_j(x) = (x div M_j) mod m_j,   M_j = m_1 ... m_(j-1),   m_1 ... m_k >= n_items
+
+Shi, Mudigere, Naumov & Yang, KDD 2020 (QR-embedding), section 3 (complementary partitions) with the
+product as operation. ``k`` is 2, or 3 where two tables are too large for the budget. Neighbouring
+numbers share rows: items are renumbered first by a permutation that the realm's digest gives, the
+same in all peers. Ours: the first table starts like the rows of a full one and the others around
+one, so that the products start as different from each other as full rows, and none near zero.
+
+On a device the tables lie in half precision. The products with one vector are one small matrix
+product: ``sum_c u_c E_1[a, c] E_2[b, c]`` for all ``a, b``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.data.catalogue import Catalogue
+from p2prec.embeddings.bases import SharedPieces, summed
+from p2prec.embeddings.initial import realm_generator
+from p2prec.embeddings.packing import packed_arrays, read_arrays
+from p2prec.embeddings.table import Device, Floats, Stored, budget_bytes
+from p2prec.errors import ConfigError
+
+_OVERHEAD_BYTES = 192  # of names and shapes
+_HALF_BYTES = 2
+_SPREAD = 0.25  # of the factors around one
+
+
+@dataclass(frozen=True, slots=True)
+class PackedTables:
+    """The small tables.
+
+    Attributes:
+        tables: Shape ``(m_j, size)`` each.
+        digits: Shape ``(n_tables, n_items)``, the row of each item in each table.
+        data: As it lies on the device.
+    """
+
+    tables: Sequence[Floats]
+    digits: NDArray[np.int64]
+    data: bytes
+
+    @property
+    def nbytes(self) -> int:
+        """Of what lies on the device."""
+        return len(self.data)
+
+    def to_bytes(self) -> bytes:
+        """As it lies on the device."""
+        return self.data
+
+    def vectors(self, items: NDArray[np.integer[Any]]) -> Floats:
+        """Products of rows."""
+        found: Floats = self.tables[0][self.digits[0, items]]
+        for table, digits in zip(self.tables[1:], self.digits[1:], strict=True):
+            found = found * table[digits[items]]
+        return found
+
+    def dots(self, query: Floats) -> Floats:
+        """All combinations at once, then those that there are."""
+        found = self.tables[0] * query
+        for table in self.tables[1:-1]:
+            found = (table[:, None] * found).reshape(-1, len(query))
+        combined = self.tables[-1] @ found.T
+        numbers, before = np.zeros(self.digits.shape[1], np.int64), 1
+        for table, digits in zip(self.tables, self.digits, strict=True):
+            numbers += digits * before
+            before *= len(table)
+        result: Floats = combined.ravel()[numbers]
+        return result
+
+
+class QuotientRemainder(SharedPieces):
+    """Products of rows of two or three small tables."""
+
+    name: ClassVar[str] = "qrt"
+
+    def __init__(self, catalogue: Catalogue, size: int, compression: int) -> None:
+        super().__init__(catalogue, size, compression)
+        floats = (budget_bytes(self) - _OVERHEAD_BYTES) // _HALF_BYTES
+        self.lengths = _lengths(self.n_items, max(floats // size, 1))
+        self.n_pieces = sum(self.lengths) * size
+        order = realm_generator(catalogue.digest, "qrt").permutation(self.n_items)
+        self.digits = np.stack(np.unravel_index(order, self.lengths, order="F"))
+
+    def initial_pieces(self) -> Floats:
+        """The first table like full rows, the others around one."""
+        rng = realm_generator(self.catalogue.digest, f"qrt/{self.size}/{self.lengths}")
+        first, *others = self.lengths
+        tables = [rng.normal(0.0, 0.5 / np.sqrt(self.size), (first, self.size))]
+        tables += [1.0 + rng.normal(0.0, _SPREAD, (n, self.size)) for n in others]
+        return np.concatenate(tables).astype(np.float32).ravel()
+
+    def compose(self, stored: Stored) -> tuple[Floats, Any]:
+        """Products of rows."""
+        tables = stored.pieces.reshape(len(stored.pieces), -1, self.size)
+        starts = np.cumsum([0, *self.lengths[:-1]])
+        at = self.digits[:, stored.items] + starts[:, None]
+        factors = [tables[stored.owner, rows] for rows in at]
+        vectors = factors[0].copy()
+        for factor in factors[1:]:
+            vectors *= factor
+        return vectors, (stored.owner, at, factors, tables.shape[:2])
+
+    def backward(self, tape: Any, by_vectors: Floats) -> tuple[Floats, Floats]:
+        """Of each factor: that of the product times all others."""
+        owner, at, factors, shape = tape
+        by_pieces = np.zeros((shape[0], self.n_pieces), np.float32)
+        for j, rows in enumerate(at):
+            by_factor = by_vectors
+            for i, factor in enumerate(factors):
+                if i != j:
+                    by_factor = by_factor * factor
+            by_pieces += summed(owner, rows, by_factor, shape)
+        return np.zeros((len(owner), 0), np.float32), by_pieces
+
+    def pack(self, device: Device) -> PackedTables:
+        """In half precision."""
+        half = device.pieces.astype(np.float16)
+        return self._packed(half, packed_arrays({"tables": half}, form=self.form))
+
+    def unpack(self, data: bytes) -> PackedTables:
+        """Read them."""
+        parts = {"tables": (np.dtype(np.float16), (self.n_pieces,))}
+        return self._packed(read_arrays(data, parts, form=self.form)["tables"], data)
+
+    def _packed(self, pieces: NDArray[np.generic], data: bytes) -> PackedTables:
+        rows = pieces.astype(np.float32).reshape(-1, self.size)
+        tables = np.split(rows, np.cumsum(self.lengths)[:-1])
+        return PackedTables(tables=tables, digits=self.digits, data=data)
+
+
+def _lengths(n_items: int, n_rows: int) -> tuple[int, ...]:
+    """Lengths of as few tables as fit: the first as long as the budget allows."""
+    for n_tables in (2, 3):
+        rest = 2 if n_tables == 2 else int(np.ceil((n_items / max(n_rows, 1)) ** 0.5))
+        while True:
+            first = n_rows - rest * (n_tables - 1)
+            if first < rest:
+                break
+            if first * rest ** (n_tables - 1) >= n_items:
+                return (first, *[rest] * (n_tables - 1))
+            rest += 1
+    raise ConfigError(
+        f"a catalogue of {n_items} items is too small for a qrt table of {n_rows} rows; "
+        "take a smaller compression, or a larger embedding_size"
+    )

@@ -1,0 +1,41 @@
+"""Item tables by name: a new one is one file and one line."""
+
+from __future__ import annotations
+
+from p2prec.data.catalogue import Catalogue
+from p2prec.embeddings.full import Full
+from p2prec.embeddings.quotient_remainder import QuotientRemainder
+from p2prec.embeddings.table import COMPRESSIONS, ItemTable
+from p2prec.errors import ConfigError
+
+TABLES: dict[str, type[ItemTable]] = {
+    "full": Full,
+    "qrt": QuotientRemainder,
+}
+
+
+def check_table(*, table: str, compression: int) -> None:
+    """Refuse what cannot be.
+
+    Raises:
+        ConfigError: No such table, or it cannot be as small.
+    """
+    if table not in TABLES:
+        raise ConfigError(f"unknown item table {table!r}; there are: {', '.join(sorted(TABLES))}")
+    most = TABLES[table].smallest
+    able = [c for c in COMPRESSIONS if c <= most]
+    if compression not in able:
+        raise ConfigError(
+            f"compression = {compression} is none of the table {table!r}; "
+            f"take one of {', '.join(map(str, able))}"
+        )
+
+
+def build_table(catalogue: Catalogue, *, table: str, size: int, compression: int) -> ItemTable:
+    """The functions of one table.
+
+    Raises:
+        ConfigError: As of ``check_table``.
+    """
+    check_table(table=table, compression=compression)
+    return TABLES[table](catalogue, size, compression)
