@@ -365,7 +365,7 @@ class Acquaintances:
         if before is not None and before.advert.pseudonym != hello.advert.pseudonym:
             self._outlived(before.advert.pseudonym)
         method = METHODS[self._identity.method]
-        same_model = hello.model == self._identity.model or method.sends == "probabilities"
+        same_model = hello.model == self._identity.model or method.sends != "parameters"
         self.known[sender] = Acquaintance(
             advert=hello.advert,
             geographic=geographic_similarity(self._identity.area, hello.area),

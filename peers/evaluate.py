@@ -49,7 +49,7 @@ FROZEN_FILMS: Final = Path(__file__).with_name("evaluate_films.toml")
 FROZEN_RATINGS: Final = Path(__file__).with_name("evaluate_ratings.toml")
 _PROBED: Final = 32  # users whose training tells how long an evaluation takes
 # Rounds of training that a round of a peer costs, measured: publishing, merging and the network.
-_COST: Final = {"nothing": 1.5, "parameters": 2.0, "probabilities": 8.0}
+_COST: Final = {"nothing": 1.5, "parameters": 2.0, "probabilities": 8.0, "both": 9.0}
 
 
 def known_methods() -> tuple[str, ...]:

@@ -175,7 +175,7 @@ def _check_method(scenario: Scenario, method: MethodConfig, source: str) -> None
     if not method.models:
         raise ConfigError(f"{source}: {method.name} names no model")
     if len(set(method.models)) > 1 and METHODS[method.name].sends == "parameters":
-        able = [name for name, kind in METHODS.items() if kind.sends == "probabilities"]
+        able = [name for name, kind in METHODS.items() if kind.sends in {"probabilities", "both"}]
         raise ConfigError(
             f"{source}: {method.name} averages parameters, so that all models must be the same; "
             f"{', '.join(able)} let peers differ"

@@ -19,8 +19,8 @@ from p2prec.training.learner import MergeReport, Received
 Options = Mapping[str, float | int | str | bool]
 # Places that may be shown as known to the owner: its own, and made-up ones among which they hide.
 Shown = Callable[[], NDArray[np.int64]]
-# Only who sends parameters needs models that are all the same.
-Sends = Literal["nothing", "parameters", "probabilities"]
+# Only who sends parameters alone needs models that are all the same.
+Sends = Literal["nothing", "parameters", "probabilities", "both"]
 Value = TypeVar("Value", float, int, str, bool)
 
 

@@ -6,6 +6,7 @@ from p2prec.collaboration.alone import Alone
 from p2prec.collaboration.d_dist import DDist
 from p2prec.collaboration.dard import DARD
 from p2prec.collaboration.dclr import DCLR
+from p2prec.collaboration.dclr_mac import DCLRWithMAC
 from p2prec.collaboration.gossip import Epidemic, MetropolisHastings
 from p2prec.collaboration.mac import MAC
 from p2prec.collaboration.method import Collaboration, Options
@@ -22,6 +23,7 @@ METHODS: dict[str, type[Collaboration]] = {
     "mac": MAC,
     "d_dist": DDist,
     "dard": DARD,
+    "dclr_mac": DCLRWithMAC,
 }
 
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from p2prec.data.catalogue import Catalogue
 from p2prec.draws import integers
 from p2prec.embeddings.initial import initial_table
-from p2prec.embeddings.table import Device, ItemTable, Stored
+from p2prec.embeddings.table import Device, ItemTable, Packed, Stored
 from p2prec.models.explored import Together, together
 from p2prec.models.layout import DenseLayout
 from p2prec.models.losses import errors_of
@@ -476,7 +476,9 @@ class EmbeddedModel(ABC):
     # --- scoring -------------------------------------------------------------------------
 
     def vectors(self, parameters: Parameters) -> Floats:
-        """Of all items, shape ``(n_items, size)``; composed in blocks."""
+        """Of all items, shape ``(n_items, size)``, as they are on the device: packed where compact."""
+        if self.table.compression > 1:
+            return self.packed(parameters).vectors(np.arange(len(parameters.table)))
         pieces = parameters.dense[None, self.layout.part("pieces")]
         n = len(parameters.table)
         whole = np.empty((n, self.size), np.float32)
@@ -493,6 +495,19 @@ class EmbeddedModel(ABC):
                 )
             )[0]
         return whole
+
+    def packed(self, parameters: Parameters) -> Packed:
+        """The table as it lies on the device."""
+        initial = initial_table(self.catalogue.digest, "items", len(self.catalogue), self.width)
+        items = np.flatnonzero((parameters.table != initial).any(axis=1))
+        return self.table.pack(
+            Device(
+                items=items,
+                rows=parameters.table[items, : self.table.row_width],
+                others=parameters.table[items, OTHERS],
+                pieces=parameters.dense[self.layout.part("pieces")],
+            )
+        )
 
     def logits(
         self, parameters: Parameters, vectors: Floats, moment: Moment | None, *, own: bool

@@ -29,8 +29,9 @@ def check_learner(config: LearnerConfig) -> None:
         raise ConfigError(f"discovery = {model.discovery} must be above 0; 1 is neutral")
     build_method(method, config.collaboration.options)
     _check_protection(config.protection)
-    if METHODS[method].sends == "probabilities" and model.task is Task.RATING:
-        others = sorted(name for name, kind in METHODS.items() if kind.sends != "probabilities")
+    deciding = {"probabilities", "both"}
+    if METHODS[method].sends in deciding and model.task is Task.RATING:
+        others = sorted(name for name, kind in METHODS.items() if kind.sends not in deciding)
         raise ConfigError(
             f"{method} exchanges probabilities of what comes next, and a rating is none; take "
             + ", ".join(others)

@@ -40,7 +40,7 @@ def bytes_per_peer(world: World) -> float:
     most = float(options.get("max_rows", 512))
     # Each neighbour tells of its own rows and as much hearsay again; half of it is known already.
     heard = 0.0
-    if METHODS[world.method.name].sends == "parameters":
+    if METHODS[world.method.name].sends in {"parameters", "both"}:
         heard = min(len(world.realm.catalogue) - held, 0.5 * k * min(most, 4.0 * held))
     return built + heard * 4.0 * (width + 3) + 4 * k * _ACQUAINTANCE_BYTES
 

@@ -34,6 +34,7 @@ KINDS = {
     "nothing": (),
     "parameters": (ModelUpdate,),
     "probabilities": (ReferenceSet, SoftPredictions),
+    "both": (ModelUpdate, ReferenceSet, SoftPredictions),
 }
 
 
@@ -127,9 +128,10 @@ class CollaborationContract:
         assert set(weights) <= {"1", "2", "3"}
 
     def test_what_it_cannot_use_is_refused_with_a_reason(self) -> None:
-        other = "epidemic" if METHODS[self.method].sends != "parameters" else "mac"
+        sends = METHODS[self.method].sends
+        other = "epidemic" if sends != "parameters" else "mac"
         stranger, peer, twin = (
-            learner(1, other),
+            learner(1, other, size=16 if sends == "both" else 8),  # of whom nothing can be used
             learner(0, self.method),
             learner(0, self.method),
         )

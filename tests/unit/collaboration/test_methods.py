@@ -11,6 +11,7 @@ from p2prec.collaboration.dard import DARD
 from p2prec.collaboration.methods import METHODS
 from p2prec.collaboration.payload import ModelUpdate, SoftPredictions
 from p2prec.training.learner import MergeReport
+from p2prec.training.local import LocalLearner
 from tests.unit.collaboration.contract import (
     CITY,
     LATER,
@@ -18,6 +19,7 @@ from tests.unit.collaboration.contract import (
     learner,
     lived,
     received,
+    same,
 )
 
 
@@ -51,6 +53,10 @@ class TestDDist(CollaborationContract):
 
 class TestDARD(CollaborationContract):
     method = "dard"
+
+
+class TestDCLRWithMAC(CollaborationContract):
+    method = "dclr_mac"
 
 
 def test_every_registered_method_inherits_the_contract() -> None:
@@ -174,3 +180,30 @@ def test_the_largest_numbers_that_a_stranger_may_send_leave_finite_scores(
         peer.train(round_)
         peer.merge(round_, [received(name, largest) for name in "ab"])
         assert np.isfinite(peer.scores(LATER)).all()
+
+
+def test_equal_models_are_averaged_and_other_ones_distilled_in_one_network() -> None:
+    small, alike, large = (
+        learner(0, "dclr_mac", family="mf", size=4),
+        learner(1, "dclr_mac", family="mf", size=4),
+        learner(2, "dclr_mac", family="mf", size=16),
+    )
+    peers = [small, alike, large]
+    lived(peers, rounds=1, together=True)  # everybody has the reference sequences of the others
+    for peer in peers:
+        peer.train(1)
+    said = [peer.payloads(1, degree=2) for peer in peers]
+    before = [peer.state() for peer in peers]
+    inbox = [received(str(j), p) for j in (1, 2) for p in said[j]]
+    report = small.merge(1, inbox)
+    assert set(report.weights) == {"1", "2"}
+    assert not np.array_equal(before[0]["dense"], small.knowledge.dense)  # averaged
+    taught = large.merge(1, [received("0", p) for p in said[0]])
+    assert set(taught.weights) == {"0"}  # though its parameters fit nothing here
+    assert not same(large, large_as(before[2]))
+
+
+def large_as(state: dict[str, np.ndarray]) -> LocalLearner:
+    again = learner(2, "dclr_mac", family="mf", size=16)
+    again.restore(state)
+    return again

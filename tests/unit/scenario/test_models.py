@@ -38,7 +38,10 @@ def test_models_are_given_to_peers_in_turn(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "sentence"),
     [
-        ('name = "dclr"\nmodels = ["next_place/8", "mf/8"]', "mac, d_dist, dard let peers differ"),
+        (
+            'name = "dclr"\nmodels = ["next_place/8", "mf/8"]',
+            "mac, d_dist, dard, dclr_mac let peers differ",
+        ),
         ('name = "epidemic"\nmodels = ["mf/8", "mf/16"]', "all models must be the same"),
         ('name = "epidemic"\nmodels = ["mf/8", "mf/8/click"]', "all models must be the same"),
         ('name = "mac"\nmodels = ["mf/8/rating"]', "a rating is none"),
