@@ -476,7 +476,7 @@ class EmbeddedModel(ABC):
     # --- scoring -------------------------------------------------------------------------
 
     def vectors(self, parameters: Parameters) -> Floats:
-        """Of all items, shape ``(n_items, size)``, as they are on the device: packed where compact."""
+        """Of all items, shape ``(n_items, size)``; a compact table is packed, as on the device."""
         if self.table.compression > 1:
             return self.packed(parameters).vectors(np.arange(len(parameters.table)))
         pieces = parameters.dense[None, self.layout.part("pieces")]
