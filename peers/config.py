@@ -112,6 +112,9 @@ class PeerConfig:
     Attributes:
         catalogue: Path of the realm's catalogue file, absolute or relative to the config file.
         share: Whether anything at all may leave the device; asked for by ``p2prec init``.
+        memory_budget: What the model may take on the device, such as ``"200 KiB"``; the peer then
+            chooses the best model that keeps it, in place of the one that ``learner.model`` names.
+            Empty for no bound.
         learner: What is learned, sent and taken in.
         neighbours: Whom with.
         network: How.
@@ -121,6 +124,7 @@ class PeerConfig:
 
     catalogue: str = ""
     share: bool = False
+    memory_budget: str = ""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     neighbours: NeighbourConfig = field(default_factory=NeighbourConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)

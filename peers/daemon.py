@@ -31,6 +31,7 @@ from peers import events as ev
 from peers.acquaintances import Identity
 from peers.adverts import VerifiedAdverts
 from peers.books import Books
+from peers.budget import settled
 from peers.config import PeerConfig
 from peers.control import ControlServer
 from peers.inbox import Inbox, payload_schema
@@ -81,6 +82,7 @@ class Daemon:
         mqtt_buckets: int = 1,
     ) -> None:
         check_hosts(config.network.host, host_seen)
+        config = settled(config, catalogue)
         self.config = config
         self.home = home
         self.catalogue = catalogue

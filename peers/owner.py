@@ -10,11 +10,15 @@ import numpy as np
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.errors import ConfigError, P2PRecError, StoreError
+from p2prec.models.families import model_of
 from p2prec.models.recommender import Context
 from p2prec.privacy.ledger import release_budget
 from p2prec.training.config import ProtectionConfig
 from p2prec.training.local import LocalLearner
+from p2prec.training.on_device import on_device
+from peers.amounts import parse_bytes
 from peers.books import Books
+from peers.budget import expected_of, settled
 from peers.config import PeerConfig
 from peers.keys import Keyring
 from peers.life import Peer
@@ -35,6 +39,7 @@ def stored_learner(
     Raises:
         StoreError: The stored model does not fit the settings.
     """
+    config = settled(config, catalogue)
     learner = LocalLearner(
         catalogue,
         config.learner,
@@ -44,7 +49,12 @@ def stored_learner(
     )
     state = store.learner_state()
     if "dense" in state:
-        learner.restore(state)
+        try:
+            learner.restore(state)
+        except StoreError:
+            if not config.memory_budget:
+                raise
+            # Another budget, another model: what it knew is in the history, and is learned again.
     learner.watch()
     return learner
 
@@ -130,11 +140,32 @@ def what_it_cost(store: Store, protection: ProtectionConfig, *, now_s: float) ->
     }
 
 
+def memory_of(config: PeerConfig, *, name: str, learner: LocalLearner | None) -> dict[str, Any]:
+    """What the model takes, what it may take, and what it is worth.
+
+    Args:
+        config: The owner's settings.
+        name: Of the model.
+        learner: What has been learned; None before the first run.
+    """
+    expected = expected_of(name)
+    budget = config.memory_budget
+    return {
+        "bytes": len(on_device(learner.knowledge)) if learner is not None else 0,
+        "budget": parse_bytes(budget, source="the settings") if budget else None,
+        "expected_hr10": expected.hr10 if expected else None,
+        "expected_ndcg10": expected.ndcg10 if expected else None,
+    }
+
+
 def stored_status(
     store: Store, catalogue: Catalogue, config: PeerConfig, *, now_s: float
 ) -> dict[str, Any]:
     """What ``p2prec status --json`` prints where no peer runs."""
     keys, progress, counters = store.keyring(), store.progress(), store.counters()
+    config = settled(config, catalogue)
+    model = model_of(catalogue, config.learner.model).name
+    learner = stored_learner(store, catalogue, config) if "dense" in store.learner_state() else None
     keyring = Keyring.from_bytes(keys) if keys else None
     return {
         "peer_id": keyring.peer_id if keyring else "",
@@ -143,7 +174,8 @@ def stored_status(
         "running": False,
         "sharing": shares(config),
         "method": config.learner.collaboration.method,
-        "model": "",
+        "model": model,
+        "memory": memory_of(config, name=model, learner=learner),
         "phase": "stopped",
         "round": progress.round if progress else 0,
         "interactions": len(store.history()),
@@ -201,6 +233,9 @@ class Answers:
             "sharing": self._life.collaborates,
             "method": self._config.learner.collaboration.method,
             "model": self._learner.knowledge.model.name,
+            "memory": memory_of(
+                self._config, name=self._learner.knowledge.model.name, learner=self._learner
+            ),
             "phase": str(self._life.phase),
             "round": self._life.round,
             "interactions": len(self._learner.knowledge.history),

@@ -14,6 +14,7 @@ import msgspec
 
 from p2prec.errors import ConfigError
 from p2prec.text import printable
+from peers.amounts import parse_bytes
 from peers.config import BrokerConfig, PeerConfig
 from peers.ranges import OWNER, check_ranges
 
@@ -77,6 +78,8 @@ def load_config(path: Path, environment: Mapping[str, str]) -> PeerConfig:
             tables = merged(tables, override)
     config = convert(tables, PeerConfig, source=str(path))
     check_ranges(config, OWNER, source=str(path))
+    if config.memory_budget:
+        parse_bytes(config.memory_budget, source=str(path))
     return _placed(config, path.parent)
 
 

@@ -85,6 +85,17 @@ class Privacy(_Answer, frozen=True, kw_only=True):
     next_release_s: Annotated[Float | None, _about("where none is left: when one may follow")]
 
 
+class Memory(_Answer, frozen=True, kw_only=True):
+    """The model as it lies on this device."""
+
+    bytes: Annotated[int, _about("now; 0 before the first run")]
+    budget: Annotated[int | None, _about("of `memory_budget`; null without one")]
+    expected_hr10: Annotated[
+        Float | None, _about("HR@10 of such a model on the synthetic city; null if not measured")
+    ]
+    expected_ndcg10: Annotated[Float | None, _about("NDCG@10 likewise")]
+
+
 class Status(_Answer, frozen=True, kw_only=True):
     """``p2prec status``."""
 
@@ -94,7 +105,8 @@ class Status(_Answer, frozen=True, kw_only=True):
     running: Annotated[bool, _about("whether a peer runs from this folder")]
     sharing: Annotated[bool, _about("whether anything may leave")]
     method: Annotated[str, _about("of collaboration")]
-    model: Annotated[str, _about("and its size; empty where no peer runs")]
+    model: Annotated[str, _about("and its size, and how small its table is")]
+    memory: Annotated[Memory, _about("what it takes")]
     phase: Annotated[str, _about("of the round; `stopped` where no peer runs")]
     round: Annotated[int, _about("rounds finished")]
     interactions: Annotated[int, _about("of the owner")]

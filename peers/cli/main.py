@@ -509,6 +509,16 @@ def methods(as_json: Json = False) -> None:
 
 
 @app.command()
+def models(as_json: Json = False) -> None:
+    """List all recommenders with all item tables: what they take, and what they are worth."""
+    from peers.budget import model_rows
+    from peers.cli import say
+
+    rows = model_rows()
+    _print(rows, as_json=as_json, text=say.models(rows))
+
+
+@app.command()
 def config(
     path_only: Annotated[bool, typer.Option("--path", help="Print only where it is.")] = False,
     as_json: Json = False,

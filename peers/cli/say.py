@@ -46,6 +46,7 @@ def status(answer: Mapping[str, Any], neighbours: Sequence[Mapping[str, Any]]) -
         lines = [f"No peer runs, {rounds} done so far; {known}. Start it with: p2prec run"]
     if not answer["interactions"]:
         lines.append("Give it your check-ins with: p2prec import FILE.csv")
+    lines.append(_memory(answer))
     lines.append(_company(answer))
     lines += [f"  {line}" for line in map(neighbour, neighbours)]
     lines.append(_left(answer["left"]))
@@ -59,6 +60,18 @@ def status(answer: Mapping[str, Any], neighbours: Sequence[Mapping[str, Any]]) -
         lines.append(used_up(answer["privacy"]["next_release_s"]))
     lines += _dropped(answer["counters"])
     return "\n".join(lines)
+
+
+def _memory(answer: Mapping[str, Any]) -> str:
+    memory = answer["memory"]
+    taken = size(memory["bytes"]) if memory["bytes"] else "nothing learned yet"
+    text = f"Model: {answer['model']}, {taken}"
+    if memory["budget"] is not None:
+        text += f" of the {size(memory['budget'])} that it may take"
+    if memory["expected_hr10"] is not None:
+        share = round(100 * memory["expected_hr10"])
+        text += f"; in the sample city such a one has {share} % of the next places among its ten"
+    return f"{text}."
 
 
 def used_up(next_s: float | None) -> str:
@@ -132,3 +145,18 @@ def recommendations(found: Sequence[Mapping[str, Any]], *, why: bool) -> str:
         if why:
             lines += [f"       {w['signal']} ({w['weight']:+.2f})" for w in r["why"]]
     return "\n".join(lines) or "Nothing to recommend: all places of the realm are known to you."
+
+
+def models(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line a pair of recommender and table: size and worth, or why there is none."""
+    lines = [f"{'recommender':12} {'table':10} {'bytes':>10}  HR@10  NDCG@10"]
+    for row in rows:
+        pair = f"{row['recommender']:12} {row['table']:10}"
+        if "why" in row:
+            lines.append(f"{pair} {'-':>10}  {row['why']}")
+        else:
+            lines.append(
+                f"{pair} {row['bytes']:>10,}  {row['hr@10']:.3f}  {row['ndcg@10']:.3f}   "
+                f"{row['model']}"
+            )
+    return "\n".join(lines)

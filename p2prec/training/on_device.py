@@ -1,0 +1,69 @@
+"""What has been learned as it lies on a device that only recommends: small, and read in no time.
+
+A model with a compact table keeps that table packed, and of each item that anybody was heard of
+with only its popularity and bias, in half precision. All others keep the rows that differ from the
+realm's initial ones. What training needs besides (sums of Adagrad, evidence) is not in it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.data.catalogue import Catalogue
+from p2prec.embeddings.packing import packed_arrays
+from p2prec.embeddings.table import FLOAT_BYTES, budget_bytes, full_bytes
+from p2prec.models.embedded import EmbeddedModel
+from p2prec.models.model import Model
+from p2prec.models.table import BIAS, OTHERS
+from p2prec.training.knowledge import Knowledge
+
+_NUMBER_BYTES, _HALF_BYTES = 4, 2
+_OVERHEAD_BYTES: Final = 1_024  # of names and shapes, at most
+
+
+def on_device(knowledge: Knowledge) -> bytes:
+    """All that recommending needs."""
+    table, model = knowledge.table, knowledge.model
+    arrays: dict[str, NDArray[Any]] = {
+        "items": table.rows.astype(np.uint32),
+        "private": knowledge.private.copy(),
+    }
+    if isinstance(model, EmbeddedModel) and model.table.compression > 1:
+        rows = table.whole_rows
+        arrays["items_known"] = rows[:, [OTHERS, BIAS]].astype(np.float16)
+        packed = model.packed(knowledge.parameters()).to_bytes()
+        arrays["table"] = np.frombuffer(packed, np.uint8)
+        arrays["dense"] = np.delete(knowledge.dense, _span(model.layout.part("pieces")))
+    else:
+        arrays["rows"] = table.whole_rows
+        arrays["dense"] = knowledge.dense.copy()
+    return packed_arrays(arrays, form=model.name)
+
+
+def most_bytes(catalogue: Catalogue, model: Model, *, n_held: int) -> int:
+    """The most that ``on_device`` can take.
+
+    Args:
+        catalogue: Of the realm.
+        model: The formulas.
+        n_held: Items that the peer has met or heard of, at most.
+    """
+    n_held = min(n_held, len(catalogue))
+    fixed = FLOAT_BYTES * (model.n_dense + model.n_private) + _OVERHEAD_BYTES
+    if isinstance(model, EmbeddedModel) and model.table.compression > 1:
+        shared = FLOAT_BYTES * model.table.n_pieces
+        known = n_held * (_NUMBER_BYTES + 2 * _HALF_BYTES)
+        return fixed - shared + budget_bytes(model.table) + known
+    return fixed + n_held * (_NUMBER_BYTES + FLOAT_BYTES * model.width)
+
+
+def reference_bytes(catalogue: Catalogue, model: Model) -> int:
+    """What the embeddings of a full table take, with which compact ones are compared."""
+    return full_bytes(len(catalogue), max(model.width + OTHERS, 0))
+
+
+def _span(part: slice) -> NDArray[np.int64]:
+    return np.arange(part.start, part.stop)
