@@ -61,6 +61,7 @@ class Acquaintance:
     compatible: bool
     last_seen_s: float
     order: float = 0.0
+    same_model: bool = True
     failures: int = 0
     minute: int = 0
     messages_this_minute: int = 0
@@ -365,12 +366,14 @@ class Acquaintances:
         if before is not None and before.advert.pseudonym != hello.advert.pseudonym:
             self._outlived(before.advert.pseudonym)
         method = METHODS[self._identity.method]
-        same_model = hello.model == self._identity.model or method.sends != "parameters"
+        same_model = hello.model == self._identity.model
+        understood = same_model or method.sends != "parameters"
         self.known[sender] = Acquaintance(
             advert=hello.advert,
             geographic=geographic_similarity(self._identity.area, hello.area),
             semantic=semantic_similarity(self._identity.sketch, hello.sketch),
-            compatible=hello.method == self._identity.method and same_model,
+            compatible=hello.method == self._identity.method and understood,
+            same_model=same_model,
             last_seen_s=now,
             order=order,
             minute=before.minute if before else 0,

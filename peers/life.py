@@ -26,7 +26,7 @@ from typing import Final
 import numpy as np
 
 from p2prec import limits
-from p2prec.collaboration.payload import Payload
+from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.training.learner import Received
 from peers import events as ev
 from peers.acquaintances import Acquaintance, Acquaintances, Identity, dropped
@@ -242,8 +242,13 @@ class Peer:
         """This round's payloads for one follower; to repeat them is no new release."""
         if peer not in self.known:
             return []
-        to = self.known[peer].advert
-        return [ev.Send(to=to, message=Share(payload=payload)) for payload in self._spoken]
+        known = self.known[peer]
+        return [
+            ev.Send(to=known.advert, message=Share(payload=payload))
+            for payload in self._spoken
+            # Parameters of another model are of no use to anybody.
+            if known.same_model or not isinstance(payload, ModelUpdate)
+        ]
 
     def _merge_if_complete(self) -> list[ev.Effect]:
         if self.phase is not Phase.WAITING:

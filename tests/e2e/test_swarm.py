@@ -121,6 +121,53 @@ def test_twenty_peers_learn_and_one_that_is_killed_goes_on(tmp_path: Path) -> No
         assert ledger == sorted(set(ledger)), "each round is in the ledger once"
 
 
+MIXED = """
+name = "mixed"
+[data]
+kind = "city"
+users = 3
+places = 200
+days = 90
+[schedule]
+round_interval_s = 0
+inbox_timeout_s = 20
+max_rounds = 3
+min_neighbours = 2
+[neighbours]
+discover_interval_s = 1
+[peers]
+count = 3
+mqtt_only = 0.0
+[[methods]]
+name = "dclr_mac"
+models = ["mf/16/qrt-2", "mf/16/qrt-2", "mf/16"]
+"""
+
+
+def test_a_small_device_and_a_large_one_learn_from_each_other(tmp_path: Path) -> None:
+    """Two peers hold a compact table and one a full one, each in a process of its own."""
+    swarm = begin(tmp_path, "--keep", str(tmp_path / "kept"), scenario=MIXED)
+    out, errors = swarm.communicate(timeout=200)
+    summary = json.loads(out)
+    check_summary(summary)
+    assert summary["lost"] == 0, errors
+    sizes = summary["methods"]["dclr_mac"]["message_bytes"]
+    assert {"ModelUpdate", "SoftPredictions"} <= set(sizes)
+    for index in range(3):
+        store = Store.open(tmp_path / "kept" / "dclr_mac" / f"peer-{index:04d}" / "peer.db")
+        state, own = store.learner_state(), np.unique(store.history().item)
+        counters = store.counters()
+        store.close()
+        met = np.isin(state["rows"], own)
+        said, taught = state["values"][~met, -2], state["values"][~met, -1]
+        # Popularity comes in updates only, and only the two compact tables can be averaged; the
+        # bias of what was never met comes from the decisions of others.
+        assert bool((said > 0).any()) == (index < 2)
+        assert (taught != 0).any()
+        assert not any(name == "dropped.unknown_model" for name in counters)
+        assert state["values"].shape[1] == (2 if index < 2 else 18)
+
+
 def test_friends_of_the_data_become_neighbours(tmp_path: Path) -> None:
     """Two circles of friends, each scattered over both ends of the town."""
     n, k = 12, 2

@@ -131,6 +131,13 @@ def test_status_for_a_person() -> None:
         "round": 12,
         "phase": "waiting",
         "interactions": 40,
+        "model": "mf/16/qrt-10",
+        "memory": {
+            "bytes": 31_950,
+            "budget": 204_800,
+            "expected_hr10": 0.412,
+            "expected_ndcg10": 0.3,
+        },
         "sharing": True,
         "method": "dclr",
         "neighbours": 1,
@@ -154,6 +161,12 @@ def test_status_for_a_person() -> None:
     }
     text = status(answer, [])
     assert "12 rounds done, waiting for its neighbours; it knows 40 check-ins of yours" in text
+    assert "Model: mf/16/qrt-10, 31.2 KiB of the 200.0 KiB that it may take; in the sample" in text
+    assert "such a one has 41 % of the next places among its ten." in text
+    unbound = answer["memory"] | {"budget": None, "expected_hr10": None, "bytes": 0}
+    assert "\nModel: mf/16/qrt-10, nothing learned yet.\n" in status(
+        answer | {"memory": unbound}, []
+    )
     assert "341.8 KiB in all, to at most 5 peers a round" in text
     assert "Privacy: 12 releases without noise." in text
     assert "Dropped 7 messages: 4 bad signature, 3 replayed." in text
