@@ -10,6 +10,7 @@ from p2prec.data.interactions import History
 from p2prec.evaluation.metrics import rank_of
 from p2prec.models.recommender import Context
 from p2prec.training.local import LocalLearner
+from p2prec.training.on_device import on_device, table_bytes
 
 
 def asked_at(target: History) -> Context:
@@ -40,3 +41,9 @@ def rank(learner: LocalLearner, target: History, *, repeats: bool = True) -> tup
     if not repeats:
         scores[own] = -np.inf
     return rank_of(scores, item), item not in own
+
+
+def sizes_of(learner: LocalLearner) -> dict[str, int]:
+    """Bytes of the model as it lies on a device, and of the embeddings in it."""
+    knowledge = learner.knowledge
+    return {"model_bytes": len(on_device(knowledge)), "table_bytes": table_bytes(knowledge)}

@@ -43,6 +43,16 @@ def on_device(knowledge: Knowledge) -> bytes:
     return packed_arrays(arrays, form=model.name)
 
 
+def table_bytes(knowledge: Knowledge) -> int:
+    """What the embeddings alone take on the device: 0 of a model that has none."""
+    model, n_held = knowledge.model, len(knowledge.table.rows)
+    if isinstance(model, EmbeddedModel) and model.table.compression > 1:
+        return model.packed(knowledge.parameters()).nbytes
+    size = model.width + OTHERS
+    whole = full_bytes(len(knowledge.catalogue), size)
+    return min(whole, n_held * (_NUMBER_BYTES + FLOAT_BYTES * size)) if size > 0 else 0
+
+
 def most_bytes(catalogue: Catalogue, model: Model, *, n_held: int) -> int:
     """The most that ``on_device`` can take.
 
@@ -58,11 +68,6 @@ def most_bytes(catalogue: Catalogue, model: Model, *, n_held: int) -> int:
         known = n_held * (_NUMBER_BYTES + 2 * _HALF_BYTES)
         return fixed - shared + budget_bytes(model.table) + known
     return fixed + n_held * (_NUMBER_BYTES + FLOAT_BYTES * model.width)
-
-
-def reference_bytes(catalogue: Catalogue, model: Model) -> int:
-    """What the embeddings of a full table take, with which compact ones are compared."""
-    return full_bytes(len(catalogue), max(model.width + OTHERS, 0))
 
 
 def _span(part: slice) -> NDArray[np.int64]:

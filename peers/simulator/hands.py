@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from p2prec.errors import P2PRecError
 from p2prec.evaluation.answers import Answer
-from p2prec.training.on_device import on_device
+from peers.asking import sizes_of
 from peers.simulator.form import RECORDS
 from peers.simulator.meeting import Announcement
 from peers.simulator.records import no_collection
@@ -291,7 +291,7 @@ def _result(shard: Shard, index: int) -> dict[str, Any]:
     return {
         "rank": peer.result[0],
         "new": peer.result[1],
-        "model_bytes": len(on_device(peer.learner.knowledge)) if peer.learner is not None else 0,
+        **(sizes_of(peer.learner) if peer.learner is not None else {}),
         "uss_kib": 0,
         "cpu_s": 0.0,
         "crypto_s": {},

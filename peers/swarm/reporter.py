@@ -11,9 +11,8 @@ from typing import Any
 
 from p2prec.data.interactions import History
 from p2prec.data.split import leave_one_out
-from p2prec.training.on_device import on_device
 from peers import events as ev
-from peers.asking import rank
+from peers.asking import rank, sizes_of
 from peers.daemon import Daemon
 
 
@@ -71,7 +70,7 @@ class Reporter:
             k="result",
             rank=place,
             new=new,
-            model_bytes=len(on_device(daemon.learner.knowledge)),
+            **sizes_of(daemon.learner),
             uss_kib=uss_kib(),
             cpu_s=time.process_time(),
             crypto_s=dict(daemon.books.crypto.seconds),

@@ -162,7 +162,6 @@ def baselines(realm: Realm, *, asked: Collection[int]) -> dict[str, Any]:
 def _method(run: MethodRun) -> dict[str, Any]:
     ranked = [r for r in run.results.values() if r["rank"]]
     n_bytes = [r["counters"].get("payload_bytes", 0) for r in run.results.values()]
-    taken = [r["model_bytes"] for r in run.results.values()]
     sizes = {kind: list(s) for kind, s in run.sizes.items()}
     for result in run.results.values():
         for kind, size in result["sizes"]:
@@ -171,7 +170,10 @@ def _method(run: MethodRun) -> dict[str, Any]:
     return {
         **quality([r["rank"] for r in ranked], [bool(r["new"]) for r in ranked]),
         "bytes_per_peer": round(float(np.mean(n_bytes))) if n_bytes else 0,
-        "model_bytes": round(float(np.mean(taken))) if taken else 0,
+        **{
+            size: round(float(np.mean([r.get(size, 0) for r in run.results.values()] or [0])))
+            for size in ("model_bytes", "table_bytes")
+        },
         "rounds": run.rounds,
         "seconds": round(run.seconds, 2),
         "seconds_to_ready": round(run.seconds_to.get("ready", 0.0), 2),

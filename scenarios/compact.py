@@ -1,0 +1,279 @@
+"""Quality against bytes of every item table: table and picture.
+
+    python -m scenarios.compact --data ml-100k --data foursquare_nyc-10core.csv.gz --out OUT
+
+For every table at every compression, and for the full table: a simulation of the same users,
+seeds, rounds and settings, matrix factorisation averaged by gossip; quality is that of the packed
+form, over the full catalogue, on the test interaction. Nothing is tuned on these data. ``narrow``,
+a full table of a smaller dimension, is the baseline of as many bytes that every other table has to
+beat. Training and recommending are timed, and the most memory of a round of training is measured,
+on one user's learner in this process. Writes ``compact.json`` (which goes on where it was broken
+off), ``compact.md`` and ``compact.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import tracemalloc
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from p2prec.embeddings.tables import TABLES
+from p2prec.errors import ConfigError, P2PRecError
+from p2prec.models.recommender import Context
+from p2prec.training.local import LocalLearner
+from peers.drawing import canvas, styles
+from peers.provenance import provenance
+from peers.scenario import Scenario, learner_config, scenario_of
+from peers.simulator.command import simulate
+from peers.swarm.data import load_realm
+from scenarios.pages import made_by, rows_of
+
+COMPRESSIONS: Final = (4, 10, 50, 100)
+_BASELINE = "narrow"
+_METRICS = ("hr@10", "ndcg@10")
+_TIMES = 5  # of which the best counts
+
+
+def main() -> None:
+    """Measure what is missing, write after each."""
+    args = _arguments()
+    path = Path(args.out) / "compact.json"
+    rows: list[dict[str, Any]] = []
+    if path.exists() and not args.again:
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    done = {(row["data"], row["model"], row["seed"]) for row in rows}
+    for data in args.data:
+        for seed in range(args.seeds):
+            for name in _names(args):
+                if (Path(data).name, name, seed) in done:
+                    continue
+                rows.append(_measured(data, name, seed, args))
+                print(rows[-1], flush=True)
+                _write(rows, args)
+    _write(rows, args)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", action="append", required=True, help="may be repeated")
+    parser.add_argument("--out", required=True, help="folder")
+    parser.add_argument("--family", default="mf")
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--tables", default="", help="with commas; all where empty")
+    parser.add_argument("--users", type=int, default=150)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--again", action="store_true", help="also what is there already")
+    return parser.parse_args()
+
+
+def _names(args: argparse.Namespace) -> Iterator[str]:
+    yield f"{args.family}/{args.size}"
+    for table in args.tables.split(",") if args.tables else TABLES:
+        for compression in COMPRESSIONS:
+            if 1 < compression <= TABLES[table].smallest:
+                yield f"{args.family}/{args.size}/{table}-{compression}"
+
+
+def _scenario(name: str, seed: int, args: argparse.Namespace) -> Scenario:
+    scenario = scenario_of(
+        {
+            "name": "compact",
+            "discovery": 1.0,
+            "data": {"kind": "check_ins"},
+            "peers": {"count": args.users},
+            "training": {"negatives": 16},
+            "schedule": {
+                "round_interval_s": 600,
+                "inbox_timeout_s": 120,
+                "max_rounds": args.rounds,
+            },
+            "simulation": {"validate": False},
+            "methods": [{"name": "epidemic", "models": [name]}],
+        },
+        source="scenarios/compact.py",
+    )
+    return replace(scenario, seed=seed)
+
+
+def _measured(data: str, name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+    parts = name.split("/")
+    table, _, compression = parts[2].rpartition("-") if len(parts) > 2 else ("full", "", "1")
+    row: dict[str, Any] = {
+        "data": Path(data).name,
+        "model": name,
+        "table": table,
+        "compression": int(compression),
+        "seed": seed,
+    }
+    try:
+        scenario = _scenario(name, seed, args)
+        realm = load_realm(scenario, data=data)
+        found = simulate(scenario, realm)["methods"]["epidemic"]
+    except ConfigError as error:  # a catalogue may be too small for a table
+        return row | {"why": str(error)}
+    history = sorted(realm.histories, key=len)[len(realm.histories) // 2].head(-2)
+    config = learner_config(scenario, scenario.methods[0], name)
+    return row | {
+        "table_bytes": found["table_bytes"],
+        "model_bytes": found["model_bytes"],
+        "bytes_per_peer": found["bytes_per_peer"],
+        **{
+            f"{part} {metric}": found[part][metric]
+            for part in ("all", "new")
+            for metric in _METRICS
+        },
+        **_costs(LocalLearner(realm.catalogue, config, history=history, seed=seed)),
+    }
+
+
+def _costs(learner: LocalLearner) -> dict[str, float]:
+    """Milliseconds of a round of training and of a recommendation; most memory of a round."""
+    now = Context(timestamp_s=int(learner.knowledge.history.timestamp_s[-1]) + 3_600)
+    tracemalloc.start()
+    learner.train(0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    train, recommend = [], []
+    for round_ in range(1, _TIMES + 1):
+        begun = time.process_time()
+        learner.train(round_)
+        between = time.process_time()
+        learner.recommend(now, 10, new_only=False)
+        train.append(between - begun)
+        recommend.append(time.process_time() - between)
+    return {
+        "train_ms": round(1e3 * min(train), 2),
+        "recommend_ms": round(1e3 * min(recommend), 2),
+        "peak_kib": round(peak / 1024),
+    }
+
+
+def _write(rows: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> None:
+    out = Path(args.out)
+    made = provenance()
+    text = json.dumps({"made_by": made, "rows": rows}, indent=1)
+    (out / "compact.json").write_text(text + "\n", encoding="utf-8")
+    names = dict.fromkeys(row["data"] for row in rows)
+    means = {name: _means([r for r in rows if r["data"] == name]) for name in names}
+    _draw(means, out / "compact.png")
+    lines = ["# Compact item tables", "", made_by(made), "", _ABOUT.format(**vars(args)), ""]
+    lines += ["![Quality by bytes](compact.png)", ""]
+    for name, found in means.items():
+        lines += _page(name, found)
+    for reason in sorted(
+        {f"{r['table']}-{r['compression']}: {r['why']}" for r in rows if "why" in r}
+    ):
+        lines += [f"- {reason}"]
+    (out / "compact.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+
+_ABOUT = """{users} users a seed, {seeds} seeds (disjoint users), {rounds} rounds of gossip
+averaging with eight neighbours, `{family}/{size}`, two epochs a round; the same for every row,
+nothing tuned on these data. Quality over the full catalogue on the last interaction, of the form
+that lies on the device: mean and standard deviation over seeds. *table* is what the embeddings
+take, packed, a mean over peers at the end; the same bytes again go to popularity and bias of what
+a peer has heard of. *of full* is NDCG@10 in parts of that of the full table; *to narrow* is the
+difference of NDCG@10 to a full table of a smaller dimension with as many bytes, the baseline that
+a compact table has to beat, with its 95 % interval over seeds where there are at least two.
+Milliseconds are processor time of one round of training and one recommendation of the median user,
+KiB the most memory that the round took beside what was there."""
+
+
+def _means(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
+    """By table and compression: values over seeds."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in rows:
+        if "why" in row:
+            continue
+        values = found.setdefault((row["table"], row["compression"]), {})
+        for key, value in row.items():
+            if isinstance(value, int | float):
+                values.setdefault(key, []).append(value)
+    return found
+
+
+def _page(name: str, found: Mapping[tuple[str, int], Mapping[str, Any]]) -> list[str]:
+    lines = [f"## {name}", ""]
+    heads = ("table", "1 /", "KiB", "HR@10", "NDCG@10", "NDCG@10, new", "of full", "to narrow")
+    lines += rows_of((*heads, "train ms", "recommend ms", "peak KiB", "KiB sent"))
+    full = np.mean(found["full", 1]["all ndcg@10"]) if ("full", 1) in found else np.nan
+    for (table, compression), row in sorted(found.items(), key=lambda one: (one[0][1], one[0][0])):
+        ndcg = np.array(row["all ndcg@10"])
+        narrow = found.get((_BASELINE, compression))
+        cells = (
+            table,
+            str(compression),
+            f"{np.mean(row['table_bytes']) / 1024:.1f}",
+            _spread(row["all hr@10"]),
+            _spread(row["all ndcg@10"]),
+            _spread(row["new ndcg@10"]),
+            f"{ndcg.mean() / full:.2f}",
+            _difference(ndcg, narrow) if narrow is not None and table != _BASELINE else "-",
+            f"{np.mean(row['train_ms']):.1f}",
+            f"{np.mean(row['recommend_ms']):.1f}",
+            f"{np.mean(row['peak_kib']):,.0f}",
+            f"{np.mean(row['bytes_per_peer']) / 1024:,.0f}",
+        )
+        lines += rows_of(cells, head=False)
+    return [*lines, ""]
+
+
+def _spread(values: Sequence[float]) -> str:
+    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
+
+
+def _difference(ndcg: Any, narrow: Mapping[str, Any]) -> str:
+    """Paired over seeds, which are the same users."""
+    other = np.array(narrow["all ndcg@10"])
+    n = min(len(ndcg), len(other))
+    gains = ndcg[:n] - other[:n]
+    if n < 2:
+        return f"{gains.mean():+.3f}"
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, n - 1) * gains.std(ddof=1) / np.sqrt(n))
+    return f"{gains.mean():+.3f} ± {half:.3f}"
+
+
+def _draw(means: Mapping[str, Mapping[tuple[str, int], Mapping[str, Any]]], path: Path) -> None:
+    """NDCG@10 by bytes of the table, a line a table, a field a data set."""
+    tables = list(dict.fromkeys(table for found in means.values() for table, _ in found))
+    looks = styles({table: {} for table in tables})
+    with canvas(path, columns=len(means), width=6.5 * len(means), height=5.0) as axes:
+        fields = np.atleast_1d(axes)
+        for field, (name, found) in zip(fields, means.items(), strict=True):
+            for table in tables:
+                points = sorted(
+                    (float(np.mean(row["table_bytes"])) / 1024, float(np.mean(row["all ndcg@10"])))
+                    for (of, _), row in found.items()
+                    if of == table
+                )
+                if points:
+                    wide = 3.0 if table == _BASELINE else 1.2
+                    look = {**looks[table], "linewidth": wide}
+                    field.plot(*zip(*points, strict=True), label=table, **look)
+            field.set_xscale("log")
+            field.set_xlabel("KiB of the table")
+            field.set_title(name)
+            field.grid(alpha=0.3)
+        fields[0].set_ylabel("NDCG@10, full catalogue")
+        fields[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except P2PRecError as error:
+        sys.exit(f"compact: {error}")
