@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from p2prec.data.catalogue import Catalogue
+from p2prec.embeddings.cerp import CompositionalPruned
+from p2prec.embeddings.compositional_codes import CompositionalCodes
+from p2prec.embeddings.dcf import DiscreteFiltering
 from p2prec.embeddings.full import Full
+from p2prec.embeddings.hashgnn import GuidedHash
+from p2prec.embeddings.legcf import LearnedAssignment
+from p2prec.embeddings.pee import PersonalElastic
 from p2prec.embeddings.quotient_remainder import QuotientRemainder
+from p2prec.embeddings.rule import RowElastic
 from p2prec.embeddings.table import COMPRESSIONS, ItemTable
+from p2prec.embeddings.tensor_train import SemiTensorProduct, TensorTrain
 from p2prec.errors import ConfigError
 
 TABLES: dict[str, type[ItemTable]] = {
+    "cerp": CompositionalPruned,
+    "codes": CompositionalCodes,
+    "dcf": DiscreteFiltering,
     "full": Full,
+    "hashgnn": GuidedHash,
+    "legcf": LearnedAssignment,
+    "pee": PersonalElastic,
     "qrt": QuotientRemainder,
+    "rule": RowElastic,
+    "stp": SemiTensorProduct,
+    "tt": TensorTrain,
 }
 
 
