@@ -34,7 +34,7 @@ def moved(table: ItemTable, seed: int, n_held: int = 0) -> Device:
     rng = np.random.default_rng(seed)
     n = n_held or table.n_items
     items = np.sort(rng.choice(table.n_items, n, replace=False))
-    initial = initial_table(CITY.digest, "items", table.n_items, table.row_width + 2)
+    initial = initial_table(table.catalogue.digest, "items", table.n_items, table.row_width + 2)
     rows = initial[items, : table.row_width]
     return Device(
         items=items,
@@ -49,7 +49,7 @@ def moved(table: ItemTable, seed: int, n_held: int = 0) -> Device:
 def stored(table: ItemTable, devices: list[Device], items: np.ndarray, owner: np.ndarray) -> Stored:
     rows = np.empty((len(items), table.row_width), np.float32)
     others = np.zeros(len(items), np.float32)
-    whole = initial_table(CITY.digest, "items", table.n_items, table.row_width + 2)
+    whole = initial_table(table.catalogue.digest, "items", table.n_items, table.row_width + 2)
     for n, (item, of) in enumerate(zip(items, owner, strict=True)):
         device = devices[of]
         at = np.searchsorted(device.items, item)

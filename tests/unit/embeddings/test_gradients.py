@@ -1,0 +1,204 @@
+"""Gradients of tables against automatic differentiation of twins, written from the formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from test_tables import moved, stored
+
+from p2prec.data.catalogue import Catalogue
+from p2prec.embeddings.table import Device, ItemTable
+from p2prec.embeddings.tables import build_table
+
+SIZE, N = 8, 3_000
+_DRAWN = np.random.default_rng(2)
+CITY = Catalogue.build(
+    item_ids=[str(i) for i in range(N)],
+    latitude_deg=_DRAWN.uniform(50.0, 50.5, N),
+    longitude_deg=_DRAWN.uniform(4.0, 4.5, N),
+    category_names=[str(i) for i in _DRAWN.integers(0, 12, N)],
+)
+ITEMS = np.arange(7, N, 61)
+Twin = Callable[[ItemTable, torch.Tensor, torch.Tensor, Device], tuple[torch.Tensor, torch.Tensor]]
+
+
+def _straight(value: torch.Tensor, through: torch.Tensor) -> torch.Tensor:
+    """The value, with the gradient of another."""
+    return through + (value - through).detach()
+
+
+def _none() -> torch.Tensor:
+    return torch.zeros(())
+
+
+def _tensor_train(
+    table: ItemTable, rows: torch.Tensor, pieces: torch.Tensor, device: Device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The semi-tensor product as the Kronecker product that defines it: ``A (B x I_t)``."""
+    del rows, device
+    t, (outer, inner), (n_first, n_second) = table.step, table.lengths, table.slices
+    first = pieces[: table.n_first].reshape(n_first, outer, t, table.rank // t)
+    second = pieces[table.n_first :].reshape(n_second, table.rank // t, inner // t)
+    vectors = []
+    for item in ITEMS:
+        i, j = table.digits[:, item]
+        # A's columns are p t + s, the core's axes s, p.
+        a = first[i].transpose(1, 2).reshape(outer, table.rank)
+        product = a @ torch.kron(second[j].contiguous(), torch.eye(t))
+        vectors.append(product.reshape(-1))
+    return torch.stack(vectors), _none()
+
+
+def _cerp(
+    table: ItemTable, rows: torch.Tensor, pieces: torch.Tensor, device: Device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    del rows, device
+    values, thresholds = pieces[:-1].reshape(2, 2, table.length, table.size)
+    left = torch.sign(values) * torch.relu(values.abs() - torch.sigmoid(thresholds))
+    a, b = table.digits[:, ITEMS]
+    vectors = left[0, a] + left[1, b]
+    return vectors, -pieces[-1].detach() * torch.tanh(20.0 * vectors).square().sum()
+
+
+def _codes(
+    table: ItemTable, rows: torch.Tensor, pieces: torch.Tensor, device: Device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    del device
+    split = table.n_groups * table.size
+    groups = pieces[:split].reshape(-1, table.size)[table.group[ITEMS]]
+    words = pieces[split:-1].reshape(table.n_books, -1, table.size)
+    rest, said = rows.detach().clone(), torch.zeros_like(rows)
+    for options in words:
+        code = torch.cdist(rest, options.detach()).argmin(1)
+        rest -= options[code].detach()
+        said = said + options[code]
+    h = pieces[-1].detach()
+    through = (1 - h) * rows + h * (said + rows - rows.detach())
+    commitment = 0.05 * h * (rows - said.detach()).square().sum()
+    return groups + through, commitment
+
+
+def _legcf(
+    table: ItemTable, rows: torch.Tensor, pieces: torch.Tensor, device: Device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    del device
+    weights = torch.tensor(table.start).repeat(len(ITEMS), 1)
+    if table.row_width:
+        weights = weights + rows
+    meta = pieces.reshape(-1, table.size)[table.assigned[ITEMS]]
+    return (weights[:, :, None] * meta).sum(1), _none()
+
+
+def _hashgnn(
+    table: ItemTable, rows: torch.Tensor, pieces: torch.Tensor, device: Device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    del device
+    z = torch.tanh(2.0 * table.n_bits**0.5 * rows)
+    sign = torch.where(rows >= 0, 1.0, -1.0)
+    hashed = torch.tensor(table.draws[ITEMS])[:, None] < pieces[-1]
+    codes = torch.where(hashed, _straight(sign, z), z) * pieces[:-1]
+    return torch.nn.functional.pad(codes, (0, table.size - table.n_bits)), _none()
+
+
+def _blocks(table: ItemTable, pieces: torch.Tensor, device: Device) -> np.ndarray:
+    """The group of each item, by the number of ends that its popularity does not reach."""
+    del table
+    ends = pieces[-4:-1].detach().numpy()
+    return (device.others[ITEMS][:, None] < ends).sum(1)
+
+
+def _diversity(rows: torch.Tensor) -> torch.Tensor:
+    blocks = torch.nn.functional.normalize(rows.reshape(len(rows), 4, -1), dim=2, eps=1e-9)
+    alike = blocks @ blocks.transpose(1, 2)
+    off = alike - torch.diag_embed(torch.diagonal(alike, dim1=1, dim2=2))
+    return 1e-3 * off.square().sum()
+
+
+def _rule(
+    table: ItemTable, rows: torch.Tensor, pieces: torch.Tensor, device: Device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    group = _blocks(table, pieces, device)
+    mask = torch.tensor(table.present(pieces.detach().numpy())[group], dtype=torch.float32)
+    return (rows.reshape(len(rows), 4, -1) * mask[:, :, None]).reshape(rows.shape), _diversity(rows)
+
+
+def _pee(
+    table: ItemTable, rows: torch.Tensor, pieces: torch.Tensor, device: Device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    group = _blocks(table, pieces, device)
+    mask = torch.tensor(table.present(pieces.detach().numpy())[group], dtype=torch.float32)
+    weights = pieces[:16].reshape(4, 4)[group] * mask
+    vectors = (rows.reshape(len(rows), 4, -1) * weights[:, :, None]).reshape(rows.shape)
+    return vectors, _diversity(rows) + 1e-3 * weights.abs().sum()
+
+
+TWINS: dict[str, Twin] = {
+    "tt": _tensor_train,
+    "stp": _tensor_train,
+    "cerp": _cerp,
+    "codes": _codes,
+    "legcf": _legcf,
+    "hashgnn": _hashgnn,
+    "rule": _rule,
+    "pee": _pee,
+}
+
+
+def device_of(table: ItemTable, name: str) -> Device:
+    device = moved(table, 5)
+    pieces = device.pieces.copy()
+    if name in {"codes", "hashgnn"}:
+        pieces[-1] = 0.6  # some rows as they are, some as their codes
+    if name == "cerp":  # thresholds that prune a good part, and keep a good part
+        pieces[table.n_values : -1] = np.random.default_rng(1).normal(-2.5, 1.0, table.n_values)
+    if name in {"rule", "pee"}:
+        pieces[-4:] = (0.9, 0.6, 0.3, 1.0)
+    return Device(items=device.items, rows=device.rows, others=device.others, pieces=pieces)
+
+
+@pytest.mark.parametrize("compression", [4, 20])
+@pytest.mark.parametrize("name", TWINS)
+def test_gradients_are_those_of_the_formula(name: str, compression: int) -> None:
+    table = build_table(CITY, table=name, size=SIZE, compression=compression)
+    device = device_of(table, name)
+    zeros = np.zeros(len(ITEMS), np.int64)
+    vectors, tape = table.compose(stored(table, [device], ITEMS, zeros))
+    wanted = np.random.default_rng(3).normal(size=vectors.shape).astype(np.float32)
+    by_rows, by_pieces = table.backward(tape, wanted.copy())
+
+    rows = torch.tensor(device.rows[ITEMS], requires_grad=True)
+    pieces = torch.tensor(device.pieces, requires_grad=True)
+    twin, penalty = TWINS[name](table, rows, pieces, device)
+    np.testing.assert_allclose(vectors, twin.detach().numpy(), rtol=1e-4, atol=1e-5)
+    loss = (twin * torch.tensor(wanted)).sum() + penalty
+    found = torch.autograd.grad(loss, (rows, pieces), allow_unused=True)
+    if table.row_width:
+        np.testing.assert_allclose(by_rows, found[0].numpy(), rtol=2e-3, atol=1e-4)
+    if found[1] is not None:
+        trained = table.piece_rates() > 0
+        np.testing.assert_allclose(
+            by_pieces[0][trained], found[1].numpy()[trained], rtol=2e-3, atol=1e-4
+        )
+        assert np.abs(by_pieces[0][trained]).sum() > 0 or not trained.any()
+
+
+def test_a_row_that_is_surer_than_any_scale_is_pushed_no_further() -> None:
+    table = build_table(CITY, table="dcf", size=SIZE, compression=4)
+    device = moved(table, 5)
+    rows = device.rows.copy()
+    rows[ITEMS[0]] = 100.0
+    device = Device(items=device.items, rows=rows, others=device.others, pieces=device.pieces)
+    zeros = np.zeros(len(ITEMS), np.int64)
+    vectors, tape = table.compose(stored(table, [device], ITEMS, zeros))
+    scales = device.pieces[: table.n_bits]
+    np.testing.assert_array_equal(vectors, np.where(rows[ITEMS] >= 0, scales, -scales))
+    outwards, by_pieces = table.backward(tape, -np.ones_like(vectors))
+    inwards, _ = table.backward(tape, np.ones_like(vectors))
+    assert not outwards[0].any()
+    np.testing.assert_array_equal(inwards[0], 1.0)
+    np.testing.assert_allclose(
+        by_pieces[0, : table.n_bits], -np.where(rows[ITEMS] >= 0, 1.0, -1.0).sum(0), rtol=1e-5
+    )
