@@ -62,7 +62,7 @@ class BinaryRows(OwnRows):
     def unpack(self, data: bytes) -> PackedTable:
         """Read them."""
         n = bytes_of_bits(self.n_items * self.n_bits)
-        parts = {
+        parts: dict[str, tuple[np.dtype[np.generic], tuple[int | None, ...]]] = {
             "scales": (np.dtype(np.float16), (self.n_bits,)),
             "bits": (np.dtype(np.uint8), (n,)),
         }

@@ -211,7 +211,7 @@ def _shifted(values: Floats, thresholds: Floats, n_kept: int) -> Floats:
     return raised
 
 
-def _lowest(order: Floats, n: int) -> NDArray[np.bool_]:
+def _lowest(order: NDArray[np.floating[Any]], n: int) -> NDArray[np.bool_]:
     """The ``n`` places with the lowest values; the first ones where they are equal."""
     mask = np.zeros(len(order), np.bool_)
     mask[np.argsort(order, kind="stable")[:n]] = True

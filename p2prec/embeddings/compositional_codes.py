@@ -157,7 +157,7 @@ class CompositionalCodes(OwnRows):
 
     def packed(self, books: Codebooks) -> PackedTable:
         """The bytes of words and codes."""
-        arrays = {
+        arrays: dict[str, NDArray[np.generic]] = {
             "groups": books.groups.astype(np.float16),
             "words": books.words.astype(np.float16),
             "codes": bits_of(books.codes, self.bits),

@@ -188,7 +188,7 @@ class ElasticRows(OwnRows):
         scale = (np.maximum(np.abs(values).max(0), 1e-6) / _LEVELS).astype(np.float16)
         levels = np.round(values / np.maximum(scale.astype(np.float32), 1e-7))
         levels = np.clip(levels, -_LEVELS, _LEVELS).astype(np.int8)
-        bits = bits_of(cutting.kept.ravel(), 1)
+        bits = bits_of(cutting.kept.ravel().astype(np.uint8), 1)
         arrays: dict[str, NDArray[np.generic]] = {"kept": bits, "scale": scale}
         if cutting.coded:
             arrays["groups"] = bits_of(group, 2)

@@ -5,9 +5,10 @@
 Zheng et al., TKDE 2024 (PEEL): blocks of columns with a diversity regulariser, and a weight of each
 block that is learned; given a budget, the blocks with the largest weights stay and nothing is
 searched for. There, weights are learned on data that the table is not trained on and for groups of
-users. Ours: a weight for each block and group of items, learned by the task's loss together with the rows and drawn to zero by a small constant pull (L1), so that a block stays heavy
-only where it pays; user groups are what neighbours make of each other, since peers average with
-those that are like them.
+users. Ours: a weight for each block and group of items, learned by the task's loss together with
+the rows and drawn to zero by a small constant pull (L1), so that a block stays heavy only where it
+pays; where two weigh the same, the one of the more popular group stays. User groups are what
+neighbours make of each other, since peers average with those that are like them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from p2prec.embeddings.elastic import N_BLOCKS, N_CHOICES, N_GROUPS, ElasticRows
 from p2prec.embeddings.table import Device, Floats, Quality, Stored
 
 _PULL = 1e-3  # of a weight to zero, for each row that reads it
+_ASKED_FOR = 0.5 ** np.arange(N_GROUPS, dtype=np.float32)  # of the groups
 _PACE = 0.1  # of weights, against that of other pieces: they are statistics of many rows
 
 
@@ -61,8 +63,8 @@ class PersonalElastic(ElasticRows):
         return pieces[:N_CHOICES].reshape(N_GROUPS, N_BLOCKS)
 
     def kept(self, values: Floats) -> Any:
-        """The heaviest, whatever their sign."""
-        return super().kept(np.abs(values))
+        """The heaviest, whatever their sign, where a popular group's are asked for more often."""
+        return super().kept(np.abs(values) * np.repeat(_ASKED_FOR, N_BLOCKS))
 
     def searched(self, device: Device, round_: int, quality: Quality) -> Device | None:
         """Groups follow what people know; in the end the table is cut."""

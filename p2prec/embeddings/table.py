@@ -180,6 +180,14 @@ def full_bytes(n_items: int, size: int) -> int:
     return FLOAT_BYTES * n_items * size
 
 
-def budget_bytes(table: ItemTable) -> int:
+class Sized(Protocol):
+    """What a budget is reckoned from, as of ``ItemTable``."""
+
+    size: int
+    n_items: int
+    compression: int
+
+
+def budget_bytes(table: Sized) -> int:
     """What a table may take when it is packed."""
     return full_bytes(table.n_items, table.size) // table.compression
