@@ -527,7 +527,7 @@ class EmbeddedModel(ABC):
         if self.n_user and own:
             user[0] = parameters.private[: self.n_user]
         elif self.n_user and past.shape[1]:
-            user[0] = dense[FOLD] * past[0].sum(0) / np.sqrt(past.shape[1])
+            user = (dense[FOLD] * past[0].sum(0) / np.sqrt(past.shape[1]))[None]
         scores = np.empty(n, np.float32)
         for start in range(0, n, _BLOCK):
             items = np.arange(start, min(start + _BLOCK, n))

@@ -13,6 +13,7 @@ from p2prec.models.factorisation import Factorisation
 from p2prec.models.mf import MatrixFactorisation
 from p2prec.models.model import Model
 from p2prec.models.next_place_model import NextPlaceModel
+from p2prec.models.patched import PatchedFactorisation
 from p2prec.models.ranker import Ranker
 from p2prec.models.recommender import Task
 from p2prec.training.config import ModelConfig
@@ -23,6 +24,7 @@ MODELS: dict[str, type[Model]] = {
     "mf": MatrixFactorisation,
 }
 EMBEDDED: dict[str, type[EmbeddedModel]] = {
+    "metapatch": PatchedFactorisation,
     "mf": Factorisation,  # where the table is not full
 }
 # All that there are: of one that is in both, the former is taken where the table is full.
