@@ -3,7 +3,7 @@
     v_x = p^[x mod b] + q^[x div ceil(n_items / b)]      x = the item's place in a realm's order
     w^  = sign(w) relu(abs(w) - sigmoid(s)),   s one for each value
 
-Liang, Chen, Nguyen & Yin, ICDM 2023 (CERP), section III: compositional rows, soft thresholds, and
+Liang et al., ICDM 2023 (CERP), section III: compositional rows, soft thresholds, and
 ``L_prune = -gamma ||tanh(eta v)||_F^2`` over the vectors of a step, which makes one part fill the
 gaps of the other; ``gamma`` halves every round. Pruned to the budget, the tables are trained anew
 from their start under the mask.

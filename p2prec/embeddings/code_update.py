@@ -1,6 +1,6 @@
 """Updates of a table of codes on a device: new words, and the codes that have changed.
 
-Xia, Yu, Wang, Yin & Hung, CIKM 2023 (ODUpdate), section 3: the next table shares all words with the
+Xia et al., CIKM 2023 (ODUpdate), section 3: the next table shares all words with the
 device but ``1/l`` of them. In *queue* mode the oldest words give way, in *stack* mode the newest;
 all others stay where they are. Only the new words and the changed codes travel.
 

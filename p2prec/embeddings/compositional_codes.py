@@ -2,10 +2,10 @@
 
     v_x = g[k(x)] + (1 - h) e_x + h sum_j C_j[c_j(x)],     c_j(x) = argmin_k |e_x - ... - C_j[k]|
 
-Shu & Nakayama (ICLR 2018); Xia, Yu, Wang, Yin & Hung, TOIS 2023 (EODRec), section 4: m codebooks of
+Shu & Nakayama (ICLR 2018); Xia et al., TOIS 2023 (EODRec), section 4: m codebooks of
 K words and one code an item in each. There, codes come from an auto-encoder over a teacher's
 table. Ours: the teacher is the item's own row ``e_x``, which is trained through the words as if it
-stood in their place (straight-through: Van den Oord et al., NeurIPS 2017) and held near to them
+stood in their place (straight-through: Oord et al., NeurIPS 2017) and held near to them
 (their commitment loss); codes are the nearest words, one book after the other on what the former
 ones left over. After each round words move to the mean of what they stand for (Lloyd's step), and
 ``h`` rises from 0 to 1, so that vectors are the rows' at first and the words' in the end. One more

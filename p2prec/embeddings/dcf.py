@@ -2,7 +2,7 @@
 
     b_k <- sgn( (M x)_k - a_k sum_(l != k) M_kl a_l b_l  + beta y_k ),        v = a * b
 
-Zhang, Shen, Liu, He, Luan & Chua, SIGIR 2016 (DCF), section 4.2: an item's bits are solved one
+Zhang et al., SIGIR 2016 (DCF), section 4.2: an item's bits are solved one
 after the other from ``M = sum_u u u^T`` and ``sum_u s u`` over those who rated it, drawn by
 ``beta`` to the nearest balanced and uncorrelated delegate ``Y = sqrt(n) P Q^T`` (section 4.3, from
 the singular vectors of the centred codes); a bit whose argument is zero stays.

@@ -36,12 +36,12 @@ class GuidedHash(BinaryRows):
         super().__init__(catalogue, size, compression)
         self.n_pieces = self.n_bits + 1
         self.draws = (random_order(catalogue, "hashgnn") / self.n_items).astype(np.float32)
-        # Rows start with a spread of 0.5 / sqrt(n_bits): tanh is to see them at about one.
-        self.steepness = np.float32(2.0 * np.sqrt(self.n_bits))
+        # Continuous vectors are, at the start and near zero, the rows themselves.
+        self.steepness = np.float32(np.sqrt(self.n_bits))
 
     def initial_pieces(self) -> Floats:
         """No row is hashed yet."""
-        return np.concatenate([self.first_scales(), np.zeros(1, np.float32)])
+        return np.concatenate([2.0 * self.first_scales(), np.zeros(1, np.float32)])
 
     def piece_rates(self) -> Floats:
         """``beta`` follows the rounds."""

@@ -2,7 +2,7 @@
 
     v_x = sum_k (S_0[x, k] + w_xk) E[a_k(x)]
 
-Liang, Chen, Cui, Wang & Yin, SIGIR 2024 (LEGCF), section 3: ``t`` entries an item, the first the
+Liang et al., SIGIR 2024 (LEGCF), section 3: ``t`` entries an item, the first the
 meta embedding of the item's own cluster with weight ``w*``, the others at random with the rest; in
 turn the meta embeddings are trained and the weights solved by ``S <- H pinv(E)`` from vectors ``H``
 that a graph has smoothed.

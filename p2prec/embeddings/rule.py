@@ -2,7 +2,7 @@
 
     L_div = lambda sum_v || offdiag(E_v E_v^T) ||^2,      E_v: the blocks of v, each of length 1
 
-Chen, Yin, Zhang, Zheng, Nguyen & Hung, KDD 2021 (RULE): elastic embeddings of column blocks for
+Chen et al., KDD 2021 (RULE): elastic embeddings of column blocks for
 groups of items by popularity; a diversity regulariser; an estimator of a choice's quality, trained
 on sampled choices; and an evolution in which each child swaps the blocks of two groups or draws
 those of one anew, and choices over the budget are dropped. Their regulariser's formula and

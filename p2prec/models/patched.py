@@ -2,7 +2,7 @@
 
     taste = <p_u, f(v_i)>,    f(v) = v + B(theta_u) relu(A v),    B(theta) = sum_k theta_k G_k
 
-Yao, Wang, Jia, Han, Zhou & Yang, KDD 2021 (DCCL), section 3.1: on each device a small residual
+Yao et al., KDD 2021 (DCCL), section 3.1: on each device a small residual
 adapter is put into a shared backbone; a few private numbers ``theta`` generate its weights from a
 shared basis. That its weights are linear in ``theta`` is known from notes on the paper only, as is
 the rest of the form.

@@ -96,7 +96,7 @@ def _hashgnn(
     table: ItemTable, rows: torch.Tensor, pieces: torch.Tensor, device: Device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     del device
-    z = torch.tanh(2.0 * table.n_bits**0.5 * rows)
+    z = torch.tanh(table.n_bits**0.5 * rows)
     sign = torch.where(rows >= 0, 1.0, -1.0)
     hashed = torch.tensor(table.draws[ITEMS])[:, None] < pieces[-1]
     codes = torch.where(hashed, _straight(sign, z), z) * pieces[:-1]
