@@ -98,6 +98,21 @@ class BinaryRows(OwnRows):
         return PackedTable(data=data, of=of, products=products)
 
 
+def passed_on(rows: Floats, by_bits: Floats, bound: Floats | np.float32) -> Floats:
+    """The straight-through gradient of rows: that of their signs, if they are not too sure.
+
+    A row beyond its bound that is pushed further out would need as many pushes to turn again, and
+    its bit would never change (Courbariaux et al. 2016 stop it in the same way).
+
+    Args:
+        rows: Shape ``(n, n_bits)``.
+        by_bits: Of the same shape, derivatives by the signs.
+        bound: That broadcasts to it.
+    """
+    outwards = by_bits * rows < 0
+    return np.where((np.abs(rows) > bound) & outwards, np.float32(0.0), by_bits)
+
+
 def signs_of(rows: Floats) -> Floats:
     """-1 and 1; zero counts as 1."""
     return np.where(rows >= 0, np.float32(1.0), np.float32(-1.0))

@@ -24,14 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
-from p2prec.embeddings.binary import BinaryRows, signs_of
+from p2prec.embeddings.binary import BinaryRows, passed_on, signs_of
 from p2prec.embeddings.table import Device, Floats, Quality, Stored
 
 _BETA = 0.02
 _SWEEPS = 5  # of the bits of an item, at most
 _GRAM_PACE = 0.05  # of the learned M, per step of training
 _RIDGE = 0.3  # of the identity that M never goes below
-_REACH = 3.0  # times the scale that a row may lie beyond zero and still be moved
+_REACH = 3.0  # times the scale: how far out a row is moved
 
 
 class DiscreteFiltering(BinaryRows):
@@ -57,10 +57,7 @@ class DiscreteFiltering(BinaryRows):
         """To rows that are not far beyond zero already; and ``M`` a step towards what is seen."""
         stored, scales, bits = tape
         by_codes = by_vectors[:, : self.n_bits]
-        # A row that is surer than any scale, and is pushed further, gains nothing.
-        far = np.abs(stored.rows) > _REACH * np.abs(scales)
-        outwards = by_codes * bits < 0
-        by_rows = np.where(far & outwards, np.float32(0.0), by_codes)
+        by_rows = passed_on(stored.rows, by_codes, _REACH * np.abs(scales))
         by_pieces = np.zeros_like(stored.pieces)
         np.add.at(by_pieces[:, : self.n_bits], stored.owner, bits * by_codes)
         r = self.n_bits

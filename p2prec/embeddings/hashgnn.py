@@ -21,10 +21,11 @@ import numpy as np
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.arrangement import random_order
-from p2prec.embeddings.binary import BinaryRows, signs_of
+from p2prec.embeddings.binary import BinaryRows, passed_on, signs_of
 from p2prec.embeddings.table import Device, Floats, Quality, Stored
 
-_HARD_AFTER = 6  # rounds
+_HARD_AFTER = 3  # rounds
+_REACH = 3.0  # of k x: how far out a row is moved
 
 
 class GuidedHash(BinaryRows):
@@ -55,13 +56,15 @@ class GuidedHash(BinaryRows):
         hashed = self.draws[stored.items] < stored.pieces[stored.owner, -1]
         z = np.tanh(self.steepness * stored.rows)
         guided = np.where(hashed[:, None], signs_of(stored.rows), z)
-        return self.widened(scales * guided), (stored, scales, z, guided)
+        return self.widened(scales * guided), (stored, scales, guided)
 
     def backward(self, tape: Any, by_vectors: Floats) -> tuple[Floats, Floats]:
-        """As if every row were continuous."""
-        stored, scales, z, guided = tape
+        """As if rows were read as they are: ``tanh`` would hold fast those that are sure."""
+        stored, scales, guided = tape
         by_codes = by_vectors[:, : self.n_bits]
-        by_rows = self.steepness * (1.0 - z**2) * scales * by_codes
+        by_rows = passed_on(
+            stored.rows, scales * self.steepness * by_codes, _REACH / self.steepness
+        )
         by_pieces = np.zeros_like(stored.pieces)
         np.add.at(by_pieces[:, :-1], stored.owner, guided * by_codes)
         return by_rows, by_pieces

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,10 +97,10 @@ def _hashgnn(
     table: ItemTable, rows: torch.Tensor, pieces: torch.Tensor, device: Device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     del device
-    z = torch.tanh(table.n_bits**0.5 * rows)
+    seen = float(table.steepness) * rows
     sign = torch.where(rows >= 0, 1.0, -1.0)
     hashed = torch.tensor(table.draws[ITEMS])[:, None] < pieces[-1]
-    codes = torch.where(hashed, _straight(sign, z), z) * pieces[:-1]
+    codes = _straight(torch.where(hashed, sign, torch.tanh(seen)), seen) * pieces[:-1]
     return torch.nn.functional.pad(codes, (0, table.size - table.n_bits)), _none()
 
 
@@ -150,6 +151,8 @@ TWINS: dict[str, Twin] = {
 def device_of(table: ItemTable, name: str) -> Device:
     device = moved(table, 5)
     pieces = device.pieces.copy()
+    if name == "hashgnn":  # within reach: what is beyond it has a test of its own
+        device = replace(device, rows=0.1 * device.rows)
     if name in {"codes", "hashgnn"}:
         pieces[-1] = 0.6  # some rows as they are, some as their codes
     if name == "cerp":  # thresholds that prune a good part, and keep a good part
@@ -185,20 +188,30 @@ def test_gradients_are_those_of_the_formula(name: str, compression: int) -> None
         assert np.abs(by_pieces[0][trained]).sum() > 0 or not trained.any()
 
 
-def test_a_row_that_is_surer_than_any_scale_is_pushed_no_further() -> None:
-    table = build_table(CITY, table="dcf", size=SIZE, compression=4)
+@pytest.mark.parametrize("name", ["dcf", "hashgnn"])
+def test_a_row_that_is_very_sure_is_pushed_no_further(name: str) -> None:
+    table = build_table(CITY, table=name, size=SIZE, compression=4)
     device = moved(table, 5)
     rows = device.rows.copy()
     rows[ITEMS[0]] = 100.0
-    device = Device(items=device.items, rows=rows, others=device.others, pieces=device.pieces)
+    device = replace(device, rows=rows)
+    zeros = np.zeros(len(ITEMS), np.int64)
+    vectors, tape = table.compose(stored(table, [device], ITEMS, zeros))
+    outwards, _ = table.backward(tape, -np.ones_like(vectors))
+    inwards, _ = table.backward(tape, np.ones_like(vectors))
+    assert not outwards[0].any()
+    assert (inwards[0] > 0).all()
+
+
+def test_bits_of_dcf_are_signs_from_the_first_step_on() -> None:
+    table = build_table(CITY, table="dcf", size=SIZE, compression=4)
+    device = moved(table, 5)
+    rows = device.rows
     zeros = np.zeros(len(ITEMS), np.int64)
     vectors, tape = table.compose(stored(table, [device], ITEMS, zeros))
     scales = device.pieces[: table.n_bits]
     np.testing.assert_array_equal(vectors, np.where(rows[ITEMS] >= 0, scales, -scales))
-    outwards, by_pieces = table.backward(tape, -np.ones_like(vectors))
-    inwards, _ = table.backward(tape, np.ones_like(vectors))
-    assert not outwards[0].any()
-    np.testing.assert_array_equal(inwards[0], 1.0)
+    _, by_pieces = table.backward(tape, -np.ones_like(vectors))
     np.testing.assert_allclose(
         by_pieces[0, : table.n_bits], -np.where(rows[ITEMS] >= 0, 1.0, -1.0).sum(0), rtol=1e-5
     )
