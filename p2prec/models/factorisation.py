@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from p2prec.models.embedded import Batch, EmbeddedModel, Floats, Parts
+from p2prec.models.embedded import EmbeddedModel
+from p2prec.models.moments import Moment
+from p2prec.models.tabled import Floats, Vectors
+from p2prec.models.taste import Batch, Parts
 
 
 class Factorisation(EmbeddedModel):
@@ -30,3 +33,8 @@ class Factorisation(EmbeddedModel):
             user=np.einsum("nk,nkd->nd", errors, batch.vectors),
             dense=np.zeros_like(batch.dense),
         )
+
+    def tastes(self, asked: Batch, source: Vectors, moment: Moment | None, n: int) -> Floats:
+        """One product for all."""
+        del moment, n
+        return source.dots(asked.user[0])

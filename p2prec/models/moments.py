@@ -75,6 +75,7 @@ class Moment:
         sequence: Shape ``(SEQUENCE_LENGTH,)``, newest last, -1 pads in front.
         gaps: Shape ``(SEQUENCE_LENGTH,)``, log of hours since each of the sequence.
         hour_block: 0 to 7.
+        weekday: 0 to 6, from Monday.
         just_moved: 1 right after the last interaction, falling to 0 within a day.
         tried: First visits so far, each as ``category column * HOUR_BLOCKS + block of hours``;
             the last column stands for an unknown category.
@@ -88,6 +89,7 @@ class Moment:
     sequence: NDArray[np.int32]
     gaps: NDArray[np.float32]
     hour_block: int
+    weekday: int
     just_moved: float
     tried: NDArray[np.int32]
     habits: Habits
@@ -121,7 +123,7 @@ class Timeline:
         first = np.zeros(len(self.item), bool)
         first[np.unique(self._slot, return_index=True)[1]] = True
         self.is_new = first
-        block = (self._local_h[first] % 24 // 3).astype(np.int32)
+        block = hour_block(self._local_h[first]).astype(np.int32)
         self._column = category_columns(catalogue)[self.item]
         self.tried = self._column[first].astype(np.int32) * HOUR_BLOCKS + block
         self._n_tried = np.cumsum(first)
@@ -195,7 +197,8 @@ class Timeline:
             gate=gate,
             sequence=sequence,
             gaps=gaps,
-            hour_block=int(now_h % 24 // 3),
+            hour_block=int(hour_block(now_h)),
+            weekday=int(weekday(now_h)),
             just_moved=just_moved,
             tried=self.tried[: self._n_tried[n - 1]],
             habits=habits,
@@ -215,9 +218,7 @@ class Timeline:
         local_h = self._local_h[:n]
         turn = np.abs((local_h - now_h + 12.0) % 24.0 - 12.0)
         same_hour = np.exp(-0.5 * (turn / _HOUR_WIDTH_H) ** 2)
-        # Epoch day 0 was a Thursday: (day + 3) % 7 counts from Monday.
-        weekend = (np.floor(local_h / 24.0) + 3) % 7 >= 5
-        same_kind = same_hour * (weekend == ((now_h // 24 + 3) % 7 >= 5))
+        same_kind = same_hour * ((weekday(local_h) >= 5) == (weekday(now_h) >= 5))
         from_here = slot[:-1] == slot[-1]
         onward = np.bincount(slot[1:][from_here], minlength=n_slots).astype(float)
         last_two = np.zeros(n_slots)
@@ -253,6 +254,16 @@ class Timeline:
             np.log1p(last_two),
         )
         return np.stack(columns, axis=1).astype(np.float32)
+
+
+def hour_block(local_h: float | NDArray[np.float64]) -> NDArray[np.int64]:
+    """Block of three hours of the day, 0 to 7, of hours since 1970."""
+    return np.asarray(local_h % 24 // 3).astype(np.int64)
+
+
+def weekday(local_h: float | NDArray[np.float64]) -> NDArray[np.int64]:
+    """Day of the week, 0 to 6 from Monday, of hours since 1970."""
+    return np.asarray((local_h // 24 + 3) % 7).astype(np.int64)  # 1970 began on a Thursday
 
 
 @lru_cache(maxsize=8)

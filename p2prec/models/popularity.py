@@ -9,7 +9,7 @@ from p2prec.models.model import Parameters
 from p2prec.models.softmax import log_softmax
 from p2prec.models.table import BIAS, OTHERS
 
-_RARE = 0.03  # a place that one of thirty knows is not yet popular
+RARE = 0.03  # a place that one of thirty knows is not yet popular
 
 
 def popularity(
@@ -21,9 +21,21 @@ def popularity(
         others: What gossip has gathered about a place.
         listened: What it would have gathered about a place that everybody knows.
     """
+    return popularity_of(share_of(others, listened))
+
+
+def share_of(
+    others: NDArray[np.float32], listened: float | NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Share of others that knows an item; arguments as of ``popularity``."""
     # Of honest peers it is at most 1; nobody can claim that more than all go there.
-    share = np.minimum(others / np.maximum(listened, 1e-6), 1.0)
-    feature: NDArray[np.float32] = np.log1p(share / _RARE).astype(np.float32)
+    share: NDArray[np.float32] = np.minimum(others / np.maximum(listened, 1e-6), 1.0)
+    return share
+
+
+def popularity_of(share: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The feature, from the share of others that knows an item."""
+    feature: NDArray[np.float32] = np.log1p(share / RARE).astype(np.float32)
     return feature
 
 

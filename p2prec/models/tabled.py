@@ -1,0 +1,237 @@
+"""What all recommenders share whose item embeddings lie in a table (``p2prec.embeddings``)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.data.catalogue import Catalogue
+from p2prec.embeddings.initial import initial_table
+from p2prec.embeddings.table import Device, ItemTable, Packed, Stored
+from p2prec.errors import ConfigError
+from p2prec.limits import MAX_DENSE_VALUES
+from p2prec.models.layout import DenseLayout
+from p2prec.models.model import Held, Observer, Parameters
+from p2prec.models.moments import Moment, Timeline
+from p2prec.models.recommender import Task
+from p2prec.models.stack import Stack
+from p2prec.models.table import OTHERS
+
+Floats = NDArray[np.float32]
+
+_ASKED = 32  # newest interactions by which a search measures
+BLOCK = 8_192  # items that are composed or scored at once: what is computed stays in a cache
+
+
+class Vectors(Protocol):
+    """Vectors of all items, composed or packed (``p2prec.embeddings.table.Packed``)."""
+
+    def vectors(self, items: NDArray[np.integer[Any]]) -> Floats:
+        """Shape ``(n, size)``."""
+        ...
+
+    def dots(self, query: Floats) -> Floats:
+        """Inner products of one vector with those of all items, shape ``(n_items,)``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """Vectors that lie in memory, shape ``(n_items, size)``."""
+
+    whole: Floats
+
+    def vectors(self, items: NDArray[np.integer[Any]]) -> Floats:
+        """Rows."""
+        found: Floats = self.whole.take(items, axis=0)
+        return found
+
+    def dots(self, query: Floats) -> Floats:
+        """One product."""
+        products: Floats = self.whole @ query
+        return products
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """Items that were looked up, each once.
+
+    Attributes:
+        keys: Shape ``(m,)``, of a ``Stack``, ascending.
+        rows: Shape ``(m, width)``.
+        vectors: Shape ``(m, size)``.
+        tape: Of the table.
+    """
+
+    keys: NDArray[np.int64]
+    rows: Floats
+    vectors: Floats
+    tape: Any
+
+
+class Tabled(ABC):
+    """A family over one item table.
+
+    Attributes:
+        table: How embeddings are stored.
+        layout: Where each shared dense parameter lies; what the table shares is the part "pieces".
+        width: Columns of an item's row: what the table keeps there, ``OTHERS`` and ``BIAS``.
+    """
+
+    family: str
+    first: int
+    name: str
+    width: int
+
+    def __init__(
+        self, catalogue: Catalogue, table: ItemTable, task: Task, layout: DenseLayout
+    ) -> None:
+        self.catalogue, self.table, self.size, self.layout = catalogue, table, table.size, layout
+        compact = "" if table.name == "full" else f"/{table.name}-{table.compression}"
+        ending = "" if task is Task.RANKING else f"/{task}"
+        self.name = f"{self.family}/{table.size}{compact}{ending}"
+        self.width = table.row_width + 2
+        if layout.size > MAX_DENSE_VALUES:
+            raise ConfigError(
+                f"{self.name} has {layout.size} shared parameters, and an update carries at most "
+                f"{MAX_DENSE_VALUES}; take a larger compression, or a smaller embedding_size"
+            )
+
+    @abstractmethod
+    def observer(self) -> Observer:
+        """A way to look at situations."""
+
+    def situation(self, timeline: Timeline, at: int) -> Moment | None:
+        """Before one interaction, with as much as scores depend on."""
+        return timeline.before(at)
+
+    # --- learning ------------------------------------------------------------------------
+
+    def looked(self, stack: Stack, keys: NDArray[np.int64]) -> Looked:
+        """Rows and vectors of any items of the stack's peers."""
+        rows = stack.gather(keys)
+        owner, items = np.divmod(keys, stack.n_items)
+        vectors, tape = self.table.compose(
+            Stored(
+                items=items,
+                owner=owner,
+                rows=rows[:, : self.table.row_width],
+                others=rows[:, OTHERS],
+                pieces=stack.dense[:, self.layout.part("pieces")],
+            )
+        )
+        return Looked(keys=keys, rows=rows, vectors=vectors, tape=tape)
+
+    def backward(self, looked: Looked, by_vectors: Floats, dense: Floats) -> Floats:
+        """Gradients by rows, shape ``(m, width)``; adds those by pieces to ``dense``.
+
+        Args:
+            looked: What was looked up.
+            by_vectors: Shape ``(m, size)``.
+            dense: Shape ``(n, n_dense)``, of the first ``n`` peers.
+        """
+        by_rows, by_pieces = self.table.backward(looked.tape, by_vectors)
+        dense[:, self.layout.part("pieces")] += by_pieces[: len(dense)]
+        rows = np.zeros_like(looked.rows)
+        rows[:, : self.table.row_width] = by_rows
+        return rows
+
+    # --- searching -----------------------------------------------------------------------
+
+    def searched(self, held: Held, timeline: Timeline, round_: int) -> Held | None:
+        """The table's search step, as of ``Searching``."""
+        pieces, width = self.layout.part("pieces"), self.table.row_width
+
+        def with_(device: Device) -> Held:
+            values, dense = held.values.copy(), held.dense.copy()
+            values[:, :width], dense[pieces] = device.rows, device.pieces
+            return replace(held, values=values, dense=dense)
+
+        def quality(device: Device) -> float:
+            return self._quality(with_(device), timeline)
+
+        found = self.table.searched(self.device(held), round_, quality)
+        return None if found is None else with_(found)
+
+    def device(self, held: Held) -> Device:
+        """What the table stores of it."""
+        return Device(
+            items=held.items,
+            rows=held.values[:, : self.table.row_width],
+            others=held.values[:, OTHERS],
+            pieces=held.dense[self.layout.part("pieces")],
+        )
+
+    def _quality(self, held: Held, timeline: Timeline) -> float:
+        """Mean reciprocal rank of the owner's newest interactions; 0 where there are none."""
+        rows = initial_table(self.catalogue.digest, "items", len(self.catalogue), self.width).copy()
+        rows[held.items] = held.values
+        parameters = Parameters(table=rows, dense=held.dense, private=held.private)
+        observe, total = self.observer(), 0.0
+        newest = range(len(timeline))[-_ASKED:]
+        for at in newest:
+            if at < max(self.first, 1):
+                continue
+            scores = observe(parameters, self.situation(timeline, at)).scores()
+            total += 1.0 / float((scores >= scores[timeline.item[at]]).sum())
+        return total / max(len(newest), 1)
+
+    # --- scoring -------------------------------------------------------------------------
+
+    def composed(self, parameters: Parameters) -> Composed:
+        """Vectors of all items, in blocks; a compact table is packed, as on the device."""
+        if self.table.compression > 1:
+            return Composed(self.packed(parameters).vectors(np.arange(len(parameters.table))))
+        pieces = parameters.dense[None, self.layout.part("pieces")]
+        n = len(parameters.table)
+        whole = np.empty((n, self.size), np.float32)
+        for items in blocks(n):
+            whole[items] = self.table.compose(
+                Stored(
+                    items=items,
+                    owner=np.zeros(len(items), np.int64),
+                    rows=parameters.table[items, : self.table.row_width],
+                    others=parameters.table[items, OTHERS],
+                    pieces=pieces,
+                )
+            )[0]
+        return Composed(whole)
+
+    def packed(self, parameters: Parameters) -> Packed:
+        """The table as it lies on the device."""
+        initial = initial_table(self.catalogue.digest, "items", len(self.catalogue), self.width)
+        items = np.flatnonzero((parameters.table != initial).any(axis=1))
+        return self.table.pack(
+            Device(
+                items=items,
+                rows=parameters.table[items, : self.table.row_width],
+                others=parameters.table[items, OTHERS],
+                pieces=parameters.dense[self.layout.part("pieces")],
+            )
+        )
+
+
+def blocks(n: int) -> list[NDArray[np.int64]]:
+    """All items, a block at a time."""
+    return [np.arange(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+
+
+def kept(compute: Callable[[Parameters], Any]) -> Callable[[Parameters], Any]:
+    """``compute`` that keeps its answer about the newest parameters."""
+    newest: tuple[Parameters, Any] | None = None
+
+    def answer(parameters: Parameters) -> Any:
+        nonlocal newest
+        # Read and written as a whole: another thread may look with other parameters.
+        found = newest
+        if found is None or found[0] is not parameters:
+            found = parameters, compute(parameters)
+            newest = found
+        return found[1]
+
+    return answer
