@@ -45,6 +45,12 @@ class Surrounded:
     situation: NDArray[np.int64]
     candidates: NDArray[np.int64]
 
+    @classmethod
+    def nothing(cls, shape: tuple[int, ...]) -> Surrounded:
+        """No fields at all, of ``(n, k)`` candidates."""
+        n, k = shape
+        return cls(situation=np.empty((n, 0), np.int64), candidates=np.empty((n, k, 0), np.int64))
+
 
 class Classes:
     """Which class of each field things belong to, for one catalogue.

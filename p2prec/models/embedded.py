@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from p2prec.data.catalogue import Catalogue
 from p2prec.draws import integers
 from p2prec.embeddings.table import ItemTable
+from p2prec.models.context import Surrounded
 from p2prec.models.explored import Together, together
 from p2prec.models.layout import DenseLayout
 from p2prec.models.losses import errors_of
@@ -189,11 +190,9 @@ class EmbeddedModel(Taste, Tabled):
         """From what the owners did; adds to gradients by dense and private parameters."""
         items = np.concatenate([step.item[:, None], step.sampled], axis=1)
         offset = (step.owner * stack.n_items)[:, None]
-        past = _before(step) if self.reads_past else None
-        named = [(items + offset).ravel()]
-        if past is not None:
-            named.append((past + offset)[past >= 0])
-        looked = self.looked(stack, np.unique(np.concatenate(named)))
+        past = _before(step, SEQUENCE_LENGTH if self.reads_past else 0)
+        named = np.concatenate([(items + offset).ravel(), (past + offset)[past >= 0]])
+        looked = self.looked(stack, np.unique(named))
         at = np.searchsorted(looked.keys, items + offset)
         batch = Batch(
             vectors=looked.vectors[at],
@@ -201,7 +200,7 @@ class EmbeddedModel(Taste, Tabled):
             owner=step.owner,
             dense=stack.dense[:, self.layout.part("own")],
             context=self.context_of(step.timelines, step.owner, step.at, items),
-            **({} if past is None else _pasts(looked, past, offset, stack.dense[step.owner])),
+            **_pasts(looked, past, offset, stack.dense[step.owner]),
         )
         taste, tape = self.taste(batch)
         scores = taste + self._known(looked.rows, stack.dense[step.owner, None], at)
@@ -215,9 +214,8 @@ class EmbeddedModel(Taste, Tabled):
         dense[:, MU] += by_peer(step.owner, by_score, len(dense))
         seen = np.bincount(at[:, 0], minlength=len(looked.keys)).astype(np.float32)
         known = seen > 0
-        if past is not None:
-            known[np.searchsorted(looked.keys, (past + offset)[past >= 0])] = True
-        rows = self._summed(looked, at, errors, parts, dense, past=past, offset=offset)
+        known[np.searchsorted(looked.keys, (past + offset)[past >= 0])] = True
+        rows = self._summed(looked, at, errors, parts, dense, past=past + offset, held=past >= 0)
         return loss, RowGradient(keys=looked.keys, gradient=rows, seen=seen, known=known)
 
     def _taught(self, stack: Stack, taught: Together, dense: Floats) -> RowGradient:
@@ -227,6 +225,7 @@ class EmbeddedModel(Taste, Tabled):
         past = np.stack([m.sequence for m in examples.moments])
         at = np.searchsorted(looked.keys, examples.candidates + offset)
         pasts = _pasts(looked, past, offset, stack.dense[owner])
+        read = pasts if self.reads_past else {name: of[:, :0] for name, of in pasts.items()}
         held = past >= 0
         share = (held / np.sqrt(np.maximum(held.sum(1, keepdims=True), 1))).astype(np.float32)
         summed = np.einsum("nl,nld->nd", share, pasts["past"])
@@ -238,7 +237,7 @@ class EmbeddedModel(Taste, Tabled):
             owner=owner,
             dense=stack.dense[:, self.layout.part("own")],
             context=self.context_now(examples.moments, examples.candidates),
-            **(pasts if self.reads_past else {}),
+            **read,
         )
         taste, tape = self.taste(batch)
         logits = taste + self._known(looked.rows, stack.dense[owner, None], at)
@@ -251,7 +250,7 @@ class EmbeddedModel(Taste, Tabled):
             by_past = share[:, :, None] * (fold * parts.user)[:, None, :]
             dense[:, FOLD] += by_peer(owner, (parts.user * summed).sum(1), len(dense))
             parts = replace(parts, past=by_past)
-        rows = self._summed(looked, at, errors, parts, dense, past=past, offset=offset)
+        rows = self._summed(looked, at, errors, parts, dense, past=past + offset, held=held)
         return RowGradient(keys=taught.keys, gradient=rows, seen=taught.seen, known=taught.known)
 
     def _summed(
@@ -262,14 +261,13 @@ class EmbeddedModel(Taste, Tabled):
         parts: Parts,
         dense: Floats,
         *,
-        past: NDArray[np.int32] | None,
-        offset: NDArray[np.int64],
+        past: NDArray[np.int64],
+        held: NDArray[np.bool_],
     ) -> Floats:
         """Gradients by rows; adds those by what is shared."""
         places, values = [at.ravel()], [parts.vectors.reshape(-1, self.size)]
-        if past is not None and parts.past is not None:
-            held = past >= 0
-            places.append(np.searchsorted(looked.keys, (past + offset)[held]))
+        if parts.past is not None:
+            places.append(np.searchsorted(looked.keys, past[held]))
             values.append(parts.past[held])
         place, value = np.concatenate(places), np.concatenate(values)
         by_vectors = np.empty_like(looked.vectors)
@@ -320,21 +318,21 @@ class EmbeddedModel(Taste, Tabled):
         sequence = np.zeros(0, np.int32) if moment is None else moment.sequence
         items = sequence[sequence >= 0]
         user = np.zeros((1, self.n_user), np.float32)
-        past: Floats | None = None
-        if self.reads_past or not own:
-            past = ready.source.vectors(items)[None]
         if own:
             user[0] = ready.private[: self.n_user]
-        elif past is not None and self.n_user and not self.reads_past and len(items):
-            user[0] = dense[FOLD] * past[0].sum(0) / np.sqrt(np.float32(len(items)))
+        elif self.n_user and not self.reads_past and len(items):
+            summed = ready.source.vectors(items).sum(0)
+            user[0] = dense[FOLD] * summed / np.sqrt(np.float32(len(items)))
+        items = items[: len(items) if self.reads_past else 0]
         asked = Batch(
             vectors=np.zeros((1, 0, self.size), np.float32),
             user=user,
             owner=np.zeros(1, np.int64),
             dense=dense[None, self.layout.part("own")],
-            past=past if self.reads_past else None,
-            held=np.ones((1, len(items)), bool) if self.reads_past else None,
-            shares=ready.shares[None, items] if self.reads_past else None,
+            past=ready.source.vectors(items)[None],
+            held=np.ones((1, len(items)), bool),
+            shares=ready.shares[None, items],
+            context=Surrounded.nothing((1, 0)),
         )
         scores = self.tastes(asked, ready.source, moment, n)
         scores += ready.bias
@@ -386,9 +384,9 @@ class View:
         return {"fits your taste": taste, "others choose it": others, "liked, whoever asks": bias}
 
 
-def _before(step: Step) -> NDArray[np.int32]:
-    """Items before each interaction, shape ``(n, SEQUENCE_LENGTH)``, newest last, -1 in front."""
-    place = step.at[:, None] + np.arange(-SEQUENCE_LENGTH, 0)
+def _before(step: Step, length: int) -> NDArray[np.int32]:
+    """Items before each interaction, shape ``(n, length)``, newest last, -1 in front."""
+    place = step.at[:, None] + np.arange(-length, 0)
     past = np.full(place.shape, -1, np.int32)
     ends = np.searchsorted(step.owner, np.arange(len(step.timelines) + 1))
     for peer, timeline in enumerate(step.timelines):
@@ -399,7 +397,7 @@ def _before(step: Step) -> NDArray[np.int32]:
 
 def _pasts(
     looked: Looked, past: NDArray[np.int32], offset: NDArray[np.int64], dense: Floats
-) -> dict[str, Any]:
+) -> dict[str, NDArray[Any]]:
     """Vectors and shares of recent items, zeros where there is none.
 
     Args:

@@ -10,10 +10,14 @@ from p2prec.embeddings.tables import build_table, check_table
 from p2prec.errors import ConfigError
 from p2prec.models.embedded import EmbeddedModel
 from p2prec.models.factorisation import Factorisation
+from p2prec.models.fm import FactorisationMachine
+from p2prec.models.lightgcn import LightGCN
+from p2prec.models.llrec import LLRec
 from p2prec.models.mf import MatrixFactorisation
 from p2prec.models.model import Model
+from p2prec.models.neumf import NeuMF
 from p2prec.models.next_place_model import NextPlaceModel
-from p2prec.models.patched import PatchedFactorisation
+from p2prec.models.nfm import NeuralFactorisationMachine
 from p2prec.models.ranker import Ranker
 from p2prec.models.recommender import Task
 from p2prec.training.config import ModelConfig
@@ -26,6 +30,11 @@ MODELS: dict[str, type[Model]] = {
 EMBEDDED: dict[str, type[EmbeddedModel]] = {
     "metapatch": PatchedFactorisation,
     "mf": Factorisation,  # where the table is not full
+    "fm": FactorisationMachine,
+    "neumf": NeuMF,
+    "nfm": NeuralFactorisationMachine,
+    "lightgcn": LightGCN,
+    "llrec": LLRec,
 }
 # All that there are: of one that is in both, the former is taken where the table is full.
 FAMILIES: dict[str, type[Model | EmbeddedModel]] = {**EMBEDDED, **MODELS}

@@ -39,6 +39,10 @@ class DenseLayout:
         """One parameter of a flat vector."""
         return dense[self.part(name)].reshape(self._shapes[name])
 
+    def views(self, dense: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+        """One parameter of several flat vectors, shape ``(n, *shape)``."""
+        return dense[:, self.part(name)].reshape(len(dense), *self._shapes[name])
+
     def tensor(self, dense: torch.Tensor, name: str) -> torch.Tensor:
         """One parameter of a batch of flat vectors, shape ``(batch, *shape)``."""
         return dense[:, self.part(name)].reshape(len(dense), *self._shapes[name])

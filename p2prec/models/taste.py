@@ -26,20 +26,20 @@ class Batch:
         owner: Shape ``(n,)``, the peer of each situation, ascending.
         dense: Shape ``(n_peers, n_own)``, what the family shares, as its ``shapes`` say.
         past: Shape ``(n, length, size)``, vectors of the recent items, newest last, zeros in front;
-            None where the family does not read them.
+            of no length where the family does not read them.
         held: Shape ``(n, length)``, false where there is no such item.
         shares: Shape ``(n, length)``, of others that know each of the recent items.
-        context: What else is known; None where the family does not ask.
+        context: What else is known; no fields where the family does not ask.
     """
 
     vectors: Floats
     user: Floats
     owner: NDArray[np.int64]
     dense: Floats
-    past: Floats | None = None
-    held: NDArray[np.bool_] | None = None
-    shares: Floats | None = None
-    context: Surrounded | None = None
+    past: Floats
+    held: NDArray[np.bool_]
+    shares: Floats
+    context: Surrounded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ class Taste(ABC):
         owner: NDArray[np.int64],
         at: NDArray[np.int64],
         items: NDArray[np.int32],
-    ) -> Surrounded | None:
+    ) -> Surrounded:
         """What else is known before interactions.
 
         Args:
@@ -107,15 +107,15 @@ class Taste(ABC):
             at: Shape ``(n,)``, positions in the owners' histories.
             items: Shape ``(n, k)``.
         """
-        del timelines, owner, at, items
-        return None
+        del timelines, owner, at
+        return Surrounded.nothing(items.shape)
 
     def context_now(
         self, moments: Sequence[Moment | None], items: NDArray[np.integer[Any]]
-    ) -> Surrounded | None:
+    ) -> Surrounded:
         """The same of ``n`` situations."""
-        del moments, items
-        return None
+        del moments
+        return Surrounded.nothing(items.shape)
 
     @abstractmethod
     def taste(self, batch: Batch) -> tuple[Floats, Any]:
