@@ -27,18 +27,18 @@ MODELS: dict[str, type[Model]] = {
     "next_place": NextPlaceModel,
     "mf": MatrixFactorisation,
 }
-EMBEDDED: dict[str, type[EmbeddedModel]] = {
-    "metapatch": PatchedFactorisation,
+EMBEDDED: dict[str, type[EmbeddedModel | NextPlaceModel]] = {
     "mf": Factorisation,  # where the table is not full
     "fm": FactorisationMachine,
     "neumf": NeuMF,
     "nfm": NeuralFactorisationMachine,
     "lightgcn": LightGCN,
     "llrec": LLRec,
+    "next_place": NextPlaceModel,
 }
 # All that there are: of one that is in both, the former is taken where the table is full.
-FAMILIES: dict[str, type[Model | EmbeddedModel]] = {**EMBEDDED, **MODELS}
-_NO_TABLE = "has no embeddings of its own that a table could hold; only {able} have"
+FAMILIES: dict[str, type[Model | EmbeddedModel | NextPlaceModel]] = {**EMBEDDED, **MODELS}
+_NO_TABLE = "sees items by plain features: it has no embeddings for a table; take {able}"
 
 
 def check_model(

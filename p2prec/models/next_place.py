@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
+from p2prec.embeddings.table import ItemTable
 from p2prec.models.explored import Together
 from p2prec.models.kinds import Kinds, tried_shares
 from p2prec.models.layout import DenseLayout
@@ -48,8 +49,10 @@ from p2prec.models.next_place_features import (
     explore_features,
 )
 from p2prec.models.popularity import popularity
+from p2prec.models.recommender import Task
 from p2prec.models.softmax import log_softmax
 from p2prec.models.table import BIAS, OTHERS
+from p2prec.models.tabled import Tabled
 
 if TYPE_CHECKING:
     import torch
@@ -66,8 +69,8 @@ _ATTENTION = (2.0, -0.1, 0.1)
 _OWN_BENT = {"gate": 1.0, "returning": 0.7}
 
 
-def dense_layout(n_categories: int) -> DenseLayout:
-    """Where each shared dense parameter lies."""
+def dense_layout(n_categories: int, n_pieces: int) -> DenseLayout:
+    """Where each shared dense parameter lies; what an item table shares comes last."""
     return DenseLayout(
         returning=(len(RETURN_FEATURES),),
         explore=(len(EXPLORE_FEATURES),),
@@ -75,19 +78,22 @@ def dense_layout(n_categories: int) -> DenseLayout:
         attention=(3,),
         # A statistic, first visits of others; the last category stands for unknown.
         tried=(n_categories + 1, HOUR_BLOCKS),
+        pieces=(n_pieces,),
     )
 
 
-class NextPlace:
-    """The model's formulas, for one realm; it holds no parameter."""
+class NextPlace(Tabled):
+    """The model's formulas, for one realm; it holds no parameter.
+
+    Where they speak of *plain* rows, these are an item's vector, as the table composes it, and
+    the two columns behind it.
+    """
 
     family = "next_place"
 
-    def __init__(self, catalogue: Catalogue, embedding_size: int) -> None:
-        self.catalogue = catalogue
-        self.width = embedding_size + 2
-        self.name = f"next_place/{embedding_size}"
-        self.layout = dense_layout(len(catalogue.categories))
+    def __init__(self, catalogue: Catalogue, table: ItemTable) -> None:
+        layout = dense_layout(len(catalogue.categories), table.n_pieces)
+        super().__init__(catalogue, table, Task.RANKING, layout)
         self.n_dense = self.layout.size
         self.statistics = self.layout.part("tried")
         self.own_bent = np.zeros(self.n_dense, np.float32)
@@ -106,6 +112,7 @@ class NextPlace:
             ("attention", _ATTENTION),
         ):
             self.layout.view(dense, name)[:] = values
+        dense[self.layout.part("pieces")] = self.table.initial_pieces()
         return dense
 
     def own_statistics(self, timeline: Timeline) -> NDArray[np.float32]:
@@ -163,8 +170,9 @@ class NextPlace:
         """Weighted cross entropy of the explore decoder against the targets, shape ``(n,)``.
 
         Args:
-            rows: Shape ``(n_rows, width)``, gathered for ``several.keys``.
-            dense: Shape ``(n, n_dense)``, the parameters of each example's peer.
+            rows: Shape ``(n_rows, size + 2)``, plain rows of ``several.keys``.
+            dense: Shape ``(n, n_dense)``, the parameters of each example's peer; of the table's
+                pieces nothing is read.
             several: ``n`` examples.
         """
         import torch
@@ -216,7 +224,7 @@ class NextPlace:
         """Explore logits of all items, shape ``(n_items,)``; the twin of ``explore_loss``.
 
         Args:
-            table: Shape ``(n_items, width)``.
+            table: Shape ``(n_items, size + 2)``, plain rows.
             dense: Shape ``(n_dense,)``.
             moment: The situation.
             view: How all items lie to the places of its sequence.

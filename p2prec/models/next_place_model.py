@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.draws import integers
+from p2prec.embeddings.full import Full
+from p2prec.embeddings.table import ItemTable
 from p2prec.models.explored import Explored, Together, keyed, together
 from p2prec.models.model import (
     EMBEDDING_SIZES,
@@ -27,9 +30,14 @@ from p2prec.models.popularity import Newcomer, popularity
 from p2prec.models.recommender import Task
 from p2prec.models.stack import Stack, found
 from p2prec.models.table import BIAS, OTHERS
+from p2prec.models.tabled import kept
 
 if TYPE_CHECKING:
     import torch
+
+
+_FRESH_ACCUMULATOR, _FRESH_PIECE = 0.1, 1e-3  # Adagrad's starts, the second as that of rows
+_PIECE_RATE = 0.1  # many items move one piece, but rows here learn slowly as well
 
 
 class NextPlaceModel(NextPlace):
@@ -39,13 +47,21 @@ class NextPlaceModel(NextPlace):
     sizes = EMBEDDING_SIZES
     task = Task.RANKING
     n_private = 0  # an owner's own features take the place of a user vector
-    dense_accumulator = 0.1  # they start from reasonable values
     row_rate = 1.0
     first = 3
 
-    def __init__(self, catalogue: Catalogue, embedding_size: int, task: Task) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        embedding_size: int,
+        task: Task,
+        table: ItemTable | None = None,
+    ) -> None:
         del task  # one only
-        super().__init__(catalogue, embedding_size)
+        super().__init__(catalogue, table or Full(catalogue, embedding_size, 1))
+        # They start from reasonable values; pieces of embeddings do not.
+        self.dense_accumulator = np.full(self.n_dense, _FRESH_ACCUMULATOR, np.float32)
+        self.dense_accumulator[self.layout.part("pieces")] = _FRESH_PIECE
         self._observer = self._observing()
 
     def initial_private(self, timeline: Timeline) -> NDArray[np.float32]:
@@ -62,6 +78,7 @@ class NextPlaceModel(NextPlace):
         # weight would only learn the echo.
         self.layout.view(rates, "explore")[-1] = 0.0
         rates[self.statistics] = 0.0
+        rates[self.layout.part("pieces")] = _PIECE_RATE * self.table.piece_rates()
         return rates
 
     def sample(
@@ -80,14 +97,14 @@ class NextPlaceModel(NextPlace):
 
     def rows_of_example(self, negatives: int) -> int:
         """Each candidate is compared with a whole sequence."""
-        return (1 + negatives) * SEQUENCE_LENGTH // self.width
+        return (1 + negatives) * SEQUENCE_LENGTH // (self.size + 2)
 
     def gradients(self, stack: Stack, step: Step) -> Gradients:
         """Forward and backward over the examples of all peers at once."""
         import torch
 
-        n_peers = len(step.timelines)
-        dense = torch.from_numpy(stack.dense[:n_peers]).requires_grad_()
+        n_peers, n_own = len(step.timelines), self.layout.part("pieces").start
+        dense = torch.from_numpy(stack.dense[:n_peers, :n_own]).requires_grad_()
         moments = [
             step.timelines[o].before(i)
             for o, i in zip(step.owner.tolist(), step.at.tolist(), strict=True)
@@ -99,22 +116,29 @@ class NextPlaceModel(NextPlace):
         taught = together(step.lessons, n_items=stack.n_items)
         parts = []
         for part in filter(None, (tried, taught)):
-            rows = torch.from_numpy(stack.gather(part.keys)).requires_grad_()
+            looked = self.looked(stack, part.keys)
+            plain = np.hstack([looked.vectors, looked.rows[:, OTHERS:]])
+            rows = torch.from_numpy(plain).requires_grad_()
             loss = self.explore_loss(rows, dense[torch.from_numpy(part.owner)], part)
             if part is tried:
                 reported += _by_peer(part.owner, loss, n_peers)
             total = total + loss.sum()
-            parts.append((part, rows))
-        by_dense, *by_rows = torch.autograd.grad(total, [dense, *(rows for _, rows in parts)])
+            parts.append((part, looked, rows))
+        by_own, *by_plain = torch.autograd.grad(total, [dense, *(rows for *_, rows in parts)])
+        by_dense = np.zeros((n_peers, self.n_dense), np.float32)
+        by_dense[:, :n_own] = by_own.numpy()
+        by_rows = []
+        for (_, looked, _), gradient in zip(parts, by_plain, strict=True):
+            by_row = self.backward(looked, gradient[:, : self.size].numpy(), by_dense)
+            by_row[:, BIAS] = gradient[:, BIAS].numpy()
+            by_rows.append(by_row)
         return Gradients(
             loss=reported,
-            dense=by_dense.numpy(),
+            dense=by_dense,
             private=np.zeros((n_peers, 0), np.float32),
             rows=[
-                RowGradient(
-                    keys=part.keys, gradient=gradient.numpy(), seen=part.seen, known=part.known
-                )
-                for (part, _), gradient in zip(parts, by_rows, strict=True)
+                RowGradient(keys=part.keys, gradient=by_row, seen=part.seen, known=part.known)
+                for (part, *_), by_row in zip(parts, by_rows, strict=True)
             ],
         )
 
@@ -123,7 +147,7 @@ class NextPlaceModel(NextPlace):
         return self._observer
 
     def _observing(self) -> Observer:
-        surroundings = Surroundings(self.catalogue)
+        surroundings, plain = Surroundings(self.catalogue), kept(self.plain)
         latest: tuple[bytes, View] | None = None  # the same until the owner goes somewhere
 
         def observe(parameters: Parameters, moment: Moment | None) -> Outlook:
@@ -135,9 +159,14 @@ class NextPlaceModel(NextPlace):
             if seen is None or seen[0] != sequence:
                 seen = sequence, surroundings.of(moment)
                 latest = seen
-            return _Visitor(self, parameters, moment, seen[1])
+            rows = parameters.table if isinstance(self.table, Full) else plain(parameters)
+            return _Visitor(self, replace(parameters, table=rows), moment, seen[1])
 
         return observe
+
+    def plain(self, parameters: Parameters) -> NDArray[np.float32]:
+        """Plain rows of all items, shape ``(n_items, size + 2)``."""
+        return np.hstack([self.composed(parameters).whole, parameters.table[:, OTHERS:]])
 
 
 def _is_new(

@@ -104,10 +104,11 @@ def _classes(s: Situation, item: int) -> list[int]:
 def _km(catalogue: Catalogue, a: int, b: int) -> float:
     lat_a, lat_b = (math.radians(catalogue.latitude_deg[i]) for i in (a, b))
     turn = math.radians(catalogue.longitude_deg[a] - catalogue.longitude_deg[b])
+    if math.isnan(lat_a) or math.isnan(lat_b):
+        return 20.0
     chord = math.sin((lat_a - lat_b) / 2) ** 2
     chord += math.cos(lat_a) * math.cos(lat_b) * math.sin(turn / 2) ** 2
-    km = 2 * 6371.0088 * math.asin(math.sqrt(chord)) if chord == chord else math.nan
-    return 20.0 if math.isnan(km) else km
+    return 2 * 6371.0088 * math.asin(math.sqrt(chord))
 
 
 def _fields(s: Situation) -> tuple[list[Tensor], Tensor]:

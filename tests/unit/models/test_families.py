@@ -7,8 +7,8 @@ import pytest
 from steps import step_of
 
 from p2prec.data.city import generate_city
+from p2prec.models.families import EMBEDDED, build_model
 from p2prec.models.families import FAMILIES as KNOWN
-from p2prec.models.families import build_model
 from p2prec.models.model import Model
 from p2prec.models.recommender import Task
 from p2prec.training.config import TrainingConfig
@@ -16,24 +16,40 @@ from p2prec.training.epoch import Pupil, train_epoch
 from p2prec.training.knowledge import Knowledge, grouped
 
 CITY = generate_city(rng=np.random.default_rng(1), n_users=2, n_places=120, days=120)
-FAMILIES = [(name, task) for name, family in KNOWN.items() for task in sorted(family.tasks)]
-pytestmark = pytest.mark.parametrize(("family", "task"), FAMILIES)
+FAMILIES = [
+    (name, task, table)
+    for name, family in KNOWN.items()
+    for task in sorted(family.tasks)
+    for table in ("full-1", "qrt-4")
+    if table == "full-1" or name in EMBEDDED
+]
+pytestmark = pytest.mark.parametrize(("family", "task", "table"), FAMILIES)
 
 
-def built(family: str, task: Task) -> Model:
-    return build_model(CITY.catalogue, family=family, embedding_size=8, task=task)
+def built(family: str, task: Task, table: str) -> Model:
+    name, compression = table.split("-")
+    return build_model(
+        CITY.catalogue,
+        family=family,
+        embedding_size=8,
+        task=task,
+        table=name,
+        compression=int(compression),
+    )
 
 
-def trained(family: str, task: Task) -> Knowledge:
+def trained(family: str, task: Task, table: str) -> Knowledge:
     history = CITY.interactions.history(0).head(40)
-    peer = Knowledge(CITY.catalogue, built(family, task), TrainingConfig(negatives=6), history)
+    peer = Knowledge(
+        CITY.catalogue, built(family, task, table), TrainingConfig(negatives=6), history
+    )
     for epoch in range(3):
         train_epoch([Pupil(knowledge=peer, key=np.uint64(epoch))])
     return peer
 
 
-def test_the_starting_point_is_the_same_for_all(family: str, task: Task) -> None:
-    a, b = built(family, task), built(family, task)
+def test_the_starting_point_is_the_same_for_all(family: str, task: Task, table: str) -> None:
+    a, b = built(family, task, table), built(family, task, table)
     assert np.array_equal(a.initial_dense(), b.initial_dense())
     assert a.initial_dense().shape == a.dense_rates(explore_rate=0.3).shape == (a.n_dense,)
     assert a.initial_dense().dtype == np.float32
@@ -43,8 +59,10 @@ def test_the_starting_point_is_the_same_for_all(family: str, task: Task) -> None
     assert a.name.startswith(f"{family}/8")
 
 
-def test_statistics_are_shares_that_training_leaves_alone(family: str, task: Task) -> None:
-    peer = trained(family, task)
+def test_statistics_are_shares_that_training_leaves_alone(
+    family: str, task: Task, table: str
+) -> None:
+    peer = trained(family, task, table)
     model = peer.model
     assert model.initial_private(peer.timeline).shape == peer.private.shape
     said = model.own_statistics(peer.timeline)
@@ -55,8 +73,8 @@ def test_statistics_are_shares_that_training_leaves_alone(family: str, task: Tas
     assert not model.dense_rates(explore_rate=1.0)[model.statistics].any()
 
 
-def test_gradients_name_what_they_are_about(family: str, task: Task) -> None:
-    peer = trained(family, task)
+def test_gradients_name_what_they_are_about(family: str, task: Task, table: str) -> None:
+    peer = trained(family, task, table)
     step = step_of([peer], [np.arange(peer.model.first, 11)], [None], negatives=6)
     before = peer.table.dense()
     [group] = grouped([peer])
@@ -71,8 +89,8 @@ def test_gradients_name_what_they_are_about(family: str, task: Task) -> None:
     assert np.array_equal(peer.table.dense(), before)  # a step is applied by others
 
 
-def test_an_outlook_scores_decides_and_explains(family: str, task: Task) -> None:
-    peer = trained(family, task)
+def test_an_outlook_scores_decides_and_explains(family: str, task: Task, table: str) -> None:
+    peer = trained(family, task, table)
     observe, n = peer.model.observer(), len(CITY.catalogue)
     moment = peer.timeline.moment(len(peer.timeline), float(peer.timeline.time_s[-1] + 3_600))
     for situation in (moment, None):

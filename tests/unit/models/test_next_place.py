@@ -5,16 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from steps import step_of
 
 from p2prec.data.catalogue import Catalogue
+from p2prec.data.city import generate_city
 from p2prec.data.interactions import History
 from p2prec.embeddings.initial import initial_table
+from p2prec.embeddings.quotient_remainder import QuotientRemainder
 from p2prec.models.explored import Explored, together
 from p2prec.models.moments import Timeline
-from p2prec.models.next_place import NextPlace
 from p2prec.models.next_place_features import Surroundings
+from p2prec.models.next_place_model import NextPlaceModel
+from p2prec.models.recommender import Task
 from p2prec.models.shelf import Shelf
 from p2prec.models.table import RowTable
+from p2prec.training.config import TrainingConfig
+from p2prec.training.knowledge import Knowledge, grouped
 
 
 @pytest.fixture
@@ -38,7 +44,7 @@ def world() -> tuple[Catalogue, History]:
 
 def test_scores_equal_the_training_formula(world: tuple[Catalogue, History]) -> None:
     catalogue, history = world
-    model = NextPlace(catalogue, 8)
+    model = NextPlaceModel(catalogue, 8, Task.RANKING)
     rng = np.random.default_rng(0)
     table = np.abs(rng.normal(0, 0.5, (len(catalogue), model.width))).astype(np.float32)
     dense = rng.normal(0, 0.5, model.n_dense).astype(np.float32)
@@ -102,3 +108,25 @@ def test_a_moment_never_sees_the_future(world: tuple[Catalogue, History]) -> Non
     assert np.allclose(late.returning, early.returning)
     assert np.allclose(late.gate, early.gate)
     assert (late.tried == early.tried).all()
+
+
+def test_over_a_compact_table_gradients_are_those_of_differences() -> None:
+    city = generate_city(rng=np.random.default_rng(1), n_users=1, n_places=120, days=120)
+    table = QuotientRemainder(city.catalogue, 8, 4)
+    model = NextPlaceModel(city.catalogue, 8, Task.RANKING, table)
+    peer = Knowledge(city.catalogue, model, TrainingConfig(), city.interactions.history(0).head(40))
+    step = step_of([peer], [np.arange(3, 30)], [None], negatives=6)
+    pieces = model.layout.part("pieces")
+
+    def loss(change: np.ndarray) -> tuple[float, np.ndarray]:
+        [group] = grouped([peer])
+        group.stack.dense[0, pieces] += change
+        found = model.gradients(group.stack, step)
+        return float(found.loss[0]), found.dense[0, pieces]
+
+    gradient = loss(np.zeros(table.n_pieces, np.float32))[1]
+    assert np.abs(gradient).max() > 0.01
+    for seed in range(3):
+        way = np.random.default_rng(seed).normal(0, 1e-2, table.n_pieces).astype(np.float32)
+        measured = (loss(way)[0] - loss(-way)[0]) / 2
+        assert measured == pytest.approx(float(gradient @ way), rel=0.05, abs=2e-3)
