@@ -17,9 +17,9 @@ reads the sequence itself (``reads_past``) needs no folding: the user's vector i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ from p2prec.models.recommender import Task
 from p2prec.models.softmax import log_softmax
 from p2prec.models.stack import Stack
 from p2prec.models.table import BIAS, OTHERS
-from p2prec.models.tabled import Floats, Looked, Tabled, Vectors, kept
+from p2prec.models.tabled import Floats, Looked, Ready, Tabled, kept
 from p2prec.models.taste import Batch, Parts, Taste, by_peer
 
 MU, FOLD, WEIGHT, LISTENED = range(4)  # the first dense parameters: mu, c, w, and a statistic
@@ -57,25 +57,6 @@ _FOLD = 4.0
 _WEIGHT = 1.0
 _NEVER = np.float32(-1e9)  # logit of what is masked out
 _FRESH_ACCUMULATOR, _FRESH_PIECE = 0.1, 1e-3  # Adagrad's starts: pieces are embeddings, as rows are
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
-    """All that scores are made of, whether it lies in memory or packed.
-
-    Attributes:
-        source: Vectors of all items.
-        bias: Shape ``(n_items,)``.
-        shares: Shape ``(n_items,)``, of others that know each item.
-        dense: Shape ``(n_dense,)``; of the table's pieces nothing is read.
-        private: Shape ``(n_private,)``.
-    """
-
-    source: Vectors
-    bias: Floats
-    shares: Floats
-    dense: Floats
-    private: Floats
 
 
 class EmbeddedModel(Taste, Tabled):
@@ -295,17 +276,6 @@ class EmbeddedModel(Taste, Tabled):
 
     # --- scoring -------------------------------------------------------------------------
 
-    def ready(self, parameters: Parameters) -> Ready:
-        """What one state of a peer scores with."""
-        table, dense = parameters.table, parameters.dense
-        return Ready(
-            source=self.composed(parameters),
-            bias=table[:, BIAS],
-            shares=share_of(table[:, OTHERS], dense[LISTENED]),
-            dense=dense,
-            private=parameters.private,
-        )
-
     def logits(self, ready: Ready, moment: Moment | None, *, own: bool) -> Floats:
         """Scores of all items, shape ``(n_items,)``.
 
@@ -350,6 +320,10 @@ class EmbeddedModel(Taste, Tabled):
             return View(self, ready(parameters), moment)
 
         return observe
+
+    def opened(self, ready: Ready) -> Callable[[Moment | None], Outlook]:
+        """As of ``Tabled``."""
+        return partial(View, self, ready)
 
 
 @dataclass(frozen=True)

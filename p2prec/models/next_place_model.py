@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ from p2prec.models.popularity import Newcomer, popularity
 from p2prec.models.recommender import Task
 from p2prec.models.stack import Stack, found
 from p2prec.models.table import BIAS, OTHERS
-from p2prec.models.tabled import kept
+from p2prec.models.tabled import Ready, kept
 
 if TYPE_CHECKING:
     import torch
@@ -163,6 +163,21 @@ class NextPlaceModel(NextPlace):
             return _Visitor(self, replace(parameters, table=rows), moment, seen[1])
 
         return observe
+
+    def opened(self, ready: Ready) -> Callable[[Moment | None], Outlook]:
+        """As of ``Tabled``; plain rows of all items are laid out once."""
+        n, listened = len(ready.bias), ready.dense[self.statistics].sum()
+        behind = np.stack([ready.shares * listened, ready.bias], axis=1)
+        rows = np.hstack([ready.source.vectors(np.arange(n)), behind])
+        parameters = Parameters(table=rows, dense=ready.dense, private=ready.private)
+        surroundings = Surroundings(self.catalogue)
+
+        def look(moment: Moment | None) -> Outlook:
+            if moment is None:
+                return Newcomer(parameters)
+            return _Visitor(self, parameters, moment, surroundings.of(moment))
+
+        return look
 
     def plain(self, parameters: Parameters) -> NDArray[np.float32]:
         """Plain rows of all items, shape ``(n_items, size + 2)``."""

@@ -16,11 +16,12 @@ from p2prec.embeddings.table import Device, ItemTable, Packed, Stored
 from p2prec.errors import ConfigError
 from p2prec.limits import MAX_DENSE_VALUES
 from p2prec.models.layout import DenseLayout
-from p2prec.models.model import Held, Observer, Parameters
+from p2prec.models.model import Held, Observer, Outlook, Parameters
 from p2prec.models.moments import Moment, Timeline
+from p2prec.models.popularity import share_of
 from p2prec.models.recommender import Task
 from p2prec.models.stack import Stack
-from p2prec.models.table import OTHERS
+from p2prec.models.table import BIAS, OTHERS
 
 Floats = NDArray[np.float32]
 
@@ -74,6 +75,25 @@ class Looked:
     tape: Any
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """All that scores are made of, whether it lies in memory or packed.
+
+    Attributes:
+        source: Vectors of all items.
+        bias: Shape ``(n_items,)``.
+        shares: Shape ``(n_items,)``, of others that know each item.
+        dense: Shape ``(n_dense,)``; of the table's pieces nothing is read.
+        private: Shape ``(n_private,)``.
+    """
+
+    source: Vectors
+    bias: Floats
+    shares: Floats
+    dense: Floats
+    private: Floats
+
+
 class Tabled(ABC):
     """A family over one item table.
 
@@ -87,6 +107,8 @@ class Tabled(ABC):
     first: int
     name: str
     width: int
+    n_private: int
+    statistics: slice
 
     def __init__(
         self, catalogue: Catalogue, table: ItemTable, task: Task, layout: DenseLayout
@@ -105,6 +127,10 @@ class Tabled(ABC):
     @abstractmethod
     def observer(self) -> Observer:
         """A way to look at situations."""
+
+    @abstractmethod
+    def opened(self, ready: Ready) -> Callable[[Moment | None], Outlook]:
+        """A way to look at situations with what is ready."""
 
     def situation(self, timeline: Timeline, at: int) -> Moment | None:
         """Before one interaction, with as much as scores depend on."""
@@ -182,6 +208,17 @@ class Tabled(ABC):
         return total / max(len(newest), 1)
 
     # --- scoring -------------------------------------------------------------------------
+
+    def ready(self, parameters: Parameters) -> Ready:
+        """What one state of a peer scores with."""
+        table, dense = parameters.table, parameters.dense
+        return Ready(
+            source=self.composed(parameters),
+            bias=table[:, BIAS],
+            shares=share_of(table[:, OTHERS], dense[self.statistics].sum()),
+            dense=dense,
+            private=parameters.private,
+        )
 
     def composed(self, parameters: Parameters) -> Composed:
         """Vectors of all items, in blocks; a compact table is packed, as on the device."""
