@@ -22,13 +22,17 @@ from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.bases import summed
+from p2prec.embeddings.table import ItemTable
 from p2prec.models.context import Surrounded, classes_of, last_of
 from p2prec.models.embedded import EmbeddedModel
 from p2prec.models.moments import Moment, Timeline
+from p2prec.models.recommender import Task
 from p2prec.models.tabled import Floats, Vectors, blocks
 from p2prec.models.taste import Batch
 
 _SMALL = 0.1  # length of the vectors of classes at the start, where those of items have 0.5
+
+_RATE, _RATING_RATE = 0.3, 0.1  # a few ratings of one owner are soon explained by their hours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +59,12 @@ class FieldModel(EmbeddedModel):
 
     reads_context: ClassVar[bool] = True
 
-    def __init__(self, catalogue: Catalogue, *rest: Any) -> None:
+    def __init__(
+        self, catalogue: Catalogue, embedding_size: int, task: Task, table: ItemTable
+    ) -> None:
         self.classes = classes_of(catalogue)
-        super().__init__(catalogue, *rest)
+        self.own_rate = _RATING_RATE if task is Task.RATING else _RATE
+        super().__init__(catalogue, embedding_size, task, table)
 
     def shapes(self, size: int) -> Mapping[str, tuple[int, ...]]:
         """Vectors and weights of classes."""

@@ -37,7 +37,7 @@ from p2prec.models.tabled import Floats, Vectors
 from p2prec.models.taste import Batch, Parts, by_peer
 
 _LAYERS = 3  # K
-_SCALE = 4.0  # of s: takes the mean over the layers back
+_SCALE = 8.0  # of s: takes the mean over the layers back, and more since degrees are small
 
 
 class LightGCN(EmbeddedModel):

@@ -29,18 +29,20 @@ from p2prec.models.embedded import EmbeddedModel
 from p2prec.models.layers import times, times_back
 from p2prec.models.losses import sigmoid
 from p2prec.models.moments import Moment
+from p2prec.models.recommender import Task
 from p2prec.models.tabled import Floats, Vectors
 from p2prec.models.taste import Batch, Parts, by_peer
 
 _KEEP = 1.5  # of b_z, where it starts: what came three items ago is half forgotten
 _ZETA, _NU = 1.0, -4.0  # before the sigmoid, as in FastGRNN
-_SCALE = 4.0  # of s
+_SCALE = 8.0  # of s
 
 
 class LLRec(EmbeddedModel):
     """A small recurrent cell over the recent items."""
 
     family = "llrec"
+    tasks = frozenset({Task.RANKING, Task.CLICK})  # where one has been says nothing of a rating
     reads_past = True
 
     def shapes(self, size: int) -> Mapping[str, tuple[int, ...]]:

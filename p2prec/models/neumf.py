@@ -30,6 +30,7 @@ class NeuMF(EmbeddedModel):
     """A product of halves of the vectors, and a small network over the other halves."""
 
     family = "neumf"
+    own_rate = 0.3  # a network that runs ahead of the vectors is of no use to them
 
     def shapes(self, size: int) -> Mapping[str, tuple[int, ...]]:
         """The last layer, and the tower; its first layer in two parts, for users and items."""

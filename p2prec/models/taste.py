@@ -73,7 +73,7 @@ class Taste(ABC):
     reads_past: ClassVar[bool] = False
     reads_context: ClassVar[bool] = False
     own_accumulator: ClassVar[float] = 0.1
-    own_rate: ClassVar[float] = 1.0
+    own_rate: float = 1.0
     size: int
     own_layout: DenseLayout
 
