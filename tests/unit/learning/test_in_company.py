@@ -40,6 +40,8 @@ LEARNED = [  # of the next-place model other tests tell, which need more places
     (family, task, "qrt-2" if table == "qrt-4" else table)
     for family, task, table in MEMBERS
     if issubclass(EMBEDDED[family], EmbeddedModel)
+    # Products of two short tables tell 120 places apart too badly for ranks, ratings need more.
+    and (table == "full-1" or task is Task.CLICK)
 ]
 ROUNDS = {Task.RANKING: 5, Task.CLICK: 10, Task.RATING: 36}
 N_USERS, N_ITEMS, N_GROUPS = 24, 90, 3
