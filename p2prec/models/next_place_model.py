@@ -181,7 +181,8 @@ class NextPlaceModel(NextPlace):
 
     def plain(self, parameters: Parameters) -> NDArray[np.float32]:
         """Plain rows of all items, shape ``(n_items, size + 2)``."""
-        return np.hstack([self.composed(parameters).whole, parameters.table[:, OTHERS:]])
+        items = np.arange(len(parameters.table))
+        return np.hstack([self.source(parameters).vectors(items), parameters.table[:, OTHERS:]])
 
 
 def _is_new(

@@ -213,17 +213,24 @@ class Tabled(ABC):
         """What one state of a peer scores with."""
         table, dense = parameters.table, parameters.dense
         return Ready(
-            source=self.composed(parameters),
+            source=self.source(parameters),
             bias=table[:, BIAS],
             shares=share_of(table[:, OTHERS], dense[self.statistics].sum()),
             dense=dense,
             private=parameters.private,
         )
 
+    def source(self, parameters: Parameters) -> Vectors:
+        """Vectors of all items; a compact table is packed, as on the device."""
+        return self.packed(parameters) if self.compact else self.composed(parameters)
+
+    @property
+    def compact(self) -> bool:
+        """Whether the table is smaller than a full one."""
+        return self.table.compression > 1
+
     def composed(self, parameters: Parameters) -> Composed:
-        """Vectors of all items, in blocks; a compact table is packed, as on the device."""
-        if self.table.compression > 1:
-            return Composed(self.packed(parameters).vectors(np.arange(len(parameters.table))))
+        """Vectors of all items, in blocks."""
         pieces = parameters.dense[None, self.layout.part("pieces")]
         n = len(parameters.table)
         whole = np.empty((n, self.size), np.float32)

@@ -151,16 +151,19 @@ class Knowledge:
         """Let a family that looks for a better form of what it stores take a step."""
         if not isinstance(self.model, Searching):
             return
-        held = Held(
-            items=self.table.rows,
+        found = self.model.searched(self.held(), self.timeline, round_)
+        if found is not None:
+            self.table.values[:] = found.values
+            self.dense = found.dense
+
+    def held(self) -> Held:
+        """A copy of what may be packed or searched."""
+        return Held(
+            items=self.table.rows.copy(),
             values=self.table.whole_rows,
             dense=self.dense.copy(),
             private=self.private.copy(),
         )
-        found = self.model.searched(held, self.timeline, round_)
-        if found is not None:
-            self.table.values[:] = found.values
-            self.dense = found.dense
 
     def parameters(self) -> Parameters:
         """A copy of all that scoring needs."""

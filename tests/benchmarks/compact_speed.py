@@ -72,9 +72,7 @@ def learned(model: Tabled, catalogue: Catalogue, history: History, n_heard: int)
     at = peer.table.touch(rng.permutation(len(catalogue))[:n_heard])
     peer.table.others[at] = rng.random(len(at)).astype(np.float32) / 3
     peer.table.values[at, :-2] += rng.normal(0, 0.1, (len(at), model.width - 2))
-    return Held(
-        items=peer.table.rows, values=peer.table.whole_rows, dense=peer.dense, private=peer.private
-    )
+    return peer.held()
 
 
 def answered(packed: PackedModel, catalogue: Catalogue, history: History, n: int) -> list[float]:

@@ -9,7 +9,6 @@ from p2prec.data.city import generate_city
 from p2prec.embeddings.tables import build_table
 from p2prec.errors import StoreError
 from p2prec.models.families import EMBEDDED, parse_model
-from p2prec.models.model import Held
 from p2prec.models.packed import PackedModel
 from p2prec.models.tabled import Tabled
 from p2prec.training.config import TrainingConfig
@@ -45,18 +44,12 @@ def trained(model: Tabled, n_heard: int) -> Knowledge:
     return peer
 
 
-def held_of(peer: Knowledge) -> Held:
-    return Held(
-        items=peer.table.rows, values=peer.table.whole_rows, dense=peer.dense, private=peer.private
-    )
-
-
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("n_heard", [20, 1_500])  # a list of them, and a bit for every item
 def test_it_says_the_same_after_it_was_packed(name: str, n_heard: int) -> None:
     model = built(name)
     peer = trained(model, n_heard)
-    packed = PackedModel.of(model, held_of(peer))
+    packed = PackedModel.of(model, peer.held())
     again = PackedModel.read(model, packed.to_bytes())
     for moment in (peer.timeline.before(30), None):
         before = model.observer()(peer.parameters(), moment).scores()
@@ -73,7 +66,7 @@ def test_it_says_the_same_after_it_was_packed(name: str, n_heard: int) -> None:
 
 def test_what_is_no_such_model_is_refused() -> None:
     model = built("mf/8/qrt-4")
-    data = PackedModel.of(model, held_of(trained(model, 20))).to_bytes()
+    data = PackedModel.of(model, trained(model, 20).held()).to_bytes()
     for wrong in (b"", data[:-1], data[: len(data) // 2], b"\xff" * 99):
         with pytest.raises(StoreError):
             PackedModel.read(model, wrong)
