@@ -292,7 +292,8 @@ class EmbeddedModel(Taste, Tabled):
             user[0] = ready.private[: self.n_user]
         elif self.n_user and not self.reads_past and len(items):
             summed = ready.source.vectors(items).sum(0)
-            user[0] = dense[FOLD] * summed / np.sqrt(np.float32(len(items)))
+            # Of the length of an item's vector: a family may keep more of its owners.
+            user = (dense[FOLD] * summed / np.sqrt(np.float32(len(items))))[None]
         items = items[: len(items) if self.reads_past else 0]
         asked = Batch(
             vectors=np.zeros((1, 0, self.size), np.float32),

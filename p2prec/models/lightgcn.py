@@ -46,8 +46,7 @@ class LightGCN(EmbeddedModel):
     family = "lightgcn"
     reads_past = True
 
-    @classmethod
-    def user_size(cls, size: int) -> int:
+    def user_size(self, size: int) -> int:
         """A user has a vector beside the recent items."""
         return size
 

@@ -23,7 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from p2prec.models.embedded import Batch, EmbeddedModel, Floats, Parts
+from p2prec.models.embedded import EmbeddedModel
+from p2prec.models.tabled import Floats
+from p2prec.models.taste import Batch, Parts
 
 _PRIVATE = 4  # length of theta
 _INNER = 8  # rows of A

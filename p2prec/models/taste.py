@@ -77,10 +77,9 @@ class Taste(ABC):
     size: int
     own_layout: DenseLayout
 
-    @classmethod
-    def user_size(cls, size: int) -> int:
+    def user_size(self, size: int) -> int:
         """Length of the user's own vector; 0 where the recent items take its place."""
-        return 0 if cls.reads_past else size
+        return 0 if self.reads_past else size
 
     def shapes(self, size: int) -> Mapping[str, tuple[int, ...]]:
         """What the family shares, by name; none here."""

@@ -49,6 +49,16 @@ def mf(s: Situation) -> Tensor:
     return s.vectors @ s.user
 
 
+def metapatch(s: Situation) -> Tensor:
+    size = s.vectors.shape[1]
+    user, theta = s.user[:size], s.user[size:]
+    total = s.vectors @ user
+    if len(theta):
+        outward = sum(t * basis for t, basis in zip(theta, s.own["basis"], strict=True))
+        total = total + ((s.vectors @ s.own["inward"].T).relu() @ outward.T) @ user
+    return total
+
+
 def neumf(s: Situation) -> Tensor:
     half = len(s.user) // 2
     gmf = (s.vectors[:, :half] * s.user[:half]) @ s.own["h"]
@@ -136,13 +146,14 @@ def nfm(s: Situation) -> Tensor:
 
 TWINS: dict[str, Callable[[Situation], Tensor]] = {
     "mf": mf,
+    "metapatch": metapatch,
     "fm": fm,
     "neumf": neumf,
     "nfm": nfm,
     "lightgcn": lightgcn,
     "llrec": llrec,
 }
-FOLDED = {"mf", "fm", "neumf", "nfm"}  # whose stranger has a folded-in vector
+FOLDED = {"mf", "metapatch", "fm", "neumf", "nfm"}  # whose stranger has a folded-in vector
 
 
 @dataclass(frozen=True, kw_only=True)
