@@ -18,6 +18,7 @@ from p2prec.models.model import Model
 from p2prec.models.neumf import NeuMF
 from p2prec.models.next_place_model import NextPlaceModel
 from p2prec.models.nfm import NeuralFactorisationMachine
+from p2prec.models.patched import PatchedFactorisation
 from p2prec.models.ranker import Ranker
 from p2prec.models.recommender import Task
 from p2prec.training.config import ModelConfig
@@ -34,6 +35,7 @@ EMBEDDED: dict[str, type[EmbeddedModel | NextPlaceModel]] = {
     "nfm": NeuralFactorisationMachine,
     "lightgcn": LightGCN,
     "llrec": LLRec,
+    "metapatch": PatchedFactorisation,
     "next_place": NextPlaceModel,
 }
 # All that there are: of one that is in both, the former is taken where the table is full.

@@ -304,13 +304,13 @@ def test_a_rating_is_told_as_it_is() -> None:
 
 
 def test_what_does_not_go_together_is_refused_with_a_sentence() -> None:
-    with pytest.raises(ConfigError, match="next_place cannot learn the task 'rating'; fm or l"):
+    with pytest.raises(ConfigError, match=r"cannot learn the task 'rating'; .*\bmf can"):
         learner(0, "dclr", family="next_place", task=Task.RATING)
     with pytest.raises(ConfigError, match="next_place cannot learn the task 'click'"):
         learner(0, "alone", family="next_place", task=Task.CLICK)
     with pytest.raises(ConfigError, match="a rating is none; take alone, dclr"):
         learner(0, "mac", task=Task.RATING)
-    with pytest.raises(ConfigError, match="unknown model family 'magic'; there are: fm, lightgcn"):
+    with pytest.raises(ConfigError, match="unknown model family 'magic'; there are: "):
         learner(0, "dclr", family="magic")
     with pytest.raises(ConfigError, match="take one of 4, 8, 12"):
         learner(0, "dclr", size=5)

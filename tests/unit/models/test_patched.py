@@ -1,14 +1,12 @@
-"""The private patch: gradients by automatic differentiation, and what others see of it."""
+"""The private patch: what others see of it. Its gradients: test_recommenders.py."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from p2prec.data.city import generate_city
-from p2prec.models.embedded import Batch
 from p2prec.models.families import build_model
 from p2prec.models.patched import PatchedFactorisation
 from p2prec.models.recommender import Task
@@ -17,48 +15,13 @@ from p2prec.training.epoch import Pupil, train_epoch
 from p2prec.training.knowledge import Knowledge
 
 CITY = generate_city(rng=np.random.default_rng(1), n_users=3, n_places=120, days=120)
-SIZE, PRIVATE, INNER = 8, 4, 8
+SIZE, PRIVATE = 8, 4
 
 
 def model() -> PatchedFactorisation:
     built = build_model(CITY.catalogue, family="metapatch", embedding_size=SIZE, task=Task.RANKING)
     assert isinstance(built, PatchedFactorisation)
     return built
-
-
-def test_gradients_are_those_of_the_formula() -> None:
-    rng = np.random.default_rng(0)
-
-    def drawn(*shape: int) -> np.ndarray:
-        return rng.normal(size=shape).astype(np.float32)
-
-    owner = np.array([0, 0, 1, 1, 1])
-    n_dense = INNER * SIZE + PRIVATE * SIZE * INNER
-    batch = Batch(
-        vectors=drawn(5, 3, SIZE),
-        user=drawn(5, SIZE + PRIVATE),
-        owner=owner,
-        dense=drawn(2, n_dense),
-    )
-    taste, tape = model().taste(batch)
-    errors = drawn(5, 3)
-    parts = model().taste_back(batch, tape, errors)
-
-    v, u, w = (
-        torch.tensor(a, requires_grad=True) for a in (batch.vectors, batch.user, batch.dense)
-    )
-    rows = []
-    for n, peer in enumerate(owner):
-        inward = w[peer, : INNER * SIZE].reshape(INNER, SIZE)
-        basis = w[peer, INNER * SIZE :].reshape(PRIVATE, SIZE, INNER)
-        outward = (u[n, SIZE:, None, None] * basis).sum(0)
-        patched = v[n] + torch.relu(v[n] @ inward.T) @ outward.T
-        rows.append(patched @ u[n, :SIZE])
-    twin = torch.stack(rows)
-    np.testing.assert_allclose(taste, twin.detach().numpy(), rtol=1e-4, atol=1e-4)
-    twin.backward(torch.tensor(errors))
-    for mine, found in ((parts.vectors, v), (parts.user, u), (parts.dense, w)):
-        np.testing.assert_allclose(mine, found.grad.numpy(), rtol=1e-3, atol=1e-4)
 
 
 def test_only_the_owners_own_scores_know_the_patch() -> None:
