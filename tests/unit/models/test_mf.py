@@ -304,7 +304,7 @@ def test_a_rating_is_told_as_it_is() -> None:
 
 
 def test_what_does_not_go_together_is_refused_with_a_sentence() -> None:
-    with pytest.raises(ConfigError, match=r"cannot learn the task 'rating'; .*\bmf can"):
+    with pytest.raises(ConfigError, match=r"cannot learn the task 'rating'; .*\bmf .*can"):
         learner(0, "dclr", family="next_place", task=Task.RATING)
     with pytest.raises(ConfigError, match="next_place cannot learn the task 'click'"):
         learner(0, "alone", family="next_place", task=Task.CLICK)

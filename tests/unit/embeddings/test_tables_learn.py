@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +14,6 @@ from p2prec.embeddings.tables import TABLES
 from p2prec.models.embedded import EmbeddedModel
 from p2prec.models.factorisation import Factorisation
 from p2prec.models.families import build_model
-from p2prec.models.model import Held
 from p2prec.models.recommender import Task
 from p2prec.training.config import (
     CollaborationConfig,
@@ -49,14 +48,7 @@ class Result:
 def device_of(learner: LocalLearner) -> Device:
     knowledge = learner.knowledge
     assert isinstance(knowledge.model, EmbeddedModel)
-    return knowledge.model.device(
-        Held(
-            items=knowledge.table.rows,
-            values=knowledge.table.whole_rows,
-            dense=knowledge.dense,
-            private=knowledge.private,
-        )
-    )
+    return knowledge.model.device(knowledge.held())
 
 
 def network(table: str, compression: int) -> list[LocalLearner]:
@@ -117,12 +109,9 @@ def result(table: str, compression: int) -> Result:
         small = model.table.pack(device_of(learner))
         nbytes = max(nbytes, small.nbytes)
         assert small.nbytes <= budget_bytes(model.table)
-        everything = np.arange(model.table.n_items)
-        for found, vectors in (
-            (learned, model.vectors(parameters)),
-            (packed, small.vectors(everything)),
-        ):
-            scores = model.logits(parameters, vectors, None, own=True)
+        ready = model.ready(parameters)
+        for found, source in ((learned, model.composed(parameters)), (packed, small)):
+            scores = model.logits(replace(ready, source=source), None, own=True)
             found.append(reciprocal_ranks(scores, user))
     return Result(
         learned=float(np.mean(learned)), packed=float(np.mean(packed or learned)), nbytes=nbytes
