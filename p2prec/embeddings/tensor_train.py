@@ -133,8 +133,8 @@ class SemiTensorProduct(SharedPieces):
 
     def _vectors(self, products: Floats) -> Floats:
         """From ``(n, J_1 t, J_2 / t)`` to vectors in the order of the product's definition."""
-        n, (outer, _) = len(products), self.lengths
-        whole = products.reshape(n, outer, self.step, -1).swapaxes(2, 3)
+        n, (outer, inner) = len(products), self.lengths  # n may be 0
+        whole = products.reshape(n, outer, self.step, inner // self.step).swapaxes(2, 3)
         return whole.reshape(n, self.size)
 
     def _products(self, vectors: Floats) -> Floats:

@@ -102,6 +102,7 @@ def test_packed_it_keeps_the_budget_and_says_the_same(name: str, compression: in
     again = table.unpack(data)
     items = np.array([0, 5, 17, table.n_items - 1])
     assert np.array_equal(again.vectors(items), packed.vectors(items))
+    assert again.vectors(items[:0]).shape == (0, SIZE)
     query = np.random.default_rng(0).normal(size=SIZE).astype(np.float32)
     everything = again.vectors(np.arange(table.n_items))
     np.testing.assert_allclose(again.dots(query), everything @ query, rtol=1e-3, atol=1e-4)
