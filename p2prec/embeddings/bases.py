@@ -67,6 +67,11 @@ class OwnRows(BaseTable):
         table[device.items] = device.rows
         return table
 
+    def moved(self, items: NDArray[np.integer[Any]], rows: Floats) -> Floats:
+        """How far rows are from where they started, shape ``(n,)``; ``rows`` are of ``items``."""
+        distance: Floats = np.linalg.norm(rows - self.initial[items], axis=1)
+        return distance
+
     def checked(self, items: NDArray[np.generic], n: int) -> NDArray[np.int64]:
         """Numbers of items that were read.
 
