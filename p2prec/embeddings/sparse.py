@@ -4,8 +4,8 @@
 
 Items: a bit each, or gaps. Entries: nothing where all rows have the same ones (``SAME``), widths
 of prefixes (``PREFIX``), a bit each (``MASK``), or the number of one of a few masks (``FEW``).
-Values: see ``p2prec.embeddings.codes``. What is not kept is zero, and an item without a row has a vector of zeros: the realm's initial rows
-would be noise to whoever asks, and a device need not derive them.
+Values: see ``p2prec.embeddings.codes``. What is not kept is zero, and an item without a row has a
+vector of zeros: the realm's initial rows would be noise to whoever asks.
 
 A budget is kept by choosing what is kept (``fitted_entries``, ``fitted_rows``). Rows that have
 moved far from the realm's initial ones are what the owner and the neighbours learned from; a row

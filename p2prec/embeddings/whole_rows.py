@@ -46,6 +46,16 @@ class KeptEntries(OwnRows):
     def kept(self, device: Device) -> NDArray[np.bool_]:
         """Entries that are kept, shape ``(n_held, size)``, within the budget."""
 
+    def of_one(self, device: Device) -> Stored:
+        """All that one peer stores."""
+        return Stored(
+            items=device.items,
+            owner=np.zeros(len(device.items), np.int64),
+            rows=device.rows,
+            others=device.others,
+            pieces=device.pieces[None],
+        )
+
     def compose(self, stored: Stored) -> tuple[Floats, Any]:
         """The row."""
         return stored.rows, len(stored.pieces)
@@ -56,16 +66,7 @@ class KeptEntries(OwnRows):
 
     def pack(self, device: Device) -> SparseRows:
         """Kept entries of the vectors that the rows are composed to."""
-        n = len(device.items)
-        vectors = self.compose(
-            Stored(
-                items=device.items,
-                owner=np.zeros(n, np.int64),
-                rows=device.rows,
-                others=device.others,
-                pieces=device.pieces[None],
-            )
-        )[0]
+        vectors = self.compose(self.of_one(device))[0]
         return packed_rows(self.packed_form, device.items, vectors, self.kept(device))
 
     def unpack(self, data: bytes) -> SparseRows:
