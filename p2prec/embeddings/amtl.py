@@ -9,7 +9,7 @@ Yan, Wang, Liu, Lin, Yuan & Xie, CIKM 2021, section 3. ``s`` are frequency attri
 and the budget without a server (``p2prec.embeddings.prefixes``), and a width of 0, an item that is
 not stored at all.
 
-Both networks and the tilt are pieces: peers average them, and so choose by nearly the same rule.
+Both networks and the price are pieces: peers average them, and so choose by nearly the same rule.
 On a device: prefixes with a number each, in whole numbers; the networks stay out.
 """
 
@@ -22,14 +22,13 @@ import numpy as np
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.controllers import Controller, softmax
 from p2prec.embeddings.initial import realm_generator
-from p2prec.embeddings.prefixes import TiltedWidths, features_of, known_of
+from p2prec.embeddings.prefixes import ROOM_FOR_ALL, TiltedWidths, features_of, known_of
 from p2prec.embeddings.table import Device, Floats, Quality, Stored
 
 _HIDDEN = 6
 _TEMPERATURE = np.float32(0.5)
 _BLEND = np.float32(4.0)  # how sharply known items go by the first network
 _RATE = np.float32(0.03)  # networks learn slowly: Adagrad's first steps are long
-_ALL = np.float32(32.0)  # the tilt before the first search: all items are wide
 
 
 class AdaptivelyMasked(TiltedWidths):
@@ -47,10 +46,10 @@ class AdaptivelyMasked(TiltedWidths):
         """Two networks that prefer what is known well, and room for all."""
         rng = realm_generator(self.catalogue.digest, f"amtl/{self.size}")
         nets = [self.net.initial(rng, self.candidates) for _ in range(2)]
-        return np.concatenate([*nets, [_ALL]]).astype(np.float32)
+        return np.concatenate([*nets, [ROOM_FOR_ALL]]).astype(np.float32)
 
     def piece_rates(self) -> Floats:
-        """Networks learn; the tilt is searched for."""
+        """Networks learn; the price is searched for."""
         rates = np.full(self.n_pieces, _RATE, np.float32)
         rates[-1] = 0.0
         return rates
@@ -85,7 +84,7 @@ class AdaptivelyMasked(TiltedWidths):
         return by_vectors * mask, by_pieces
 
     def searched(self, device: Device, round_: int, quality: Quality) -> Device:
-        """The tilt that the budget asks for."""
+        """The price that the budget asks for."""
         del round_, quality
         return self.budgeted(device)
 

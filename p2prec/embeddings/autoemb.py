@@ -29,12 +29,11 @@ import numpy as np
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.controllers import Controller, softmax
 from p2prec.embeddings.initial import realm_generator
-from p2prec.embeddings.prefixes import TiltedWidths, features_of, known_of
+from p2prec.embeddings.prefixes import ROOM_FOR_ALL, TiltedWidths, features_of, known_of
 from p2prec.embeddings.table import Device, Floats, Quality, Stored
 
 _SHARES = (0.0, 0.125, 0.25, 0.5, 1.0)  # of the size
 _HIDDEN = 4
-_ALL = np.float32(32.0)  # the tilt before the first search: all items are wide
 _FIRST_TEMPERATURE, _COOLING, _LAST_TEMPERATURE = 0.5, 0.7, 0.02
 _REACH = 0.3  # of the two states beside the controller
 _STEP = 1.0  # of the controller, for a quality that is all the difference
@@ -49,13 +48,13 @@ class SoftlySelected(TiltedWidths):
         super().__init__(catalogue, size, compression)
         self.candidates = np.unique(np.rint(np.array(_SHARES) * size).astype(np.int64))
         self.net = Controller(n_inputs=3, n_hidden=_HIDDEN, n_outputs=len(self.candidates))
-        self.n_pieces = self.net.n_weights + 2  # and then the temperature and the tilt
+        self.n_pieces = self.net.n_weights + 2  # and then the temperature and the price
 
     def initial_pieces(self) -> Floats:
         """A controller that prefers what is known well, and room for all."""
         rng = realm_generator(self.catalogue.digest, f"autoemb/{self.size}")
         weights = self.net.initial(rng, self.candidates)
-        return np.concatenate([weights, [_FIRST_TEMPERATURE, _ALL]]).astype(np.float32)
+        return np.concatenate([weights, [_FIRST_TEMPERATURE, ROOM_FOR_ALL]]).astype(np.float32)
 
     def piece_rates(self) -> Floats:
         """All are searched for."""
@@ -75,7 +74,7 @@ class SoftlySelected(TiltedWidths):
         return stored.rows * share, (share, len(stored.pieces))
 
     def searched(self, device: Device, round_: int, quality: Quality) -> Device:
-        """A cooler mix, a step of the controller, and the tilt that the budget asks for."""
+        """A cooler mix, a step of the controller, and the price that the budget asks for."""
         pieces = device.pieces.copy()
         pieces[-2] = max(_FIRST_TEMPERATURE * _COOLING ** (round_ + 1), _LAST_TEMPERATURE)
         n = self.net.n_weights

@@ -13,16 +13,18 @@ items of ``p2prec.embeddings.prefixes``; ``z`` is in units of an initial row's m
                      are measured on the owner's newest interactions; the best takes their place
 
 Ours: a draw a round instead of one a sample, since a table is stateless; and gossip is part of the
-evolution: it averages the widths of peers between generations. Every child is made to fit the
-budget. There is no rewinding of rows: learning them again costs a network more rounds than the
-search. Of the public code three faults are not repeated: a mutation that changes its parent, a
-crossover that cuts beyond the groups, and elites that are lost (the parent competes here).
+evolution: it averages the widths of peers between generations. Every child is measured at the price
+at which it fits the budget. There is no rewinding of rows: learning them again costs a network more
+rounds than the search. Of the public code three faults are not repeated: a mutation that changes
+its parent, a crossover that cuts beyond the groups, and elites that are lost (the parent competes
+here).
 
 Thresholds and widths are pieces. On a device: prefixes with a number each, in whole numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,7 +33,7 @@ from numpy.typing import NDArray
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.bases import summed
 from p2prec.embeddings.initial import realm_generator
-from p2prec.embeddings.prefixes import N_GROUPS, GroupWidths, Widths, groups_of, known_of
+from p2prec.embeddings.prefixes import N_GROUPS, ROOM_FOR_ALL, GroupWidths, Widths
 from p2prec.embeddings.table import Device, Floats, Quality, Stored
 
 _SUPERNET = 4  # rounds
@@ -49,25 +51,30 @@ class GatedRows(GroupWidths):
 
     def __init__(self, catalogue: Catalogue, size: int, compression: int) -> None:
         super().__init__(catalogue, size, compression)
-        self.n_pieces = 2 * N_GROUPS
+        self.n_pieces = 2 * N_GROUPS + 1
         self.unit = np.float32(0.5 / np.sqrt(size) * np.sqrt(2 / np.pi))
 
     def initial_pieces(self) -> Floats:
         """All columns, no threshold."""
-        return np.repeat([self.size, 0.0], N_GROUPS).astype(np.float32)
+        thresholds = np.zeros(N_GROUPS)
+        return np.concatenate([self.all_wide(), thresholds, [ROOM_FOR_ALL]]).astype(np.float32)
 
     def piece_rates(self) -> Floats:
         """Thresholds learn; widths are searched for."""
-        return np.repeat([np.float32(0.0), _RATE], N_GROUPS)
+        rates = np.zeros(self.n_pieces, np.float32)
+        rates[N_GROUPS:-1] = _RATE
+        return rates
 
-    def widths(self, stored: Stored) -> Widths:
+    def chooser(self, stored: Stored) -> Callable[[Floats], Widths]:
         """Of the item's group, 0 where the row is too small."""
-        return np.where(self._above(stored)[0] > 0, super().widths(stored), 0)
+        above, choose = self._above(stored)[0] > 0, super().chooser(stored)
+        return lambda price: choose(price) * above
 
     def compose(self, stored: Stored) -> tuple[Floats, Any]:
         """The first columns of rows that are large enough."""
         above, groups = self._above(stored)
-        prefix = self._mask(np.maximum(GroupWidths.widths(self, stored), 1))
+        widths = super().chooser(stored)(stored.pieces[stored.owner, -1])
+        prefix = self._mask(np.maximum(widths, 1))
         mask = prefix & (above > 0)[:, None]
         return stored.rows * mask, (mask, prefix, above, groups, stored)
 
@@ -87,31 +94,31 @@ class GatedRows(GroupWidths):
             (pull - by_above)[:, None].astype(np.float32),
             (len(stored.pieces), N_GROUPS),
         )
-        return by_rows.astype(np.float32), np.hstack([np.zeros_like(by_thresholds), by_thresholds])
+        by_pieces = np.pad(by_thresholds, ((0, 0), (N_GROUPS, 1)))
+        return by_rows.astype(np.float32), by_pieces
 
     def searched(self, device: Device, round_: int, quality: Quality) -> Device | None:
         """The next draw of the supernet, or the best of a generation."""
-        counts = self.counts(device)
         rng = realm_generator(self.catalogue.digest, f"optembed/{self.size}/{round_}")
-        if round_ + 1 < _SUPERNET:
-            return self.with_widths(device, rng.integers(1, self.size + 1, N_GROUPS))
-        full = np.full(N_GROUPS, self.size)
-        now = np.clip(np.rint(device.pieces[:N_GROUPS]), 0, self.size).astype(np.int64)
-        parent = self.within(full if round_ + 1 == _SUPERNET else now, counts)
-        if not 0 <= round_ + 1 - _SUPERNET < _GENERATIONS:
+        generation = round_ + 1 - _SUPERNET
+        if generation < 0:
+            drawn = rng.integers(1, self.size + 1, N_GROUPS)
+            return self.with_widths(device, self.ordered(drawn))
+        parent = self.current(device) if generation else self.all_wide()
+        if generation >= _GENERATIONS:
             return self.with_widths(device, parent)
         children = [parent]
         for number in range(_CHILDREN):
             child = _mutated(parent, self.size, rng)
             if number % 2:
                 child = _crossed(child, children[-1], rng)
-            children.append(self.within(child, counts))
+            children.append(self.ordered(child))
         # The first of equals: a parent gives way only to a better child.
-        worth = [quality(self.with_widths(device, child)) for child in children]
-        return self.with_widths(device, children[int(np.argmax(worth))])
+        states = [self.with_widths(device, child) for child in children]
+        return states[int(np.argmax([quality(state) for state in states]))]
 
     def _above(self, stored: Stored) -> tuple[Floats, NDArray[np.int64]]:
-        groups = groups_of(known_of(self, stored))
+        groups = self.groups(stored)
         magnitude = np.abs(stored.rows).mean(1) / self.unit
         return magnitude - stored.pieces[stored.owner, N_GROUPS + groups], groups
 

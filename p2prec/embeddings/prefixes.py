@@ -11,12 +11,17 @@ How far a row has moved from where it started stands in for counts: it grows wit
 interactions and with those of neighbours, whose rows are averaged into it. In training a width is
 at least one, so that an item that becomes known can grow; on the device it may be none.
 
+A member's widths grow with its last piece, the *price*: after each round of training it becomes
+the largest one with which the rows that a peer holds fit the budget, found by halving an interval.
+So a budget is kept to the end whatever a search says, and peers average the price as any piece.
+
 The mean of two peers' rows is a sensible row of both: each looks at it through its own widths.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
@@ -32,8 +37,9 @@ Widths = NDArray[np.int64]
 
 _LENGTH = 0.5  # of an initial row
 _DIM = 2.0**-6  # known this little, an item is as good as unknown
-_TRIES = 24  # halvings of the interval of tilts
-_MOST_TILT = np.float32(64.0)
+_TRIES = 24  # halvings of the interval of prices
+_MOST_PRICE = 64.0
+ROOM_FOR_ALL: Final = 32.0  # the price before the first search
 # How much is known, half an octave apart; whoever is below the first is in group 0.
 _EDGES: Final = 0.125 * 2.0 ** (np.arange(7) / 2)
 N_GROUPS: Final = len(_EDGES) + 1
@@ -63,8 +69,29 @@ class PrefixRows(KeptEntries):
     shape: ClassVar[Shape] = Shape.PREFIX
 
     @abstractmethod
+    def chooser(self, stored: Stored) -> Callable[[Floats], Widths]:
+        """Widths of items, shape ``(n,)``, from 0 to ``size``, for a price each."""
+
     def widths(self, stored: Stored) -> Widths:
-        """Of items, shape ``(n,)``, from 0 to ``size``."""
+        """Of items, shape ``(n,)``, at the stored price."""
+        return self.chooser(stored)(stored.pieces[stored.owner, -1])
+
+    def budgeted(self, device: Device) -> Device:
+        """The device with the price that its budget asks for."""
+        choose, n = self.chooser(self.of_one(device)), len(device.items)
+        low, high = -_MOST_PRICE, _MOST_PRICE
+        for _ in range(_TRIES):
+            middle = (low + high) / 2
+            widths = choose(np.full(n, middle, np.float32))
+            nbytes = self.packed_form.nbytes(int((widths > 0).sum()), int(widths.sum()))
+            low, high = (middle, high) if nbytes <= self.budget else (low, middle)
+        pieces = device.pieces.copy()
+        pieces[-1] = low
+        return replace(device, pieces=pieces)
+
+    def pack(self, device: Device) -> SparseRows:
+        """At the price of the moment: rows have been averaged since the last search."""
+        return super().pack(self.budgeted(device))
 
     def compose(self, stored: Stored) -> tuple[Floats, Any]:
         """The first columns."""
@@ -82,11 +109,6 @@ class PrefixRows(KeptEntries):
         moved = self.moved(device.items, device.rows)
         return fitted_rows(self.packed_form, mask, moved, self.budget)
 
-    def fits(self, widths: Widths) -> bool:
-        """Whether rows of such widths fit the budget."""
-        nbytes = self.packed_form.nbytes(int((widths > 0).sum()), int(widths.sum()))
-        return nbytes <= self.budget
-
     def _mask(self, widths: Widths) -> NDArray[np.bool_]:
         return np.arange(self.size) < widths[:, None]
 
@@ -94,12 +116,7 @@ class PrefixRows(KeptEntries):
 class TiltedWidths(PrefixRows):
     """Widths by the largest of several logits, one a candidate, which a member gives.
 
-        w_x = candidate k with the largest  logit_k(x) + tilt * candidate_k / size
-
-    The tilt, the last piece, is what the budget asks for: after each round of training it is the
-    largest one with which the rows that a peer holds fit, found by halving intervals; a price of
-    memory, so to speak (the multiplier of AMTL's loss would have to be searched for in the same
-    way). Peers average it.
+        w_x = candidate k with the largest  logit_k(x) + price * candidate_k / size
 
     Attributes:
         candidates: Ascending widths.
@@ -109,63 +126,65 @@ class TiltedWidths(PrefixRows):
 
     @abstractmethod
     def logits(self, stored: Stored) -> Floats:
-        """Shape ``(n, n_candidates)``, without the tilt."""
+        """Shape ``(n, n_candidates)``, without the price."""
 
-    def tilted(self, logits: Floats, tilt: Floats | np.float32) -> Floats:
-        """With a tilt each, or one for all."""
+    def tilted(self, logits: Floats, price: Floats) -> Floats:
+        """With the price, shape ``(n,)``."""
         slope = (self.candidates / self.size).astype(np.float32)
-        result: Floats = logits + np.asarray(tilt, np.float32).reshape(-1, 1) * slope
+        result: Floats = logits + price[:, None] * slope
         return result
 
-    def widths(self, stored: Stored) -> Widths:
+    def chooser(self, stored: Stored) -> Callable[[Floats], Widths]:
         """The best candidate."""
-        tilted = self.tilted(self.logits(stored), stored.pieces[stored.owner, -1])
-        found: Widths = self.candidates[tilted.argmax(1)]
-        return found
+        logits = self.logits(stored)
 
-    def pack(self, device: Device) -> SparseRows:
-        """With the tilt of the moment: rows have been averaged since the last search."""
-        return super().pack(self.budgeted(device))
+        def choose(price: Floats) -> Widths:
+            found: Widths = self.candidates[self.tilted(logits, price).argmax(1)]
+            return found
 
-    def budgeted(self, device: Device) -> Device:
-        """The device with the tilt that its budget asks for."""
-        logits = self.logits(self.of_one(device))
-        low, high = -_MOST_TILT, _MOST_TILT
-        for _ in range(_TRIES):
-            middle = np.float32((low + high) / 2)
-            widths = self.candidates[self.tilted(logits, middle).argmax(1)]
-            low, high = (middle, high) if self.fits(widths) else (low, middle)
-        pieces = device.pieces.copy()
-        pieces[-1] = low
-        return replace(device, pieces=pieces)
+        return choose
 
 
 class GroupWidths(PrefixRows):
     """A width for each of eight groups of items that are about equally known; the first pieces.
 
-    They are what a search has found, are trained by no gradient, and peers average them.
+        w_x = width_g,   g the group of  known_x 2^price
+
+    They are what a search has found, are trained by no gradient, and peers average them. Better
+    known items are at least as wide, and the least known group is not stored at all.
     """
 
-    def widths(self, stored: Stored) -> Widths:
+    def groups(self, stored: Stored) -> NDArray[np.int64]:
+        """Of items, shape ``(n,)``, at the stored price."""
+        return groups_of(known_of(self, stored) * np.exp2(stored.pieces[stored.owner, -1]))
+
+    def chooser(self, stored: Stored) -> Callable[[Floats], Widths]:
         """Of the item's group."""
-        found = stored.pieces[stored.owner, groups_of(known_of(self, stored))]
-        return np.clip(np.rint(found), 0, self.size).astype(np.int64)
+        known = known_of(self, stored)
 
-    def counts(self, device: Device) -> NDArray[np.int64]:
-        """Items that a peer holds, of each group."""
-        known = known_of(self, self.of_one(device))
-        return np.bincount(groups_of(known), minlength=N_GROUPS)
+        def choose(price: Floats) -> Widths:
+            widths = stored.pieces[stored.owner, groups_of(known * np.exp2(price))]
+            found: Widths = np.clip(np.rint(widths), 0, self.size).astype(np.int64)
+            return found
 
-    def within(self, widths: Widths, counts: NDArray[np.int64]) -> Widths:
-        """The same widths, but of the least known groups less, as the budget asks for."""
-        widths = widths.copy()
-        for group in range(N_GROUPS):
-            while widths[group] and not self.fits(np.repeat(widths, counts)):
-                widths[group] -= 1
+        return choose
+
+    def all_wide(self) -> Widths:
+        """Of groups: whole rows, but for the least known items."""
+        return self.ordered(np.full(N_GROUPS, self.size))
+
+    def current(self, device: Device) -> Widths:
+        """Of groups, as they are stored."""
+        return self.ordered(np.clip(np.rint(device.pieces[:N_GROUPS]), 0, self.size))
+
+    def ordered(self, widths: NDArray[Any]) -> Widths:
+        """The same, but never less for better known groups, and none for the least known one."""
+        widths = np.maximum.accumulate(widths.astype(np.int64))
+        widths[0] = 0
         return widths
 
     def with_widths(self, device: Device, widths: Widths) -> Device:
-        """The device with other widths."""
+        """The device with other widths, at the price that its budget asks for then."""
         pieces = device.pieces.copy()
         pieces[:N_GROUPS] = widths
-        return replace(device, pieces=pieces)
+        return self.budgeted(replace(device, pieces=pieces))

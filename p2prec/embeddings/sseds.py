@@ -95,6 +95,8 @@ class SingleShot(KeptEntries):
             if self.packed_form.nbytes(int(counts[used].sum()), n_entries) > self.budget:
                 break
             mask[at] = 1.0
+        # A group without columns could not learn; what does not fit is left out on the device.
+        mask.reshape(shape)[np.arange(N_GROUPS), worth.argmax(1)] = 1.0
         pieces = device.pieces.copy()
         pieces[: self.n_masks] = mask
         return replace(device, pieces=pieces)
