@@ -4,7 +4,7 @@
     p = softmax(M / T),  k = argmax p,  t = 1_k + p - sg(p)        straight-through
     v = e * (t L),   row k of L: ``k`` ones, then zeros
 
-Yan, Wang, Liu, Lin, Yuan & Xie, CIKM 2021, section 3. ``s`` are frequency attributes; ``alpha`` is
+Yan et al., CIKM 2021, section 3. ``s`` are frequency attributes; ``alpha`` is
 ``sigmoid`` of their standardised logarithm (its exact form is not known to us). Ours: frequencies
 and the budget without a server (``p2prec.embeddings.prefixes``), and a width of 0, an item that is
 not stored at all.
@@ -26,7 +26,7 @@ from p2prec.embeddings.prefixes import ROOM_FOR_ALL, TiltedWidths, features_of, 
 from p2prec.embeddings.table import Device, Floats, Quality, Stored
 
 _HIDDEN = 6
-_TEMPERATURE = np.float32(0.5)
+_TEMPERATURE = np.float32(1.0)
 _BLEND = np.float32(4.0)  # how sharply known items go by the first network
 _RATE = np.float32(0.03)  # networks learn slowly: Adagrad's first steps are long
 

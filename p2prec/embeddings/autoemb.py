@@ -3,16 +3,16 @@
     v = sum_k alpha_k (e_1, ..., e_(d_k), 0, ..., 0),   alpha = softmax(controller(s) / T)
     min over the controller of the loss on held-out data, of the rows of that on training data
 
-Zhao, Liu, Fan, Liu, Tang & Wang, ICDM 2021 (section 3: soft selection; bilevel optimisation by
-turns). Candidates share one row, as in AutoDim, instead of a table each: no more memory in training
-than a full table. The width 0 is a candidate: an item that is not stored.
+Zhao et al., ICDM 2021, section 3 (soft selection; bilevel optimisation by turns). Candidates share
+one row, as in AutoDim, instead of a table each: no more memory in training than a full table. The
+width 0 is a candidate: an item that is not stored.
 
 Ours: ``T`` falls from round to round, so that the mix has become one prefix an item when a device
 hardens it; no batch normalisation, which a peer's few interactions cannot feed. The controller's
 step needs no held-out gradient: once a round two states to either side of the controller, in a
 direction that all peers of the realm draw alike, are measured on the owner's newest interactions,
 and the controller goes towards the better one by how much better it is (simultaneous perturbation:
-Spall, IEEE Transactions on Automatic Control 1992). Gossip averages these steps, which makes the
+Spall 1992). Gossip averages these steps, which makes the
 estimate that of all owners. The newest interactions are trained on as well: a peer has too few to
 put any aside.
 
@@ -34,8 +34,9 @@ from p2prec.embeddings.table import Device, Floats, Quality, Stored
 
 _SHARES = (0.0, 0.125, 0.25, 0.5, 1.0)  # of the size
 _HIDDEN = 4
-_FIRST_TEMPERATURE, _COOLING, _LAST_TEMPERATURE = 0.5, 0.7, 0.02
+_FIRST_TEMPERATURE, _COOLING, _LAST_TEMPERATURE = 1.0, 0.7, 0.02
 _REACH = 0.3  # of the two states beside the controller
+_NO_QUALITY = 1e-9
 _STEP = 1.0  # of the controller, for a quality that is all the difference
 
 
@@ -87,5 +88,5 @@ class SoftlySelected(TiltedWidths):
             return self.budgeted(replace(device, pieces=moved))
 
         ahead, behind = quality(beside(_REACH)), quality(beside(-_REACH))
-        gain = (ahead - behind) / max(ahead + behind, 1e-9)
-        return beside(_STEP * gain)
+        gain = (ahead - behind) / max(ahead + behind, _NO_QUALITY)
+        return beside(_STEP * min(max(gain, -1.0), 1.0))

@@ -5,7 +5,7 @@
     w^ = mu(state) + noise;  from there a random walk over widths, a step d -> d' with a chance
     proportional to abs(d' - d); of the widths that it visits the one that the critic likes best
 
-Qu, Chen, Zhao, Cui, Zheng & Yin, SIGIR 2023, sections 3.2 to 3.4; agent: ``p2prec.embeddings.td3``.
+Qu et al., SIGIR 2023, sections 3.2 to 3.4; agent: ``p2prec.embeddings.td3``.
 The chance of a step is that of the tutorial 'On-Device Recommender Systems' (WWW 2024); the
 public code takes its inverse.
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from p2prec.embeddings.table import Floats
 
-_START = 2.0  # slope of the logits in familiarity
+_START = 4.0  # slope of the logits in familiarity
 _SMALL = 0.05  # standard deviation of the other weights
 
 

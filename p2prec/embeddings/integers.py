@@ -3,7 +3,7 @@
     v ~ s q,   q of 8 bits (``int8``) or 4 bits (``int4``), one scale a row
 
 Symmetric quantisation after training (Jacob et al., CVPR 2018, section 2.1); see
-``p2prec.embeddings.codes``. Training, merging and messages are those of a full table. At a
+``p2prec.embeddings.quantised``. Training, merging and messages are those of a full table. At a
 compression of 4 eight bits and a scale are a little more than a quarter of a full table: where a
 peer holds nearly all items, rows that have moved least from the start are left out. Ours: that
 choice, and the form of the scale.

@@ -2,10 +2,10 @@
 
     v_x = (e_x, 0, ..., 0),   e_x of so many columns as fit the budget in half precision
 
-The "equal size" and "small uniform" rows of CIESS (Qu et al., SIGIR 2023, section 4) and BET (WSDM
-2024), above which few searches for sizes come out. Merges as a full table does. Where a budget is
-less than one column of all items, rows that have moved least from the start are left out on the
-device.
+The "equal size" and "small uniform" rows of CIESS (Qu et al., SIGIR 2023, section 4) and BET (Qu
+et al., WSDM 2024), above which few searches for sizes come out. Merges as a full table does. Where
+a budget is less than one column of all items, rows that have moved least from the start are left
+out on the device.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.bases import OwnRows
-from p2prec.embeddings.codes import HALF_BITS
+from p2prec.embeddings.quantised import HALF_BITS
 from p2prec.embeddings.sparse import Form, Shape, SparseRows, fitted_rows, packed_rows, read_rows
 from p2prec.embeddings.table import Device, Floats, Stored, budget_bytes
 

@@ -4,7 +4,7 @@
     loss = task + a sum_f exp(-t_f)
     dg/d(||e_x||_1 / size - t_f):  2 - 4 abs(z) where abs(z) <= 0.4, 0.4 up to 1, then 0
 
-Lyu, Tang, Zhu, Guo, Zhang, Tang & Liu, CIKM 2022, sections 3.1 (learned thresholds), 3.2 (a
+Lyu et al., CIKM 2022, sections 3.1 (learned thresholds), 3.2 (a
 supernet of uniformly drawn widths) and 3.3 (evolution). ``f`` are the groups of about equally known
 items of ``p2prec.embeddings.prefixes``; ``z`` is in units of an initial row's mean magnitude.
 

@@ -4,7 +4,7 @@
               until what is left fits the budget; then m_xj = [v_xj != 0]
     retrain   e <- e^0 * m with the threshold off
 
-Liu, Gao, Chen, Jin & Li, ICLR 2021 (plug-in embedding pruning), sections 3.2 and 3.3, with a
+Liu et al., ICLR 2021 (plug-in embedding pruning), sections 3.2 and 3.3, with a
 threshold a column.
 
 Ours: the factor ``1 / (4 known_x)`` of an item (``p2prec.embeddings.prefixes``), without which the

@@ -4,8 +4,8 @@
 
 Items: a bit each, or gaps. Entries: nothing where all rows have the same ones (``SAME``), widths
 of prefixes (``PREFIX``), a bit each (``MASK``), or the number of one of a few masks (``FEW``).
-Values: see ``p2prec.embeddings.codes``. What is not kept is zero, and an item without a row has a
-vector of zeros: the realm's initial rows would be noise to whoever asks.
+Values: see ``p2prec.embeddings.quantised``. What is not kept is zero, and an item without a row
+has a vector of zeros: the realm's initial rows would be noise to whoever asks.
 
 A budget is kept by choosing what is kept (``fitted_entries``, ``fitted_rows``). Rows that have
 moved far from the realm's initial ones are what the owner and the neighbours learned from; a row
@@ -21,23 +21,21 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.embeddings.codes import (
+from p2prec.embeddings.packed import bits_of, bytes_of_bits, codes_of
+from p2prec.embeddings.packing import packed_arrays, read_arrays
+from p2prec.embeddings.quantised import (
     HALF_BITS,
     Bytes,
     Numbers,
     Reader,
     at_most,
-    n_packed,
     packed_ascending,
-    packed_bits,
     packed_codes,
     quantised,
     read_ascending,
     read_codes,
     scales_of,
-    unpacked_bits,
 )
-from p2prec.embeddings.packing import packed_arrays, read_arrays
 from p2prec.embeddings.table import Floats
 from p2prec.errors import StoreError
 
@@ -85,7 +83,7 @@ class Form:
 
     def masks_bytes(self) -> int:
         """Of the few masks, if there are such."""
-        return n_packed(self.size << _FEW_BITS, 1) if self.shape is Shape.FEW else 0
+        return bytes_of_bits(self.size << _FEW_BITS) if self.shape is Shape.FEW else 0
 
     def nbytes(self, n_rows: int, n_entries: int) -> int:
         """At most, of a table with so many rows and entries."""
@@ -93,10 +91,10 @@ class Form:
         return (
             OVERHEAD_BYTES
             + at_most(n_rows, self.n_items)
-            + n_packed(n_rows, self.shape_bits())
+            + bytes_of_bits(n_rows * self.shape_bits())
             + self.masks_bytes()
             + scales
-            + n_packed(n_entries, self.bits)
+            + bytes_of_bits(n_entries * self.bits)
         )
 
 
@@ -217,28 +215,28 @@ def read_rows(form: Form, data: bytes) -> SparseRows:
 
 def _packed_shape(form: Form, kept: NDArray[np.bool_]) -> Bytes:
     if form.shape is Shape.MASK:
-        return packed_bits(kept.astype(np.uint8), 1)
+        return bits_of(kept.astype(np.uint8), 1)
     if form.shape is Shape.FEW:
         masks, numbers = np.unique(kept, axis=0, return_inverse=True)
         room = np.zeros((1 << _FEW_BITS, form.size), np.uint8)
         room[: len(masks)] = masks
-        return np.concatenate([packed_bits(room, 1), packed_bits(numbers, _FEW_BITS)])
-    return packed_bits(kept.sum(1) - 1, form.shape_bits())
+        return np.concatenate([bits_of(room, 1), bits_of(numbers, _FEW_BITS)])
+    return bits_of(kept.sum(1) - 1, form.shape_bits())
 
 
 def _read_shape(form: Form, reader: Reader, n: int) -> NDArray[np.bool_]:
     bits = form.shape_bits()
     if form.shape is Shape.MASK:
-        flags = unpacked_bits(reader.take(n_packed(n, bits)), 1, n * bits)
+        flags = codes_of(reader.take(bytes_of_bits(n * bits)), 1, n * bits)
         return flags.reshape(n, form.size).astype(np.bool_)
     if form.shape is Shape.FEW:
-        room = unpacked_bits(reader.take(form.masks_bytes()), 1, form.size << bits)
-        numbers = unpacked_bits(reader.take(n_packed(n, bits)), bits, n)
+        room = codes_of(reader.take(form.masks_bytes()), 1, form.size << bits)
+        numbers = codes_of(reader.take(bytes_of_bits(n * bits)), bits, n)
         return room.reshape(-1, form.size).astype(np.bool_)[numbers]
     if form.shape is Shape.SAME:
         widths = np.full(n, form.width)
     else:
-        widths = unpacked_bits(reader.take(n_packed(n, bits)), bits, n) + 1
+        widths = codes_of(reader.take(bytes_of_bits(n * bits)), bits, n) + 1
     return np.arange(form.size) < widths[:, None]
 
 

@@ -3,7 +3,7 @@
     v_x = a_g * e_x,   a_g in {0, 1}^size,   g the group of x
     saliency  |dL / da_gj| at a = 1 = |sum_(x in g) e_xj dL/dv_xj|
 
-Qu, Ye, Tang, Zhang, Shi & Yin, SIGIR 2022 (single-shot embedding dimension search), section 3. The
+Qu et al., SIGIR 2022 (single-shot embedding dimension search), section 3. The
 paper's groups are fields; with one field, items, they are eight groups of about equally known items
 (``groups_of`` in ``p2prec.embeddings.prefixes``).
 

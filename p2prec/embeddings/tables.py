@@ -3,29 +3,48 @@
 from __future__ import annotations
 
 from p2prec.data.catalogue import Catalogue
+from p2prec.embeddings.amtl import AdaptivelyMasked
+from p2prec.embeddings.autoemb import SoftlySelected
 from p2prec.embeddings.cerp import CompositionalPruned
+from p2prec.embeddings.ciess import SizesByAgent
 from p2prec.embeddings.compositional_codes import CompositionalCodes
 from p2prec.embeddings.dcf import DiscreteFiltering
 from p2prec.embeddings.full import Full
 from p2prec.embeddings.hashgnn import GuidedHash
+from p2prec.embeddings.integers import EightBits, FourBits
 from p2prec.embeddings.legcf import LearnedAssignment
+from p2prec.embeddings.magnitude import MagnitudePruned
+from p2prec.embeddings.narrow import Narrow
+from p2prec.embeddings.optembed import GatedRows
 from p2prec.embeddings.pee import PersonalElastic
+from p2prec.embeddings.pep import Thresholded
 from p2prec.embeddings.quotient_remainder import QuotientRemainder
 from p2prec.embeddings.rule import RowElastic
+from p2prec.embeddings.sseds import SingleShot
 from p2prec.embeddings.table import COMPRESSIONS, ItemTable
 from p2prec.embeddings.tensor_train import SemiTensorProduct, TensorTrain
 from p2prec.errors import ConfigError
 
 TABLES: dict[str, type[ItemTable]] = {
+    "amtl": AdaptivelyMasked,
+    "autoemb": SoftlySelected,
     "cerp": CompositionalPruned,
+    "ciess": SizesByAgent,
     "codes": CompositionalCodes,
     "dcf": DiscreteFiltering,
     "full": Full,
     "hashgnn": GuidedHash,
+    "int4": FourBits,
+    "int8": EightBits,
     "legcf": LearnedAssignment,
+    "magprune": MagnitudePruned,
+    "narrow": Narrow,
+    "optembed": GatedRows,
     "pee": PersonalElastic,
+    "pep": Thresholded,
     "qrt": QuotientRemainder,
     "rule": RowElastic,
+    "sseds": SingleShot,
     "stp": SemiTensorProduct,
     "tt": TensorTrain,
 }

@@ -3,7 +3,7 @@
     a = tanh(actor(s));   y = r + gamma min_i Q_i'(s', actor'(s') + noise)
     critics by (Q_i - y)^2;   actor by -Q_1(s, actor(s)), every second step;   slow copies by tau
 
-Fujimoto, van Hoof & Meger, ICML 2018 (TD3), algorithm 1. One hidden layer. Ours: plain gradient
+Fujimoto et al., ICML 2018 (TD3), algorithm 1. One hidden layer. Ours: plain gradient
 steps of bounded length, so that the vector is all that there is to keep, to average and to restart.
 """
 

@@ -1,4 +1,4 @@
-"""Small whole numbers as bytes: bits side by side, ascending numbers, and rows with a scale each.
+"""Ascending numbers, and rows with a scale each, in few bytes.
 
 A row of ``b`` bits (16 are half precision, without a scale) is
 
@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from p2prec.embeddings.packed import bits_of, bytes_of_bits, codes_of
 from p2prec.embeddings.table import Floats
 from p2prec.errors import StoreError
 
@@ -56,26 +57,6 @@ class Reader:
             raise StoreError("a packed table is longer than what it holds")
 
 
-def n_packed(n: int, bits: int) -> int:
-    """Length in bytes of ``n`` numbers of so many bits."""
-    return (n * bits + 7) // 8
-
-
-def packed_bits(numbers: Numbers, bits: int) -> Bytes:
-    """Numbers from 0 to ``2**bits - 1`` side by side, the highest bit first."""
-    places = np.arange(bits - 1, -1, -1)
-    return np.packbits((numbers.ravel()[:, None] >> places & 1).astype(np.uint8))
-
-
-def unpacked_bits(data: Bytes, bits: int, n: int) -> NDArray[np.int64]:
-    """The first ``n`` numbers of ``packed_bits``."""
-    if not bits:
-        return np.zeros(n, np.int64)
-    flags = np.unpackbits(data, count=n * bits).reshape(n, bits)
-    found: NDArray[np.int64] = flags @ (1 << np.arange(bits - 1, -1, -1))
-    return found
-
-
 def packed_ascending(numbers: Numbers, below: int) -> Bytes:
     """Different numbers in ascending order: a bit each of all that may be, or gaps, if smaller."""
     bitmap = np.zeros(below, np.uint8)
@@ -84,7 +65,7 @@ def packed_ascending(numbers: Numbers, below: int) -> Bytes:
     far, rest = np.divmod(gaps, _FAR)
     ends = np.cumsum(far + 1) - 1
     n_gaps = int(ends[-1]) + 1 if len(ends) else 0
-    if n_packed(below, 1) <= n_gaps:
+    if bytes_of_bits(below) <= n_gaps:
         return np.concatenate([np.array([_BITMAP], np.uint8), np.packbits(bitmap)])
     steps = np.full(n_gaps, _FAR, np.uint8)
     steps[ends] = rest
@@ -98,7 +79,7 @@ def read_ascending(reader: Reader, n: int, below: int) -> NDArray[np.int64]:
         StoreError: There are others than ``n``, or some are not ``below``.
     """
     if reader.take(1)[0] == _BITMAP:
-        found = np.flatnonzero(np.unpackbits(reader.take(n_packed(below, 1)), count=below))
+        found = np.flatnonzero(np.unpackbits(reader.take(bytes_of_bits(below)), count=below))
     else:
         steps: list[int] = []
         missing = n
@@ -115,7 +96,7 @@ def read_ascending(reader: Reader, n: int, below: int) -> NDArray[np.int64]:
 
 def at_most(n: int, below: int) -> int:
     """Bytes that ``packed_ascending`` of ``n`` numbers takes at most."""
-    return 1 + min(n_packed(below, 1), n + below // _FAR)
+    return 1 + min(bytes_of_bits(below), n + below // _FAR)
 
 
 def quantised(
@@ -153,7 +134,7 @@ def packed_codes(codes: NDArray[np.generic], bits: int) -> Bytes:
     """The bytes of ``quantised`` codes."""
     if bits == HALF_BITS:
         return np.frombuffer(codes.astype("<f2").tobytes(), np.uint8)
-    return packed_bits(codes.astype(np.int64) + 2 ** (bits - 1), bits)
+    return bits_of(codes.astype(np.int64) + 2 ** (bits - 1), bits)
 
 
 def read_codes(reader: Reader, n: int, bits: int) -> NDArray[np.generic]:
@@ -162,11 +143,11 @@ def read_codes(reader: Reader, n: int, bits: int) -> NDArray[np.generic]:
     Raises:
         StoreError: They are not there, or one is no number.
     """
-    data = reader.take(n_packed(n, bits))
+    data = reader.take(bytes_of_bits(n * bits))
     if bits == HALF_BITS:
         halves = np.frombuffer(data.tobytes(), "<f2").astype(np.float16)
         if not np.isfinite(halves).all():
             raise StoreError("a packed table holds what is no number")
         return halves
-    whole: NDArray[np.generic] = (unpacked_bits(data, bits, n) - 2 ** (bits - 1)).astype(np.int8)
+    whole: NDArray[np.generic] = (codes_of(data, bits, n) - 2 ** (bits - 1)).astype(np.int8)
     return whole
