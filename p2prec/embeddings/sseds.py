@@ -10,7 +10,7 @@ paper's groups are fields; with one field, items, they are eight groups of about
 Ours: the one large batch of a server is a few rounds of all peers. Each step adds the magnitudes of
 its saliencies to pieces, as a gradient that is small against Adagrad's start and so goes in as it
 is; gossip averages the sums, and after ``_PRETRAINING`` rounds every peer ranks nearly the same
-ones. The ranking is by saliency an entry that it costs. Whoever is later gets masks by majority:
+ones. Whoever is later gets masks by majority:
 half of an averaged mask is where it counts as one. Rows go on as they are, without a new start.
 
 On a device: one of at most 16 masks for each row, values in whole numbers.
@@ -84,8 +84,7 @@ class SingleShot(KeptEntries):
         counts = np.bincount(groups_of(known_of(self, self.of_one(device))), minlength=N_GROUPS)
         shape = (N_GROUPS, self.size)
         saliency = device.pieces[self.n_masks :].reshape(shape)
-        worth = saliency / np.maximum(counts, 1)[:, None]
-        order = np.argsort(-worth.ravel(), kind="stable")
+        order = np.argsort(-saliency.ravel(), kind="stable")
         group = order // self.size
         mask = np.zeros(self.n_masks, np.float32)
         n_entries, used = 0, np.zeros(N_GROUPS, np.bool_)
@@ -96,7 +95,7 @@ class SingleShot(KeptEntries):
                 break
             mask[at] = 1.0
         # A group without columns could not learn; what does not fit is left out on the device.
-        mask.reshape(shape)[np.arange(N_GROUPS), worth.argmax(1)] = 1.0
+        mask.reshape(shape)[np.arange(N_GROUPS), saliency.argmax(1)] = 1.0
         pieces = device.pieces.copy()
         pieces[: self.n_masks] = mask
         return replace(device, pieces=pieces)
