@@ -3,15 +3,15 @@
     v_x = a_g * e_x,   a_g in {0, 1}^size,   g the group of x
     saliency  |dL / da_gj| at a = 1 = |sum_(x in g) e_xj dL/dv_xj|
 
-Qu et al., SIGIR 2022 (single-shot embedding dimension search), section 3. The
-paper's groups are fields; with one field, items, they are eight groups of about equally known items
-(``groups_of`` in ``p2prec.embeddings.prefixes``).
+Qu et al., SIGIR 2022 (single-shot embedding dimension search), section 3. The paper's groups are
+fields; with one field, items, they are eight groups of about equally known items (``groups_of`` in
+``p2prec.embeddings.prefixes``).
 
 Ours: the one large batch of a server is a few rounds of all peers. Each step adds the magnitudes of
 its saliencies to pieces, as a gradient that is small against Adagrad's start and so goes in as it
 is; gossip averages the sums, and after ``_PRETRAINING`` rounds every peer ranks nearly the same
-ones. Whoever is later gets masks by majority:
-half of an averaged mask is where it counts as one. Rows go on as they are, without a new start.
+ones. Whoever is later gets masks by majority: half of an averaged mask is where it counts as one.
+Rows go on as they are, without a new start.
 
 On a device: one of at most 16 masks for each row, values in whole numbers.
 """

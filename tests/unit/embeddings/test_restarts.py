@@ -1,4 +1,4 @@
-"""What tables promise while they are searched, merged and learned from; a new one inherits them."""
+"""A search that is stopped goes on where it was, and every device keeps its budget."""
 
 from __future__ import annotations
 
