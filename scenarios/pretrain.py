@@ -22,8 +22,8 @@ from p2prec.data.catalogue import Catalogue
 from p2prec.data.city import generate_city
 from p2prec.data.interactions import History
 from p2prec.models.model import Step
-from p2prec.models.ranker import Layers, Ranker, Start
-from p2prec.models.ranker_features import Heard, Reader
+from p2prec.models.ranker import Ranker
+from p2prec.models.ranker_network import Layers, Start
 from p2prec.models.recommender import Task
 from p2prec.models.stack import Stack
 from p2prec.models.start import Scaling, encoded
@@ -92,36 +92,28 @@ def measured(
     catalogue: Catalogue, histories: Sequence[History], rng: np.random.Generator
 ) -> dict[str, Scaling]:
     """Usual values of all features, over situations of the city."""
-    reader = Reader(catalogue)
     rows: dict[str, list[NDArray[np.float32]]] = {"places": [], "candidates": [], "situation": []}
-    model = Ranker(catalogue, _SIZES[0], Task.RANKING, start=_blank())
+    model = Ranker(catalogue, _SIZES[0], Task.RANKING)
+    reader = model.reader
     peers = informed(model, histories)
     for peer in peers[::4]:
         timeline = peer.timeline
-        table = peer.parameters().table
-        heard = Heard.of(
-            catalogue,
-            said=table[timeline.own, OTHERS],
-            tried=peer.model.own_statistics(timeline).reshape(-1, 8),
-            own_tried=timeline.tried,
+        heard = model.heard(
+            peer.dense, peer.parameters().table, own=timeline.own, tried=timeline.tried
         )
         for at in rng.integers(len(timeline) // 3, len(timeline), 4).tolist():
             moment = timeline.before(at)
-            by_kind = reader.by_kind(heard, [moment])[0]
-            new = rng.integers(0, len(catalogue), 2 * len(moment.own))
-            around = reader.neighbourhoods.around(int(moment.sequence[-1]))
-            for items, is_new in ((moment.own, False), (new, True), (around, True)):
-                rows["candidates"].append(
-                    model.features(table, heard, moment, items, by_kind=by_kind, new=is_new)
+            anywhere = rng.integers(0, len(catalogue), (1, 2 * len(moment.own)))
+            around = reader.neighbourhoods.around(moment.sequence[-1:])
+            new, known = np.concatenate([anywhere, around], axis=1), moment.own
+            rows["candidates"].append(
+                reader.candidates(
+                    heard, [moment], new, known=known, of_known=np.zeros(len(known), np.int64)
                 )
-            rows["places"].append(reader.places(moment))
-            rows["situation"].append(reader.situation(moment)[None])
-    return {name: Scaling.of(np.concatenate(found)) for name, found in rows.items()}
-
-
-def _blank() -> Start:
-    one = Scaling(mean=np.zeros(1, np.float32), scale=np.ones(1, np.float32))
-    return Start(weights=np.zeros(0, np.float32), places=one, candidates=one, situation=one)
+            )
+            rows["places"].append(reader.places([moment]))
+            rows["situation"].append(reader.situations([moment]))
+    return {name: Scaling.of(np.concatenate(found, axis=1)) for name, found in rows.items()}
 
 
 def informed(model: Ranker, histories: Sequence[History]) -> list[Knowledge]:
@@ -190,7 +182,6 @@ def _gradients(
         at=at,
         item=np.array([timelines[o].item[i] for o, i in both], np.int32),
         rating=np.ones(len(at), np.float32),
-        own_keys=np.empty(0, np.int64),
         sampled=model.sample(timelines, owner, at, negatives=_NEGATIVES, keys=keys),
         lessons=[None] * len(peers),
     )

@@ -32,6 +32,7 @@ KIND_FEATURES = (
     "kind of place you go to at this hour",
     "hour for this kind of place",
 )
+HOURS_OF_BLOCK = 3  # of a day, where hours of kinds of places are compared
 _DAY_S = 86_400.0
 _HOUR_WIDTH_H = 1.5  # two visits within this belong to the same habit of the day
 _AROUND_KM = 0.4
@@ -70,40 +71,43 @@ class Past:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
-    """What past visits say about now.
+    """What past visits say about kinds of places now.
 
     Attributes:
-        places: Shape ``(n_known, len(HABIT_FEATURES))``, of the places met so far, by slot.
         kinds: Shape ``(n_kinds,)``, category columns that the owner knows, ascending.
-        by_kind: Shape ``(n_kinds, len(KIND_FEATURES))``.
-        no_kind: Shape ``(len(KIND_FEATURES),)``, of all other categories.
+        by_kind: Shape ``(n_kinds, 2 + len(KIND_FEATURES))``: first visits so far, those in this
+            block of hours, and the features.
+        no_kind: Shape ``(2 + len(KIND_FEATURES),)``, of all other categories.
     """
 
-    places: NDArray[np.float32]
     kinds: NDArray[np.int64]
     by_kind: NDArray[np.float32]
     no_kind: NDArray[np.float32]
 
 
-def habits_of(past: Past) -> Habits:
-    """All habits at one moment; there is at least one interaction."""
+def habits_of(past: Past) -> tuple[NDArray[np.float32], Habits]:
+    """All habits at one moment; there is at least one interaction.
+
+    Returns:
+        Those of places, shape ``(n_known, len(HABIT_FEATURES))``, of the places met so far, by
+        slot; and those of kinds of places.
+    """
     age_d = np.maximum(past.now_s - past.time_s, 0.0) / _DAY_S
     turn = np.abs((past.local_h - past.now_h + 12.0) % 24.0 - 12.0)
     same_hour = np.exp(-0.5 * (turn / _HOUR_WIDTH_H) ** 2)
     kinds, kind = np.unique(past.column, return_inverse=True)
     known, first = np.unique(past.slot, return_index=True)
+    tried, block = kind[first], past.local_h[first] % 24 // HOURS_OF_BLOCK
+    now = block == past.now_h % 24 // HOURS_OF_BLOCK
     by_kind, no_kind = _of_kinds(
         kind=kind,
-        known=np.bincount(kind[first], minlength=len(kinds)),
+        tried=np.bincount(tried, minlength=len(kinds)),
+        tried_now=np.bincount(tried[now], minlength=len(kinds)),
         same_hour=same_hour,
         lately=np.exp(-age_d / _LATELY_D),
     )
-    return Habits(
-        places=_of_places(past, age_d, same_hour, known)[known],
-        kinds=kinds,
-        by_kind=by_kind,
-        no_kind=no_kind,
-    )
+    places = _of_places(past, age_d, same_hour, known)[known]
+    return places, Habits(kinds=kinds, by_kind=by_kind, no_kind=no_kind)
 
 
 def _of_places(
@@ -172,23 +176,27 @@ def _before(past: Past) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _of_kinds(
     *,
     kind: NDArray[np.intp],
-    known: NDArray[np.intp],
+    tried: NDArray[np.intp],
+    tried_now: NDArray[np.intp],
     same_hour: NDArray[np.float64],
     lately: NDArray[np.float64],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Features of the categories that the owner knows, and of all others."""
-    n_kinds = len(known)
+    n_kinds = len(tried)
 
     def features(
         visits: NDArray[np.floating],
         places: NDArray[np.floating],
+        places_now: NDArray[np.floating],
         recent: NDArray[np.floating],
         at_hour: NDArray[np.floating],
     ) -> NDArray[np.float32]:
         return np.stack(
             [
+                places,
+                places_now,
                 np.log((visits + 0.3) / (len(kind) + 3.0)),
-                np.log((places + 0.3) / (known.sum() + 3.0)),
+                np.log((places + 0.3) / (tried.sum() + 3.0)),
                 np.log(recent + 0.05),
                 np.log(at_hour + 0.1),
                 np.log((at_hour + 0.3) / (visits + 2.0)),
@@ -201,6 +209,6 @@ def _of_kinds(
     at_hour = np.bincount(kind, weights=same_hour, minlength=n_kinds).astype(np.float64)
     none = np.zeros(1)
     return (
-        features(visits, known.astype(np.float64), recent, at_hour),
-        features(none, none, none, none)[0],
+        features(visits, tried.astype(np.float64), tried_now.astype(np.float64), recent, at_hour),
+        features(none, none, none, none, none)[0],
     )

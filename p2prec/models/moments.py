@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.models.geo import NEAR_KM, distance_km
-from p2prec.models.habits import Habits, Past, habits_of
+from p2prec.models.habits import HABIT_FEATURES, HOURS_OF_BLOCK, Habits, Past, habits_of
 
 SEQUENCE_LENGTH = 32  # recent interactions that attention looks at
-HOUR_BLOCKS = 8  # blocks of three hours, for habits of categories
+HOUR_BLOCKS = 24 // HOURS_OF_BLOCK
 _DAY_S = 86_400.0
 _HOUR_WIDTH_H = 1.5  # two visits within this belong to the same habit of the day
 _LONGEST_GAP_H = 24.0 * 60
@@ -41,6 +41,7 @@ RETURN_FEATURES = (
     "near and you just moved",
     "went there after the last two",
 )
+PLACE_FEATURES = RETURN_FEATURES + HABIT_FEATURES
 GATE_FEATURES = (
     "always",
     "places known",
@@ -70,38 +71,63 @@ class Moment:
 
     Attributes:
         own: Shape ``(n_own,)``, places the owner knows, ascending.
-        returning: Shape ``(n_own, len(RETURN_FEATURES))``.
-        gate: Shape ``(len(GATE_FEATURES),)``.
+        places: Shape ``(n_own, len(PLACE_FEATURES))``.
+        situation: Shape ``(len(GATE_FEATURES) + 1,)``, the gate's and how just the owner moved.
         sequence: Shape ``(SEQUENCE_LENGTH,)``, newest last, -1 pads in front.
         gaps: Shape ``(SEQUENCE_LENGTH,)``, log of hours since each of the sequence.
+        recent: Shape ``(SEQUENCE_LENGTH,)``, the places of the sequence, each once, newest first;
+            the last one pads.
+        recent_share: Shape ``(SEQUENCE_LENGTH,)``, the share of each in the sequence; 0 pads.
         hour_block: 0 to 7.
-        just_moved: 1 right after the last interaction, falling to 0 within a day.
         tried: First visits so far, each as ``category column * HOUR_BLOCKS + block of hours``;
             the last column stands for an unknown category.
-        habits: Of these places and of kinds of places.
+        habits: Of kinds of places.
         notes: What families have found out about these places and want to keep.
     """
 
     own: NDArray[np.int32]
-    returning: NDArray[np.float32]
-    gate: NDArray[np.float32]
+    places: NDArray[np.float32]
+    situation: NDArray[np.float32]
     sequence: NDArray[np.int32]
     gaps: NDArray[np.float32]
+    recent: NDArray[np.int32]
+    recent_share: NDArray[np.float32]
     hour_block: int
-    just_moved: float
     tried: NDArray[np.int32]
     habits: Habits
     notes: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
+    def returning(self) -> NDArray[np.float32]:
+        """Shape ``(n_own, len(RETURN_FEATURES))``, a part of the places' features."""
+        return self.places[:, : len(RETURN_FEATURES)]
+
+    @property
+    def gate(self) -> NDArray[np.float32]:
+        """Shape ``(len(GATE_FEATURES),)``, a part of the situation's."""
+        return self.situation[:-1]
+
+    @property
+    def just_moved(self) -> float:
+        """1 right after the last interaction, falling to 0 within a day."""
+        return float(self.situation[-1])
+
+    @property
     def nbytes(self) -> int:
         """Of the features of places and kinds, which grow with what the owner knows."""
-        habits, noted = self.habits, 4 * 4 * len(self.own)
-        return self.returning.nbytes + habits.places.nbytes + habits.by_kind.nbytes + noted
+        noted = 4 * 4 * len(self.own)
+        return self.places.nbytes + self.habits.by_kind.nbytes + noted
 
 
 class Timeline:
-    """An owner's history, prepared so that any moment in it is cheap to look at."""
+    """An owner's history, prepared so that any moment in it is cheap to look at.
+
+    Attributes:
+        own: Shape ``(n_own,)``, places that the owner knows in the end, ascending.
+        first: Shape ``(n_own,)``, the first interaction with each of them.
+        is_new: Shape ``(n,)``, whether an interaction is the first one with its place.
+        tried: As of ``Moment``, of the whole history.
+    """
 
     def __init__(self, catalogue: Catalogue, history: History) -> None:
         self._before: dict[int, Moment] = {}
@@ -118,10 +144,11 @@ class Timeline:
         self._lon = catalogue.longitude_deg[self.item]
         self._own_lat = catalogue.latitude_deg[self.own]
         self._own_lon = catalogue.longitude_deg[self.own]
+        self.first = np.unique(self._slot, return_index=True)[1]
         first = np.zeros(len(self.item), bool)
-        first[np.unique(self._slot, return_index=True)[1]] = True
+        first[self.first] = True
         self.is_new = first
-        block = (self._local_h[first] % 24 // 3).astype(np.int32)
+        block = (self._local_h[first] % 24 // HOURS_OF_BLOCK).astype(np.int32)
         self._column = category_columns(catalogue)[self.item]
         self.tried = self._column[first].astype(np.int32) * HOUR_BLOCKS + block
         self._n_tried = np.cumsum(first)
@@ -159,7 +186,7 @@ class Timeline:
         gap_h = min(max((now_s - self.time_s[n - 1]) / 3_600.0, 0.0), _LONGEST_GAP_H)
         just_moved = float(np.exp(-gap_h / 6.0))
         returning = self._returning(n, now_s, now_h, counts, just_moved)[known]
-        habits = habits_of(
+        habits, kinds = habits_of(
             Past(
                 slot=slot,
                 n_slots=n_slots,
@@ -173,7 +200,7 @@ class Timeline:
             )
         )
         recent_new = self.is_new[max(0, n - 20) : n].mean()
-        gate = np.array(
+        situation = np.array(
             [
                 1.0,
                 np.log(len(known)) / 3.0,
@@ -181,6 +208,7 @@ class Timeline:
                 float(self.is_new[n - 1]),
                 np.log1p(gap_h) / 3.0,
                 counts[slot[-1]] / n,
+                just_moved,
             ],
             np.float32,
         )
@@ -189,16 +217,25 @@ class Timeline:
         tail = min(n, SEQUENCE_LENGTH)
         sequence[-tail:] = self.item[n - tail : n]
         gaps[-tail:] = np.log1p(np.maximum(now_s - self.time_s[n - tail : n], 0.0) / 3_600.0)
+        _, newest, recent_visits = np.unique(
+            slot[n - tail :][::-1], return_index=True, return_counts=True
+        )
+        order = np.argsort(newest)
+        recent = np.full(SEQUENCE_LENGTH, self.item[n - 1 - newest[order[-1]]])
+        recent[: len(order)] = self.item[n - 1 - newest[order]]
+        share = np.zeros(SEQUENCE_LENGTH, np.float32)
+        share[: len(order)] = recent_visits[order] / tail
         return Moment(
             own=self.own[known],
-            returning=returning,
-            gate=gate,
+            places=np.concatenate([returning, habits], axis=1),
+            situation=situation,
             sequence=sequence,
             gaps=gaps,
-            hour_block=int(now_h % 24 // 3),
-            just_moved=just_moved,
+            recent=recent,
+            recent_share=share,
+            hour_block=int(now_h % 24 // HOURS_OF_BLOCK),
             tried=self.tried[: self._n_tried[n - 1]],
-            habits=habits,
+            habits=kinds,
         )
 
     def _returning(

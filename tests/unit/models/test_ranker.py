@@ -10,13 +10,15 @@ from steps import step_of
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.city import generate_city
-from p2prec.models import ranker_features
+from p2prec.models import neighbourhoods
 from p2prec.models.explored import Explored
 from p2prec.models.model import Step
 from p2prec.models.moments import Timeline
+from p2prec.models.neighbourhoods import Neighbourhoods
 from p2prec.models.popularity import popularity
-from p2prec.models.ranker import Layers, Ranker, Start, Table, forward
-from p2prec.models.ranker_features import Neighbourhoods, Reader, echo_of
+from p2prec.models.ranker import Ranker
+from p2prec.models.ranker_features import echo_of
+from p2prec.models.ranker_network import Layers, Start, forward
 from p2prec.models.recommender import Task
 from p2prec.models.stack import Stack
 from p2prec.models.start import decoded, encoded
@@ -118,7 +120,7 @@ def test_a_step_against_the_gradient_of_lessons_brings_the_own_decisions_closer(
     assert before - distance() == pytest.approx(predicted, rel=0.1)
 
 
-def test_scoring_all_items_and_asking_about_some_are_twins() -> None:
+def test_scoring_all_items_and_asking_about_some_are_twins(monkeypatch: pytest.MonkeyPatch) -> None:
     peer = informed()
     parameters, timeline = peer.parameters(), peer.timeline
     whole = len(timeline)
@@ -126,16 +128,16 @@ def test_scoring_all_items_and_asking_about_some_are_twins() -> None:
     moment = timeline.moment(whole, float(timeline.time_s[-1] + 3_600))
     logits = MODEL.logits(parameters, moment)
     new = np.setdiff1d(np.arange(len(CATALOGUE)), moment.own).astype(np.int32)
-    table = Table(stacked([peer]), 0, timeline)
-    heard = MODEL.heard(peer.dense, table.said, timeline.tried)
-    asked, target = MODEL.questions(table, heard, [moment], moment.own[:1], new[None])
+    heard = MODEL.heard(peer.dense, parameters.table, own=timeline.own, tried=timeline.tried)
+    monkeypatch.setattr(timeline, "before", {whole: moment}.get)
+    here = np.array([whole])
+    asked, target = MODEL.questions(heard, timeline, here, moment.own[:1], new[None])
     layers = Layers.of(MODEL.layout, peer.dense, MODEL.size)
     scores = forward(layers, asked)[2]
     assert target.tolist() == [0]
     n_own = len(moment.own)
     assert scores[:n_own] == pytest.approx(logits[moment.own], abs=1e-3)
-    around = Reader(CATALOGUE).neighbourhoods.around(int(moment.sequence[-1]))
-    expected = len(new) * MODEL.chance(new[None].astype(np.int64), [around], draws=len(new))[0]
+    expected = len(new) * MODEL.chance(new[None], moment.sequence[-1:], draws=len(new))[0]
     # Behind the known ones stands the right answer, which does not compete as a new place here.
     assert scores[n_own] < -1e8
     assert scores[n_own + 1 :] + np.log(expected) == pytest.approx(logits[new], abs=1e-3)
@@ -145,17 +147,17 @@ def test_scoring_all_items_and_asking_about_some_are_twins() -> None:
 def test_items_are_drawn_with_the_chance_that_corrects_them(
     k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranker_features, "_NEAREST", 12)  # fewer than there are places
+    monkeypatch.setattr(neighbourhoods, "_NEAREST", 12)  # fewer than there are places
     city = generate_city(rng=np.random.default_rng(4), n_users=1, n_places=90, days=60)
     model = Ranker(city.catalogue, 8, Task.RANKING)
     timeline = Timeline(city.catalogue, city.interactions.history(0).head(30))
     n = 25_600 // k
     keys = np.arange(n, dtype=np.uint64)
     drawn = model.sample([timeline] * n, np.arange(n), np.full(n, 12), negatives=k, keys=keys)
-    around = Reader(city.catalogue).neighbourhoods.around(int(timeline.item[11]))
-    assert len(around) == 12
+    here = timeline.item[11:12]
+    assert model.reader.neighbourhoods.around(here).shape == (1, 12)
     every = np.arange(len(city.catalogue))
-    chance = model.chance(every[None], [around], draws=k)[0]
+    chance = model.chance(every[None], here, draws=k)[0]
     assert chance.sum() == pytest.approx(1.0)
     counts = np.bincount(drawn.ravel(), minlength=len(every))
     expected = n * k * chance
@@ -211,20 +213,24 @@ def test_a_world_without_positions_is_ranked_too() -> None:
     assert np.isfinite(found.dense).all()
     moment = peer.timeline.moment(25, float(peer.timeline.time_s[24]))
     assert np.isfinite(model.scores(peer.parameters(), moment)).all()
-    assert not len(Neighbourhoods(nowhere).around(3))
+    assert not Neighbourhoods(nowhere).size
 
 
 def test_distances_are_those_on_the_globe() -> None:
     from p2prec.models.geo import distance_km
 
     lat, lon = CATALOGUE.latitude_deg, CATALOGUE.longitude_deg
-    some, others = np.arange(20), np.arange(40, 70)
-    km2 = Neighbourhoods(CATALOGUE).km2(some[None], others[None])[0]
+    some, others = np.arange(20), np.arange(10, 70)
+    km2 = np.maximum(Neighbourhoods(CATALOGUE).km2(some[None], others[None])[0], 0.0)
     km = distance_km(lat[some][:, None], lon[some][:, None], lat[others], lon[others])
     assert np.sqrt(km2) == pytest.approx(km, rel=2e-3, abs=1e-3)
-    around = Neighbourhoods(CATALOGUE).around(7)
-    assert 7 in around
-    assert (np.diff(around) > 0).all()
+    here = np.array([7, 3, 7])
+    for item, around in zip(here, Neighbourhoods(CATALOGUE).around(here), strict=True):
+        far = np.setdiff1d(np.arange(len(CATALOGUE)), around)
+        km = distance_km(lat, lon, lat[item], lon[item])
+        assert item in around
+        assert (np.diff(around) > 0).all()
+        assert km[around].max() <= km[far].min(initial=np.inf) + 1e-3
 
 
 def test_reasons_are_named_and_finite() -> None:
