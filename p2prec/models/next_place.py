@@ -37,7 +37,6 @@ from p2prec.models.layout import DenseLayout
 from p2prec.models.moments import (
     GATE_FEATURES,
     HOUR_BLOCKS,
-    RETURN_FEATURES,
     Moment,
     Timeline,
     category_columns,
@@ -48,6 +47,7 @@ from p2prec.models.next_place_features import (
     explore_features,
 )
 from p2prec.models.popularity import popularity
+from p2prec.models.returns import RETURN_FEATURES
 from p2prec.models.softmax import log_softmax
 from p2prec.models.table import BIAS, OTHERS
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,11 +21,12 @@ from p2prec.models.model import (
     RowGradient,
     Step,
 )
-from p2prec.models.moments import RETURN_FEATURES, SEQUENCE_LENGTH, Moment, Timeline
+from p2prec.models.moments import SEQUENCE_LENGTH, Moment, Timeline
 from p2prec.models.next_place import NextPlace
 from p2prec.models.next_place_features import Surroundings, View
 from p2prec.models.popularity import Newcomer, popularity
 from p2prec.models.recommender import Task
+from p2prec.models.returns import RETURN_FEATURES
 from p2prec.models.stack import Stack, found
 from p2prec.models.table import BIAS, OTHERS
 
@@ -88,9 +90,11 @@ class NextPlaceModel(NextPlace):
 
         n_peers = len(step.timelines)
         dense = torch.from_numpy(stack.dense[:n_peers]).requires_grad_()
+        bounds = np.searchsorted(step.owner, np.arange(n_peers + 1)).tolist()
         moments = [
-            step.timelines[o].before(i)
-            for o, i in zip(step.owner.tolist(), step.at.tolist(), strict=True)
+            moment
+            for timeline, (start, stop) in zip(step.timelines, pairwise(bounds), strict=True)
+            for moment in timeline.before_each(step.at[start:stop])
         ]
         returned = self.return_loss(dense[torch.from_numpy(step.owner)], moments, step.item)
         reported = _by_peer(step.owner, returned, n_peers)

@@ -214,7 +214,7 @@ class Ranker:
             answers.
         """
         n, k = sampled.shape
-        moments = [timeline.before(i) for i in at.tolist()]
+        moments = timeline.before_each(at)
         first = np.full(len(self.catalogue), len(timeline))
         first[timeline.own] = timeline.first
         met = first[items] < at

@@ -129,7 +129,7 @@ def test_scoring_all_items_and_asking_about_some_are_twins(monkeypatch: pytest.M
     logits = MODEL.logits(parameters, moment)
     new = np.setdiff1d(np.arange(len(CATALOGUE)), moment.own).astype(np.int32)
     heard = MODEL.heard(peer.dense, parameters.table, own=timeline.own, tried=timeline.tried)
-    monkeypatch.setattr(timeline, "before", {whole: moment}.get)
+    monkeypatch.setattr(timeline, "before_each", lambda _: [moment])
     here = np.array([whole])
     asked, target = MODEL.questions(heard, timeline, here, moment.own[:1], new[None])
     layers = Layers.of(MODEL.layout, peer.dense, MODEL.size)
