@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from p2prec.draws import bits, stream
 from p2prec.models.explored import Explored
-from p2prec.models.model import Step, WholePass
+from p2prec.models.model import Model, Step, WholePass
+from p2prec.models.moments import Timeline
 from p2prec.training.adagrad import update_rows, update_vectors
+from p2prec.training.config import TrainingConfig
 from p2prec.training.knowledge import Group, Knowledge, grouped
 
 _ORDER, _SAMPLE = 0, 1  # purposes of streams within an epoch
@@ -59,7 +61,7 @@ def train_epoch(pupils: Sequence[Pupil]) -> None:
 
 def _train(group: Group, pupils: Sequence[Pupil]) -> None:
     model, config, stack = group.model, group.config, group.stack
-    order = _Order.of(pupils)
+    order = Order.of([p.knowledge for p in pupils], np.array([p.key for p in pupils]))
     total = None
     if isinstance(model, WholePass) and not any(pupil.lessons for pupil in pupils):
         total = model.whole_pass(stack, config, order.items, order.ratings, order.counts)
@@ -81,11 +83,12 @@ def _train(group: Group, pupils: Sequence[Pupil]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Order:
+class Order:
     """The examples of a pass in the order in which each peer learns them, peer after peer.
 
     Attributes:
-        keys: Of each peer's stream.
+        timelines: Of the peers.
+        sampling: Key of each peer's stream of samples.
         counts: Shape ``(n_peers,)``, examples.
         owner: Shape ``(n,)``, the peer of each example.
         place: Shape ``(n,)``, its place among those of its peer.
@@ -94,7 +97,8 @@ class _Order:
         ratings: Shape ``(n,)``.
     """
 
-    keys: NDArray[np.uint64]
+    timelines: Sequence[Timeline]
+    sampling: NDArray[np.uint64]
     counts: NDArray[np.int64]
     owner: NDArray[np.int64]
     place: NDArray[np.int64]
@@ -103,11 +107,15 @@ class _Order:
     ratings: NDArray[np.float32]
 
     @classmethod
-    def of(cls, pupils: Sequence[Pupil]) -> _Order:
-        """A random one of each peer."""
-        counts = [pupil.n_examples for pupil in pupils]
-        histories = [pupil.knowledge.history for pupil in pupils]
-        keys, n = np.array([pupil.key for pupil in pupils]), np.array(counts)
+    def of(cls, peers: Sequence[Knowledge], keys: NDArray[np.uint64]) -> Order:
+        """A random one of each peer, which has one example at least.
+
+        Args:
+            peers: They learn.
+            keys: Of the stream of each peer in this pass.
+        """
+        counts = [peer.n_examples for peer in peers]
+        histories, n = [peer.history for peer in peers], np.array(counts)
         starts = np.cumsum(n) - n
         owner = np.repeat(np.arange(len(n)), n)
         place = np.arange(len(owner)) - starts[owner]
@@ -119,7 +127,8 @@ class _Order:
         which = starts[owner] + shuffled
         first = np.array([len(history.item) for history in histories]) - n
         return cls(
-            keys=keys,
+            timelines=[peer.timeline for peer in peers],
+            sampling=stream(keys, _SAMPLE),
             counts=n,
             owner=owner,
             place=place,
@@ -128,31 +137,47 @@ class _Order:
             ratings=ratings[which],
         )
 
+    def step(
+        self,
+        model: Model,
+        config: TrainingConfig,
+        members: NDArray[np.int64],
+        part: NDArray[np.int64],
+        lessons: Sequence[Explored | None],
+    ) -> Step:
+        """One step of some peers.
 
-def _steps(group: Group, pupils: Sequence[Pupil], order: _Order) -> Iterator[Step]:
+        Args:
+            model: Of all of them.
+            config: Of all of them.
+            members: The peers, ascending.
+            part: Which examples, ascending by peer.
+            lessons: One for each of the members.
+        """
+        timelines = [self.timelines[i] for i in members.tolist()]
+        owner, at = np.searchsorted(members, self.owner[part]), self.at[part]
+        keys = self.sampling[members]
+        return Step(
+            timelines=timelines,
+            owner=owner,
+            at=at,
+            item=self.items[part],
+            rating=self.ratings[part],
+            sampled=model.sample(timelines, owner, at, negatives=config.negatives, keys=keys),
+            lessons=lessons,
+        )
+
+
+def _steps(group: Group, pupils: Sequence[Pupil], order: Order) -> Iterator[Step]:
     model, config = group.model, group.config
-    timelines = [pupil.knowledge.timeline for pupil in pupils]
     step = order.place // config.batch_size
     by_step = np.argsort(step, kind="stable")  # peers stay in order within a step
     ends = np.cumsum(np.bincount(step))
-    sampling = stream(order.keys, _SAMPLE)
     for number, (start, stop) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
         part = by_step[start:stop]
-        of, at = order.owner[part], order.at[part]
-        n_peers = int(of[-1]) + 1
-        yield Step(
-            timelines=timelines[:n_peers],
-            owner=of,
-            at=at,
-            item=order.items[part],
-            rating=order.ratings[part],
-            sampled=model.sample(
-                timelines[:n_peers], of, at, negatives=config.negatives, keys=sampling
-            ),
-            lessons=[p.lessons[number % len(p.lessons)] if p.lessons else None for p in pupils][
-                :n_peers
-            ],
-        )
+        going = pupils[: int(order.owner[part[-1]]) + 1]
+        lessons = [p.lessons[number % len(p.lessons)] if p.lessons else None for p in going]
+        yield order.step(model, config, np.arange(len(going)), part, lessons)
 
 
 def _shuffled(

@@ -181,13 +181,12 @@ def train_together(learners: Sequence[LocalLearner], rounds: Sequence[int]) -> l
         learners: Different ones.
         rounds: The round of each.
     """
-    keys = _streams(learners, _TRAIN, rounds)
     epochs = [learner.config.training.epochs for learner in learners]
     loss = np.zeros(len(learners))
     pupils: list[Pupil] = []
     for epoch in range(max(epochs)):
         going = [i for i, n in enumerate(epochs) if epoch < n]
-        drawing = stream(keys, epoch)
+        drawing = pass_keys(learners, rounds, epoch)
         pupils = [
             Pupil(
                 knowledge=learners[i].knowledge,
@@ -205,6 +204,13 @@ def train_together(learners: Sequence[LocalLearner], rounds: Sequence[int]) -> l
         TrainingReport(loss=total / max(1, n * n_epochs), n_examples=n)
         for total, n, n_epochs in zip(loss.tolist(), examples, epochs, strict=True)
     ]
+
+
+def pass_keys(
+    learners: Sequence[LocalLearner], rounds: Sequence[int], epoch: int
+) -> NDArray[np.uint64]:
+    """Key of the stream of each learner in one pass over its examples."""
+    return stream(_streams(learners, _TRAIN, rounds), epoch)
 
 
 def payloads_together(
