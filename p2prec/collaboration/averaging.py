@@ -15,6 +15,7 @@ from p2prec.models.stack import Stack
 from p2prec.models.table import OTHERS
 from p2prec.training.knowledge import Group, Knowledge, grouped
 
+_ROUNDING = 1e-6  # by which a sum of weights may miss 1
 _HEARSAY_SPARE = 4  # a quarter more than wanted, so that not every merge has to forget
 
 
@@ -25,11 +26,15 @@ class Average:
     Attributes:
         knowledge: Changed in place.
         updates: Of its model, one a sender.
-        weights: Mixing weight of each; with ``own_weight`` they sum to one.
+        weights: Mixing weight of each; with ``own_weight`` they sum to at most one.
         own_weight: Weight of this peer.
         dilution: 0 to 1, the share of its weight with which who does not know a row counts.
         max_hearsay: Rows beside the owner's that are held in the long run; the least popular ones
             go when there are a quarter more. They start anew when somebody tells of them again.
+
+    Raises:
+        ValueError: Weights that are no shares: popularity would fall below nothing, and all that
+            is sorted by it with it.
     """
 
     knowledge: Knowledge
@@ -38,6 +43,11 @@ class Average:
     own_weight: float
     dilution: float
     max_hearsay: int
+
+    def __post_init__(self) -> None:
+        every = (self.own_weight, *self.weights)
+        if not (min(every) >= 0.0 and sum(every) <= 1.0 + _ROUNDING):
+            raise ValueError("mixing weights are shares: not negative, and at most 1 in all")
 
 
 def average_together(averages: Sequence[Average]) -> None:
@@ -90,7 +100,7 @@ class _Inboxes:
             exact_weights=exact_weights,
             own_weight=np.array([a.own_weight for a in averages], np.float32),
             dilution=np.array([a.dilution for a in averages], np.float32),
-            listened=np.array([sum(a.weights) for a in averages], np.float32),
+            listened=np.array([min(sum(a.weights), 1.0) for a in averages], np.float32),
         )
 
     def turns(self) -> list[NDArray[np.int64]]:

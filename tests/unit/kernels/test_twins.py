@@ -117,6 +117,22 @@ def test_any_inbox_is_averaged_the_same(
         assert_same_bytes(some, other)
 
 
+@pytest.mark.parametrize("weights", [(0.5, 0.4, 0.2), (1.1, -0.1), (float("nan"), 0.5)])
+def test_weights_that_are_no_shares_are_refused(weights: tuple[float, ...]) -> None:
+    [peer] = learners(Task.CLICK, "epidemic", [5], 0.0)
+    own_weight, *others = weights
+    rng, model = np.random.default_rng(0), peer.knowledge.model
+    with pytest.raises(ValueError, match="shares"):
+        Average(
+            knowledge=peer.knowledge,
+            updates=[an_update(rng, model.name, model.width, 7) for _ in others],
+            weights=others,
+            own_weight=own_weight,
+            dilution=0.5,
+            max_hearsay=1_000,
+        )
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), max_rows=st.integers(1, N_ITEMS + 5))
 def test_the_same_rows_are_drawn_and_said(seed: int, max_rows: int) -> None:
