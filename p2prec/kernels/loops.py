@@ -5,6 +5,7 @@ from __future__ import annotations
 from p2prec.kernels.adagrad import step_rows
 from p2prec.kernels.averaging import average_rows
 from p2prec.kernels.factors import gather_scores, rate_pass, sum_errors
+from p2prec.kernels.ranker import inside, kinds_of_candidates, lie
 from p2prec.kernels.segments import copy_rows, insert_rows, missing_rows
 from p2prec.kernels.updates import say_rows
 
@@ -13,6 +14,9 @@ __all__ = [
     "copy_rows",
     "gather_scores",
     "insert_rows",
+    "inside",
+    "kinds_of_candidates",
+    "lie",
     "missing_rows",
     "rate_pass",
     "say_rows",

@@ -50,11 +50,13 @@ class Habits:
         by_kind: Shape ``(n_kinds, 2 + len(KIND_FEATURES))``: first visits so far, those in this
             block of hours, and the features.
         no_kind: Shape ``(2 + len(KIND_FEATURES),)``, of all other categories.
+        n_now: First visits in this block of hours, of all categories.
     """
 
     kinds: NDArray[np.int64]
     by_kind: NDArray[np.float32]
     no_kind: NDArray[np.float32]
+    n_now: float
 
 
 def habits_of_places(past: Past) -> NDArray[np.float32]:
@@ -141,6 +143,8 @@ def habits_of_kinds(past: Past) -> list[Habits]:
     every = features(visits, tried, tried_now, recent, at_hour)
     others = features(none, none, none, none, none)[:, 0]
     return [
-        Habits(kinds=kinds[known], by_kind=by_kind[known], no_kind=no_kind.copy())
-        for known, by_kind, no_kind in zip(visits > 0, every, others, strict=True)
+        Habits(kinds=kinds[known], by_kind=by_kind[known], no_kind=no_kind.copy(), n_now=n_now)
+        for known, by_kind, no_kind, n_now in zip(
+            visits > 0, every, others, tried_now.sum(1).tolist(), strict=True
+        )
     ]

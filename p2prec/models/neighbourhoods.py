@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
+from p2prec.kernels import compiled
 from p2prec.models.geo import EARTH_RADIUS_KM, FAR_KM, on_sphere
+from p2prec.models.stack import found
 
 if TYPE_CHECKING:
     from scipy.spatial import cKDTree
@@ -34,29 +36,53 @@ class Neighbourhoods:
             # Around their middle numbers are small, and so is what rounding does to differences.
             point -= point[self.placed].mean(0)
         self._point = point
-        square, one = (point**2).sum(1, keepdims=True), np.ones((len(point), 1))
-        self._to = np.concatenate([point, square, one], axis=1)
-        self._from = np.concatenate([-2.0 * point, one, square], axis=1)
+        self._planes = np.ascontiguousarray(point.T, np.float32)
         self._tree: cKDTree | None = None
         # Of all items, but memory is taken by those alone that are asked for.
         self._around = np.empty((len(catalogue), self.size), np.int32)
         self._found = np.zeros(len(catalogue), np.bool_)
 
-    def km2(self, places: NDArray[np.integer], items: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Squared distances, along the chord, which is the arc here.
+    def lie(
+        self,
+        recent: NDArray[np.int32],
+        share: NDArray[np.float32],
+        items: NDArray[np.int32],
+        *,
+        least_km2: float,
+    ) -> NDArray[np.float32]:
+        """How items lie to recent places; distances are along the chord, which is the arc here.
+
+        Where a position is missing, the distance is ``FAR_KM``.
 
         Args:
-            places: Shape ``(n, m)``.
+            recent: Shape ``(n, m)``, places, the newest first.
+            share: Shape ``(n, m)``, of each; 0 where the rest only pads.
             items: Shape ``(n, k)``.
+            least_km2: Nearer than that one place is as near as any.
 
         Returns:
-            Shape ``(n, m, k)``; by rounding a little below nothing where two places are one.
-            Where a position is missing, the distance is ``FAR_KM``.
+            Shape ``(3, n, k)``: squared distances to the newest and to the nearest place, km2; and
+            the mean of their inverse.
         """
-        # |p - q|^2 = (-2 p, 1, |p|^2) . (q, |q|^2, 1)
-        product = self._from[places] @ self._to[items].transpose(0, 2, 1)
-        km2: NDArray[np.float32] = product.astype(np.float32)
-        return km2 if self._everywhere else np.where(np.isnan(km2), np.float32(FAR_KM**2), km2)
+        result = np.empty((3, *items.shape), np.float32)
+        far, least = np.float32(FAR_KM**2), np.float32(least_km2)
+        kernels = compiled()
+        if kernels is not None:
+            kernels.lie(self._planes, recent, share, items, far, least, result)
+            return result
+        km2 = np.zeros((*recent.shape, items.shape[1]), np.float32)
+        for plane in self._planes:
+            apart = plane.take(items)[:, None] - plane.take(recent)[:, :, None]
+            apart *= apart
+            km2 += apart
+        if not self._everywhere:
+            km2 = np.where(np.isnan(km2), far, km2)
+        result[0] = km2[:, 0]
+        np.min(km2, axis=1, out=result[1])
+        km2 += least
+        # Summed from the first to the last, since that is not the axis along memory.
+        np.sum(np.divide(share[:, :, None], km2, out=km2), axis=1, out=result[2])
+        return result
 
     def around(self, items: NDArray[np.integer]) -> NDArray[np.int32]:
         """The places nearest to each item, itself included, ascending; shape ``(n, size)``.
@@ -68,6 +94,26 @@ class Neighbourhoods:
             self._find(np.unique(missing))
         around: NDArray[np.int32] = self._around[items]
         return around
+
+    def inside(self, here: NDArray[np.integer], items: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Whether items are ``around`` a place.
+
+        Args:
+            here: Shape ``(n,)``.
+            items: Shape ``(n, k)``.
+
+        Returns:
+            Shape ``(n, k)``.
+        """
+        around, result = self.around(here), np.empty(items.shape, np.bool_)
+        kernels = compiled()
+        if kernels is not None:
+            kernels.inside(around, items, result)
+        else:
+            row = (np.arange(len(here)) * len(self.placed))[:, None]
+            result = found((around + row).ravel(), items + row)[1]
+        result &= self.placed[here][:, None]
+        return result
 
     def _find(self, items: NDArray[np.integer]) -> None:
         placed = np.flatnonzero(self.placed)

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.models.explored import Together
-from p2prec.models.kinds import KINDS_OF_OTHERS, Kinds, tried_shares
+from p2prec.models.kinds import KINDS_OF_OTHERS, Kinds, Usual, tried_shares
 from p2prec.models.layout import DenseLayout
 from p2prec.models.moments import (
     GATE_FEATURES,
@@ -189,7 +189,7 @@ class NextPlace:
         matched = (attention.softmax(2) * likeness).sum(2)
         heard = self.layout.tensor(dense, "tried").detach().numpy()
         which = np.arange(len(moments))[:, None]
-        kinds = self._kinds.features(heard, moments)[: len(KINDS_OF_OTHERS)]
+        kinds = self._kinds.features(Usual.of(heard), moments)[: len(KINDS_OF_OTHERS)]
         of_others = kinds[:, which, self._column[candidates]]
         listened = heard.sum((1, 2))[:, None]
         others = popularity(own[:, :, OTHERS].detach().numpy(), listened)
@@ -243,7 +243,7 @@ class NextPlace:
         near = view.closeness[-1]
         weights = self.layout.view(dense, "explore")
         heard = self.layout.view(dense, "tried")
-        kinds = self._kinds.features(heard[None], [moment])[: len(KINDS_OF_OTHERS), 0]
+        kinds = self._kinds.features(Usual.of(heard[None]), [moment])[: len(KINDS_OF_OTHERS), 0]
         category = weights[3:6] @ kinds
         logits: NDArray[np.float32] = (
             near * (weights[0] + weights[1] * moment.just_moved)

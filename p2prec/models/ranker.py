@@ -222,9 +222,11 @@ class Ranker:
         new[:, 0], new[:, 1:] = items, sampled
         offset = np.empty((n, k + 1), np.float32)
         offset[:, 0] = np.where(met, _NEVER, 0.0)
-        here = timeline.item[at - 1]
-        offset[:, 1:] = -np.log(k * self.chance(sampled, here, draws=k))
-        taken = (first.take(sampled) < at[:, None]) | (sampled == items[:, None])
+        inside, (within, anywhere) = self.chance(sampled, timeline.item[at - 1], draws=k)
+        rare, often = -np.log(k * anywhere), -np.log(k * within)
+        offset[:, 1:] = np.where(inside, often[:, None], rare[:, None])
+        taken = first.take(sampled) < at[:, None]
+        taken |= sampled == items[:, None]
         offset[:, 1:][taken] = _NEVER
         asked = self._asked(heard, moments, new, offset, among_known=True)
         known = np.concatenate([m.own for m in moments])
@@ -241,7 +243,7 @@ class Ranker:
         self,
         heard: Heard,
         moments: Sequence[Moment],
-        new: NDArray[np.integer],
+        new: NDArray[np.int32],
         offset: Floats,
         *,
         among_known: bool,
@@ -266,24 +268,24 @@ class Ranker:
         )
 
     def chance(
-        self, items: NDArray[np.integer], here: NDArray[np.integer], *, draws: int
-    ) -> NDArray[np.float64]:
+        self, items: NDArray[np.int32], here: NDArray[np.integer], *, draws: int
+    ) -> tuple[NDArray[np.bool_], tuple[Floats, Floats]]:
         """With which each item is drawn by ``sample``.
 
         Args:
             items: Shape ``(n, k)``.
             here: Shape ``(n,)``, where the owner was.
             draws: How many are drawn for each row; of an odd number the smaller half is near.
+
+        Returns:
+            Whether an item lies around there, shape ``(n, k)``; and the chance of those that do,
+            and of all others, shape ``(n,)`` each.
         """
-        n_items, around = len(self.catalogue), self.reader.neighbourhoods
-        placed, row = around.placed[here], (np.arange(len(here)) * n_items)[:, None]
-        inside = found((around.around(here) + row).ravel(), items + row)[1]
-        inside &= placed[:, None]
-        nearby = placed * (draws // 2 / draws)
-        anywhere = (1.0 - nearby) / n_items
-        within = anywhere + nearby / max(around.size, 1)
-        chance: NDArray[np.float64] = np.where(inside, within[:, None], anywhere[:, None])
-        return chance
+        around = self.reader.neighbourhoods
+        nearby = around.placed[here] * np.float32(draws // 2 / draws)
+        anywhere = (np.float32(1.0) - nearby) / np.float32(len(self.catalogue))
+        within = anywhere + nearby / np.float32(max(around.size, 1))
+        return around.inside(here, items), (within, anywhere)
 
     # --- scoring -------------------------------------------------------------------------
 
@@ -299,7 +301,7 @@ class Ranker:
         n_items = len(self.catalogue)
         logits, of_own = np.empty(n_items, np.float32), np.empty(0, np.float32)
         for begin in range(0, n_items, _BLOCK):
-            block = np.arange(begin, min(begin + _BLOCK, n_items))[None]
+            block = np.arange(begin, min(begin + _BLOCK, n_items), dtype=np.int32)[None]
             offset = np.zeros(block.shape, np.float32)
             asked = self._asked(heard, [moment], block, offset, among_known=begin == 0)
             scores = forward(layers, asked)[2]
@@ -325,7 +327,7 @@ class Ranker:
         """
         dense, own = parameters.dense, moment.own
         heard = self.heard(dense, parameters.table, own=own, tried=moment.tried)
-        one = np.array([[item]])
+        one = np.array([[item]], np.int32)
         offset = np.zeros(one.shape, np.float32)
         asked = self._asked(heard, [moment], one, offset, among_known=True)
         where, met = found(own, one[0])

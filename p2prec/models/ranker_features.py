@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.models.geo import NEAR_KM
-from p2prec.models.kinds import ALL_KINDS, Kinds, tried_shares
+from p2prec.models.kinds import ALL_KINDS, Kinds, Usual, tried_shares
 from p2prec.models.moments import GATE_FEATURES, Moment, category_columns
 from p2prec.models.neighbourhoods import neighbourhoods_of
 from p2prec.models.popularity import popularity
@@ -58,13 +58,13 @@ class Heard:
         others: Shape ``(n_items,)``, the statistic ``OTHERS`` without its echo.
         bias: Shape ``(n_items,)``.
         listened: What would have been heard of a place that everybody knows.
-        tried: Shape ``(n_categories + 1, HOUR_BLOCKS)``, first visits of others.
+        usual: What others try.
     """
 
     others: NDArray[np.float32]
     bias: NDArray[np.float32]
     listened: float
-    tried: NDArray[np.float32]
+    usual: Usual
 
     @classmethod
     def of(
@@ -94,7 +94,7 @@ class Heard:
             others=others,
             bias=table[:, BIAS],
             listened=total - echo,
-            tried=np.maximum(without, 0.0, out=without),
+            usual=Usual.of(np.maximum(without, 0.0, out=without)[None]),
         )
 
 
@@ -122,9 +122,9 @@ class Reader:
         self,
         heard: Heard,
         moments: Sequence[Moment],
-        new: NDArray[np.integer],
+        new: NDArray[np.int32],
         *,
-        known: NDArray[np.integer],
+        known: NDArray[np.int32],
         of_known: NDArray[np.int64],
     ) -> NDArray[np.float32]:
         """Of whatever competes: places that the owner knows, then those that are new in each case.
@@ -146,16 +146,13 @@ class Reader:
         if n_known:
             np.concatenate(self._known(moments), axis=1, out=features[_WHERE, :n_known])
         features[_WHERE, n_known:].reshape(-1, n, k)[...] = self.where(moments, new)
-        by_kind = self._kinds.features(heard.tried[None], moments)
-        column = self._column.take(items)
-        n_columns = by_kind.shape[2]
-        column[:n_known] += of_known * n_columns
-        column[n_known:].reshape(n, k)[...] += (np.arange(n) * n_columns)[:, None]
-        by_kind.reshape(len(by_kind), -1).take(column, axis=1, out=features[_BY_KIND], mode="clip")
+        of = np.concatenate([of_known, np.repeat(np.arange(n), k)])
+        columns = self._column.take(items)
+        self._kinds.of_candidates(heard.usual, moments, columns, of, out=features[_BY_KIND])
         features[-1] = popularity(heard.others.take(items), heard.listened)
         return features
 
-    def where(self, moments: Sequence[Moment], items: NDArray[np.integer]) -> NDArray[np.float32]:
+    def where(self, moments: Sequence[Moment], items: NDArray[np.int32]) -> NDArray[np.float32]:
         """How items lie to where the owner is and was, shape ``(4, n, k)``.
 
         Args:
@@ -163,15 +160,15 @@ class Reader:
             items: Shape ``(n, k)``.
         """
         recent, share = _recent(moments)
-        km2 = self.neighbourhoods.km2(recent, items)
-        near, moved, around, met = found = np.empty((4, *items.shape), np.float32)
-        near[...], met[...] = _closeness(km2[:, 0]), _closeness(km2.min(axis=1))
+        newest, nearest, around = self.neighbourhoods.lie(
+            recent, share, items, least_km2=_AROUND_KM2
+        )
+        found = np.empty((4, *items.shape), np.float32)
+        found[0], found[3] = _closeness(newest), _closeness(nearest)
         just = np.array([m.situation[-1] for m in moments])
-        np.multiply(near, just[:, None], out=moved)
-        km2 += np.float32(_AROUND_KM2)
-        np.matmul(share[:, None], np.reciprocal(km2, out=km2), out=around[:, None])
+        np.multiply(found[0], just[:, None], out=found[1])
         around += np.float32(1e-4)
-        np.log(around, out=around)
+        np.log(around, out=found[2])
         return found
 
     def _known(self, moments: Sequence[Moment]) -> list[NDArray[np.float32]]:
@@ -187,7 +184,7 @@ class Reader:
 
 
 def _closeness(km2: NDArray[np.float32]) -> NDArray[np.float32]:
-    km = np.sqrt(np.maximum(km2, 0.0))
+    km = np.sqrt(km2)
     km += np.float32(NEAR_KM)
     return np.negative(np.log(km, out=km), out=km)
 

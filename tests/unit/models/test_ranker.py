@@ -72,6 +72,11 @@ def lesson_of(peer: Knowledge) -> Explored:
     )
 
 
+def chances(model: Ranker, items: np.ndarray, here: int, *, draws: int) -> np.ndarray:
+    inside, (within, anywhere) = model.chance(items[None], np.array([here]), draws=draws)
+    return np.where(inside, within[:, None], anywhere[:, None])[0]
+
+
 def loss_at(stack: Stack, dense: np.ndarray, asked: Step) -> float:
     stack.dense[0] = dense
     return float(MODEL.gradients(stack, asked).loss.sum())
@@ -137,7 +142,7 @@ def test_scoring_all_items_and_asking_about_some_are_twins(monkeypatch: pytest.M
     assert target.tolist() == [0]
     n_own = len(moment.own)
     assert scores[:n_own] == pytest.approx(logits[moment.own], abs=1e-3)
-    expected = len(new) * MODEL.chance(new[None], moment.sequence[-1:], draws=len(new))[0]
+    expected = len(new) * chances(MODEL, new, int(moment.sequence[-1]), draws=len(new))
     # Behind the known ones stands the right answer, which does not compete as a new place here.
     assert scores[n_own] < -1e8
     assert scores[n_own + 1 :] + np.log(expected) == pytest.approx(logits[new], abs=1e-3)
@@ -156,9 +161,9 @@ def test_items_are_drawn_with_the_chance_that_corrects_them(
     drawn = model.sample([timeline] * n, np.arange(n), np.full(n, 12), negatives=k, keys=keys)
     here = timeline.item[11:12]
     assert model.reader.neighbourhoods.around(here).shape == (1, 12)
-    every = np.arange(len(city.catalogue))
-    chance = model.chance(every[None], here, draws=k)[0]
-    assert chance.sum() == pytest.approx(1.0)
+    every = np.arange(len(city.catalogue), dtype=np.int32)
+    chance = chances(model, every, int(here[0]), draws=k)
+    assert chance.sum() == pytest.approx(1.0, rel=1e-5)
     counts = np.bincount(drawn.ravel(), minlength=len(every))
     expected = n * k * chance
     assert (np.abs(counts - expected) < 5 * np.sqrt(expected)).all()
@@ -220,10 +225,16 @@ def test_distances_are_those_on_the_globe() -> None:
     from p2prec.models.geo import distance_km
 
     lat, lon = CATALOGUE.latitude_deg, CATALOGUE.longitude_deg
-    some, others = np.arange(20), np.arange(10, 70)
-    km2 = np.maximum(Neighbourhoods(CATALOGUE).km2(some[None], others[None])[0], 0.0)
+    some, others = np.arange(20, dtype=np.int32), np.arange(10, 70, dtype=np.int32)
+    share = np.full(len(others), 1 / len(others), np.float32)
+    share[-5:] = 0.0  # these only pad
+    newest, nearest, around = Neighbourhoods(CATALOGUE).lie(
+        others[None], share[None], some[None], least_km2=0.25
+    )[:, 0]
     km = distance_km(lat[some][:, None], lon[some][:, None], lat[others], lon[others])
-    assert np.sqrt(km2) == pytest.approx(km, rel=2e-3, abs=1e-3)
+    assert np.sqrt(newest) == pytest.approx(km[:, 0], rel=2e-3, abs=1e-5)
+    assert np.sqrt(nearest) == pytest.approx(km.min(1), rel=2e-3, abs=1e-5)
+    assert around == pytest.approx((share / (km**2 + 0.25)).sum(1), rel=1e-2)
     here = np.array([7, 3, 7])
     for item, around in zip(here, Neighbourhoods(CATALOGUE).around(here), strict=True):
         far = np.setdiff1d(np.arange(len(CATALOGUE)), around)
