@@ -6,6 +6,7 @@ beyond a bound is dropped and told.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -119,6 +120,9 @@ class Acquaintances:
         self._answered: list[float] = []
         self._ring = 0
         self._started_s = 0.0
+        # Until when looking around changes nothing, and among which neighbours that was found.
+        self._settled_until_s = -math.inf
+        self._settled_for: tuple[PeerId, ...] = ()
 
     def start(self, now: float) -> None:
         """Patience and looking further count from here."""
@@ -126,7 +130,19 @@ class Acquaintances:
 
     def look_around(self, now: float) -> list[ev.Effect]:
         """Choose among the known, greet strangers, look into further cells where all is quiet."""
-        return [*self.choose(now), *self._greet(now), *self._look_further(now)]
+        if now < self._settled_until_s and self._settled_for is self.neighbours:
+            return []
+        effects = [*self.choose(now), *self._greet(now), *self._look_further(now)]
+        if not effects and self._has_all(now):
+            self._settled_until_s = min(a.advert.expires_s for a in self.known.values())
+            self._settled_for = self.neighbours
+        return effects
+
+    def _has_all(self, now: float) -> bool:
+        """Whether nobody is missing, among neighbours or acquaintances, until one goes."""
+        if self._friends:  # one that failed too often may be well again, and be chosen
+            return False
+        return len(self.neighbours) >= self._config.k and not self._missing(now)
 
     def announce(self) -> list[ev.Effect]:
         """Tell all companions the own advert, whose name comes back by gossip when it is former."""
@@ -316,9 +332,10 @@ class Acquaintances:
 
     def sample(self, to: Advert, *, wants_reply: bool) -> Shuffle:
         """Some adverts for the peer behind ``to``."""
-        recipient = to.pseudonym
-        others = [advert for name, advert in self.adverts.items() if name != recipient]
-        order = self._rng.permutation(len(others))[: limits.MAX_ADVERTS_PER_SHUFFLE]
+        others = list(self.adverts.values())
+        if to.pseudonym in self.adverts:
+            del others[list(self.adverts).index(to.pseudonym)]
+        order = self._rng.permutation(len(others))[: limits.MAX_ADVERTS_PER_SHUFFLE].tolist()
         return Shuffle(adverts=tuple(others[i] for i in order), wants_reply=wants_reply)
 
     def failed(self, event: ev.SendFailed, now: float) -> list[ev.Effect]:
@@ -329,6 +346,7 @@ class Acquaintances:
         for acquaintance in self.known.values():
             if acquaintance.advert.pseudonym == event.to:
                 acquaintance.failures += 1
+                self._settled_until_s = -math.inf
                 if acquaintance.failures >= MAX_FAILURES:
                     return [dropped("unreachable"), *self.choose(now)]
         return [dropped("not_delivered")]
@@ -366,6 +384,7 @@ class Acquaintances:
             self._outlived(before.advert.pseudonym)
         method = METHODS[self._identity.method]
         same_model = hello.model == self._identity.model or method.sends == "probabilities"
+        self._settled_until_s = -math.inf
         self.known[sender] = Acquaintance(
             advert=hello.advert,
             geographic=geographic_similarity(self._identity.area, hello.area),
@@ -401,6 +420,7 @@ class Acquaintances:
 
     def forget(self, peer: PeerId) -> None:
         """As if it had never been met."""
+        self._settled_until_s = -math.inf
         self.known.pop(peer, None)
         self.followers.pop(peer, None)
         self._on_forgotten(peer)
