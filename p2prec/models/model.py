@@ -148,6 +148,7 @@ class Model(Protocol):
             gradients, all parameters learn at one pace, which hardly falls.
         row_rate: Factor on the learning rate of rows and private parameters.
         first: How many interactions a history needs before the first that can be learned from.
+        of_moments: Whether scores depend on the moment; else none has to be worked out for them.
     """
 
     family: str
@@ -163,6 +164,7 @@ class Model(Protocol):
     dense_accumulator: float
     row_rate: float
     first: int
+    of_moments: bool
 
     def __init__(self, catalogue: Catalogue, embedding_size: int, task: Task) -> None: ...
 

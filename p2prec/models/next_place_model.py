@@ -44,6 +44,7 @@ class NextPlaceModel(NextPlace):
     dense_accumulator = 0.1  # they start from reasonable values
     row_rate = 1.0
     first = 3
+    of_moments = True
 
     def __init__(self, catalogue: Catalogue, embedding_size: int, task: Task) -> None:
         del task  # one only

@@ -65,6 +65,7 @@ class Ranker:
     dense_accumulator = 1e-4
     row_rate = 1.0
     first = 3
+    of_moments = True
     width = 2
 
     def __init__(

@@ -161,11 +161,13 @@ class LocalLearner:
     def _look(self, context: Context) -> tuple[Outlook, NDArray[np.float32], NDArray[np.int32]]:
         """The outlook, its scores with new items favoured, and the owner's items."""
         timeline = self.knowledge.timeline  # read once: another thread may lengthen the history
-        moment = timeline.moment(len(timeline), float(context.timestamp_s)) if timeline else None
+        moment = None
+        if len(timeline) and self.knowledge.model.of_moments:
+            moment = timeline.moment(len(timeline), float(context.timestamp_s))
         snapshot = self._snapshot or self.knowledge.snapshot()
         outlook = self.knowledge.model.observer()(snapshot.parameters(), moment)
         scores = outlook.scores()
-        if moment is not None and self.knowledge.model.task is not Task.RATING:
+        if len(timeline) and self.knowledge.model.task is not Task.RATING:
             favour = np.float32(np.log(self.config.model.discovery))
             scores += favour
             scores[timeline.own] -= favour
