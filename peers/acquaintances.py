@@ -110,7 +110,7 @@ class Acquaintances:
         self._rng = rng
         self._own_advert = own_advert
         self._on_follower, self._on_forgotten = on_follower, on_forgotten
-        self.adverts: OrderedDict[Pseudonym, Advert] = OrderedDict()
+        self.adverts: dict[Pseudonym, Advert] = {}  # a plain one: samples list it again and again
         self.known: OrderedDict[PeerId, Acquaintance] = OrderedDict()
         self.neighbours: tuple[PeerId, ...] = ()
         self.followers: OrderedDict[PeerId, None] = OrderedDict()
@@ -170,17 +170,20 @@ class Acquaintances:
 
     def remember(self, advert: Advert, source: ev.Source) -> list[ev.Effect]:
         """Keep an advert of somebody else, where there is a way to them."""
-        own, name = self._own_advert(), advert.pseudonym
+        name = advert.pseudonym
+        if self.adverts.get(name) is advert:
+            self.adverts[name] = self.adverts.pop(name)  # to the end
+            return []
+        own = self._own_advert()
         if own is None or name == own[0].pseudonym or name in self._former:
             return []
         if not _reachable(own[0], advert):
             return [dropped("no_common_transport")]
-        if name not in self.adverts:
+        if self.adverts.pop(name, None) is None:
             self.discovered[source] += 1
         self.adverts[name] = advert
-        self.adverts.move_to_end(name)
         while len(self.adverts) > limits.MAX_KNOWN_ADVERTS:
-            self.adverts.popitem(last=False)
+            del self.adverts[next(iter(self.adverts))]
         return []
 
     def _strangers(self, now: float) -> list[Advert]:

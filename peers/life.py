@@ -100,7 +100,7 @@ class Peer:
         return self._config.share and self._identity.method != "alone"
 
     @property
-    def adverts(self) -> OrderedDict[Pseudonym, Advert]:
+    def adverts(self) -> dict[Pseudonym, Advert]:
         """Adverts that were seen and have not gone."""
         return self.acquaintances.adverts
 

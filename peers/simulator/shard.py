@@ -36,6 +36,7 @@ from peers.simulator.papers import peer_id
 from peers.simulator.peer import Saved, SimulatedPeer
 from peers.simulator.states import peer_state, restore_peer
 from peers.simulator.world import World
+from peers.sizes import body_bytes
 
 _HOUR_S: Final = 3_600.0
 # Peers of one group are computed together, others never: the last bits of a sum depend on the
@@ -73,8 +74,7 @@ class Parcel(NamedTuple):
     missed: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Timer:
+class _Timer(NamedTuple):
     timer: ev.Timer
     generation: int
 
@@ -109,6 +109,8 @@ _Item = tuple[float, int, int, int, int, object]  # time, source, number, peer, 
 _IN_ORDER: Final = itemgetter(0, 1, 2, 3)
 Part = tuple[Literal["world", "counts", "group"], int]  # of what is saved, and its number
 HAPPENINGS: Final = (Parcel, _Timer, _Seen, _Fate, _CheckIn)  # all that is no event of a life
+
+_FIRED: Final = {timer: ev.TimerFired(timer=timer) for timer in ev.Timer}
 
 W = TypeVar("W")
 
@@ -332,7 +334,7 @@ class Shard:
                 peer.missed.append((time_s, order, event))
         elif isinstance(event, _Timer):
             if peer.generation.get(event.timer) == event.generation:
-                self._handle(peer, ev.TimerFired(timer=event.timer), time_s)
+                self._handle(peer, _FIRED[event.timer], time_s)
         elif isinstance(event, _Seen):
             for said in event.announced:
                 self._handle(
@@ -482,7 +484,7 @@ class Shard:
         both = peer.endpoints.tcp and effect.to.endpoints.tcp
         way = "tcp" if both else "mqtt"
         try:
-            body, message = self._encoded(effect.message)
+            body, n_bytes, message = self._encoded(effect.message)
         except LocalProtocolError:  # a training that diverged; the next one may not
             peer.counters["not_sendable"] += 1
             return
@@ -494,11 +496,10 @@ class Shard:
         envelopes: tuple[bytes, ...] = ()
         if peer.papers.keyring is not None:
             now = self.world.epoch_s + time_s
+            body = body or encode_message(message)
             sealed = seal(body, keyring=peer.papers.keyring, to=effect.to, now_s=now)
             envelopes = tuple(sealed)
             n_bytes = sum(map(len, envelopes))
-        else:
-            n_bytes = sealed_bytes(len(body))
         peer.counters[f"sent.{way}"] += 1
         peer.counters[f"said.{type(message).__name__.lower()}"] += 1
         peer.counters[f"sent_bytes.{way}"] += n_bytes
@@ -516,16 +517,16 @@ class Shard:
                 Parcel(arrival_s, peer.index, number, to, way, n_bytes, message, envelopes, i > 0)
             )
 
-    def _encoded(self, message: Message) -> tuple[bytes, Message]:
-        """The bytes of a message, and what its recipients will read in them."""
+    def _encoded(self, message: Message) -> tuple[bytes, int, Message]:
+        """The body of a payload, how long a sealed message is, what its recipients will read."""
         if not isinstance(message, Share):
-            return encode_message(message), message
+            return b"", sealed_bytes(body_bytes(message)), message
         held = self._bodies.get(id(message.payload))
         if held is None:
             body = encode_message(message)
             held = (message, body, decode_message(body, schema=self.world.schema))
             self._bodies[id(message.payload)] = held
-        return held[1], held[2]
+        return held[1], sealed_bytes(len(held[1])), held[2]
 
     def _arrive(self, peer: SimulatedPeer, parcel: Parcel, time_s: float) -> None:
         if parcel.message is None:
