@@ -251,59 +251,140 @@ def _live(  # noqa: PLR0917
     """One person's check-ins as ``(user, place, timestamp_s)``."""
     n = int(np.clip(rng.lognormal(_LOG_MEAN, _LOG_SD), _MIN_CHECK_INS, _MAX_CHECK_INS))
     taste = rng.gamma(0.6, size=len(_KINDS)) + 0.02
-    weight = public.pull * taste[public.kind]
     n_public = len(public.pull)
-    # Room for as many places as there are check-ins; the first ``n_known`` are used.
-    counts, place_xy = np.zeros(len(own) + n), np.zeros((len(own) + n, 2))
-    habits = np.zeros((len(own) + n, len(_HOME_BLOCKS)))
-    known: list[int] = list(own)
-    counts[: len(own)] = 3.0
-    for slot, place in enumerate(own):
-        place_xy[slot] = private_xy[place - n_public]
+    walk = _Walk(
+        room=len(own) + n,
+        public=public,
+        weight=public.pull * taste[public.kind],
+        # Who has no home of its own in a crowded city starts from the middle.
+        home=private_xy[own[0] - n_public] if own else np.zeros(2),
+    )
+    for place in own:
         is_home = private_kind[place - n_public] == -1
-        habits[slot] = _HOME_BLOCKS if is_home else _OFFICE_BLOCKS
-    # Who has no home of its own in a crowded city starts from the middle.
-    home = place_xy[0] if own else np.zeros(2)
-    near_home = 0.3 / (0.5 + _km(public.xy_km, home)) ** 1.6
-    here = home
+        walk.meet(
+            place,
+            private_xy[place - n_public],
+            np.array(_HOME_BLOCKS if is_home else _OFFICE_BLOCKS),
+            visits=3,
+        )
     rows = []
-    last = -1
-    for time in _times(rng, n, days):
-        n_known = len(known)
+    for time in _times(rng, n, days).tolist():
+        n_known = len(walk.known)
         # Solar hour at the city's longitude, as the models see it.
         block = int((time / 3_600 + _CENTRE_DEG[1] / 15) % 24 // 3)
-        if not known or rng.random() < _RHO * max(n_known, 1) ** -_GAMMA:
-            near = 1.0 / (0.3 + _km(public.xy_km, here)) ** 1.6 + near_home
-            chance = weight * near * (public.blocks[:, block] + 0.01)
-            chance[[k for k in known if k < n_public]] = 0.0
-            if chance.sum() <= 0:
-                continue
+        if not n_known or rng.random() < _RHO * max(n_known, 1) ** -_GAMMA:
             slot = n_known
-            at = _drawn(rng, chance)
-            known.append(at)
-            place_xy[slot], habits[slot] = public.xy_km[at], public.blocks[at]
+            if (place := walk.drawn_new(rng, block)) == len(public.pull):
+                continue
+            walk.meet(place, public.xy_km[place], public.blocks[place], visits=0)
         else:
-            rank = np.empty(n_known)
-            rank[np.argsort(-counts[:n_known], kind="stable")] = np.arange(1, n_known + 1)
-            km = _km(place_xy[:n_known], here)
-            habit = habits[:n_known, block] * 8.0
-            chance = rank**-_RETURN_EXPONENT * (0.25 + habit) / (1.0 + km) ** 0.4
-            if 0 <= last < n_known:
-                chance[last] *= 0.6
-            slot = _drawn(rng, chance)
-        counts[slot] += 1.0
-        here = place_xy[slot]
-        last = slot
-        rows.append((user, known[slot], int(time)))
+            slot = walk.drawn_known(rng, block)
+        walk.go(slot)
+        rows.append((user, walk.known[slot], time))
     return rows
 
 
+class _Walk:
+    """Where one person has been, and what speaks for going anywhere from here.
+
+    Args:
+        room: Places that the person may come to know.
+        public: Places of the town.
+        weight: Shape ``(n_public,)``, how much the person is drawn to each.
+        home: Shape ``(2,)``, position.
+    """
+
+    def __init__(
+        self,
+        *,
+        room: int,
+        public: _Places,
+        weight: NDArray[np.float64],
+        home: NDArray[np.float64],
+    ) -> None:
+        self.known: list[int] = []
+        self._public, self._weight = public, weight
+        self._near_home = 0.3 / (0.5 + _km(public.xy_km, home)) ** 1.6
+        self._is_new = np.ones(len(public.pull), np.bool_)
+        self._near: dict[int, NDArray[np.float64]] = {}
+        self._home = home
+        self._last = -1  # slot of the last visit
+        # Of places by slot, the first ``len(known)`` of each:
+        self._xy_km = np.zeros((room, 2))
+        self._habit = np.zeros((len(_HOME_BLOCKS), room))
+        self._visits = [0] * room
+        self._order: list[int] = []  # slots, the most visited first, older ones before younger
+        self._by_rank = np.zeros(room)
+        self._of_rank = (np.arange(1, room + 1.0) ** -_RETURN_EXPONENT).tolist()
+        self._far: dict[int, NDArray[np.float64]] = {}
+
+    def meet(
+        self, place: int, xy_km: NDArray[np.float64], blocks: NDArray[np.float64], *, visits: int
+    ) -> None:
+        """Know one place more, with so many visits before the first."""
+        slot = len(self.known)
+        self.known.append(place)
+        if place < len(self._is_new):
+            self._is_new[place] = False
+        self._xy_km[slot] = xy_km
+        self._habit[:, slot] = 0.25 + blocks * 8.0
+        self._order.append(slot)
+        self._visits[slot] = visits
+        self._climb(slot)
+        self._far.clear()
+
+    def go(self, slot: int) -> None:
+        """Visit a known place."""
+        self._visits[slot] += 1
+        self._climb(slot)
+        self._last = slot
+
+    def drawn_new(self, rng: np.random.Generator, block: int) -> int:
+        """A place that the person does not know; beyond the last where there is none."""
+        if self._last not in self._near:
+            near = 1.0 / (0.3 + _km(self._public.xy_km, self._here)) ** 1.6
+            self._near[self._last] = near + self._near_home
+        chance = self._weight * self._near[self._last] * (self._public.blocks[:, block] + 0.01)
+        chance *= self._is_new
+        return _drawn(rng, chance)
+
+    def drawn_known(self, rng: np.random.Generator, block: int) -> int:
+        """Slot of a place that the person knows."""
+        n = len(self.known)
+        if self._last not in self._far:
+            self._far[self._last] = (1.0 + _km(self._xy_km[:n], self._here)) ** 0.4
+        chance = self._by_rank[:n] * self._habit[block, :n] / self._far[self._last]
+        if self._last >= 0:
+            chance[self._last] *= 0.6
+        return _drawn(rng, chance)
+
+    @property
+    def _here(self) -> NDArray[np.float64]:
+        return self._xy_km[self._last] if self._last >= 0 else self._home
+
+    def _climb(self, slot: int) -> None:
+        """Find a place's rank again, which can only have risen."""
+        order, visits = self._order, self._visits
+        at = order.index(slot)
+        while at:
+            above = order[at - 1]
+            if (-visits[above], above) < (-visits[slot], slot):
+                break
+            order[at] = above
+            self._by_rank[above] = self._of_rank[at]
+            at -= 1
+        order[at] = slot
+        self._by_rank[slot] = self._of_rank[at]
+
+
 def _km(xy_km: NDArray[np.float64], here: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.linalg.norm(xy_km - here, axis=1))
+    x, y = (xy_km - here).T
+    return np.asarray(np.sqrt(x * x + y * y))
 
 
 def _drawn(rng: np.random.Generator, chance: NDArray[np.float64]) -> int:
-    """As ``rng.choice`` draws by chances, without its checks of each of them."""
-    line = (chance / chance.sum()).cumsum()
-    line /= line[-1]
-    return int(line.searchsorted(rng.random(), side="right"))
+    """An index by chances that need not add up to 1; beyond the last where all are 0."""
+    line = chance.cumsum()
+    if line[-1] <= 0:
+        return len(line)
+    return int(line.searchsorted(rng.random() * line[-1], side="right"))
