@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -43,21 +44,68 @@ def make_updates(speakers: Sequence[Speaker], *, max_rows: Sequence[int]) -> lis
     """
     result: dict[int, ModelUpdate] = {}
     for group in grouped([speaker.knowledge for speaker in speakers]):
-        said = _made(
+        speaking = [speakers[i] for i in group.members]
+        said = say(
             group,
-            [speakers[i] for i in group.members],
             np.array([max_rows[i] for i in group.members]),
+            np.array([speaker.key for speaker in speaking]),
         )
-        result.update(zip(group.members, said, strict=True))
+        updates = said.updates(
+            [speaker.round for speaker in speaking], [speaker.degree for speaker in speaking]
+        )
+        result.update(zip(group.members, updates, strict=True))
     return [result[i] for i in range(len(speakers))]
 
 
-def _made(
-    group: Group, speakers: Sequence[Speaker], max_rows: NDArray[np.int64]
-) -> list[ModelUpdate]:
+@dataclass(slots=True, kw_only=True)
+class Said:
+    """What peers of one model say in one round, one peer after the other.
+
+    Attributes:
+        model: Its name.
+        counts: Shape ``(n_peers,)``, rows of each.
+        rows: Shape ``(n,)``, items.
+        values: Shape ``(n, width)``.
+        evidence: Shape ``(n,)``.
+        dense: Shape ``(n_peers, n_dense)``.
+    """
+
+    model: str
+    counts: NDArray[np.int64]
+    rows: NDArray[np.uint32]
+    values: NDArray[np.float32]
+    evidence: NDArray[np.float32]
+    dense: NDArray[np.float32]
+
+    def updates(self, rounds: Sequence[int], degrees: Sequence[int]) -> list[ModelUpdate]:
+        """One message each; their arrays are views of these."""
+        ends = np.cumsum(self.counts).tolist()
+        return [
+            ModelUpdate(
+                round=round_,
+                model=self.model,
+                rows=self.rows[start:end],
+                values=self.values[start:end],
+                evidence=self.evidence[start:end],
+                dense=vector,
+                degree=degree,
+            )
+            for round_, degree, vector, start, end in zip(
+                rounds, degrees, self.dense, [0, *ends[:-1]], ends, strict=True
+            )
+        ]
+
+
+def say(group: Group, max_rows: NDArray[np.int64], keys: NDArray[np.uint64]) -> Said:
+    """As of ``make_updates``, for the peers of one group.
+
+    Args:
+        group: Of the peers.
+        max_rows: Of each.
+        keys: Of a stream of each.
+    """
     stack, model = group.stack, group.model
     shelf = stack.shelf
-    keys = np.array([speaker.key for speaker in speakers])
     chance = uniforms(keys, np.zeros(1, np.int64))
     kernels = compiled()
     if kernels is None:
@@ -82,21 +130,9 @@ def _made(
     statistics = model.statistics
     dense[:, statistics] *= 1.0 - OWN_SHARE
     dense[:, statistics] += OWN_SHARE * shelf.said[stack.seats]
-    ends = np.cumsum(counts)
-    return [
-        ModelUpdate(
-            round=speaker.round,
-            model=model.name,
-            rows=rows[start:end],
-            values=values[start:end],
-            evidence=evidence[start:end],
-            dense=vector,
-            degree=speaker.degree,
-        )
-        for speaker, vector, start, end in zip(
-            speakers, dense, [0, *ends.tolist()], ends.tolist(), strict=False
-        )
-    ]
+    return Said(
+        model=model.name, counts=counts, rows=rows, values=values, evidence=evidence, dense=dense
+    )
 
 
 def chosen_rows(

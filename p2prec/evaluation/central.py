@@ -29,7 +29,7 @@ from p2prec.models.model import Gradients, RowGradient
 from p2prec.models.shelf import spans
 from p2prec.models.stack import Stack
 from p2prec.training.adagrad import update_rows, update_vectors
-from p2prec.training.epoch import Order
+from p2prec.training.epoch import Examples
 from p2prec.training.knowledge import Knowledge, grouped
 from p2prec.training.local import LocalLearner, pass_keys, train_together
 
@@ -183,16 +183,16 @@ class _Server:
         """
         some = [i for i, user in enumerate(self._users) if user.n_examples]
         users = [self._users[i] for i in some]
-        order = Order.of(users, keys[some])
-        starts = np.cumsum(order.counts) - order.counts
+        examples = Examples.of(users)
+        order = examples.order(keys[some])
         size = self.config.batch_size
-        for members, batch in _mixed(users, order.counts, size, rng):
+        for members, batch in _mixed(users, examples.counts, size, rng):
             begin = batch * size
             lengths = np.minimum(order.counts[members] - begin, size)
-            part = spans(starts[members] + begin, lengths)
+            part = spans(examples.starts[members] + begin, lengths)
             stack = self._stack([some[i] for i in members.tolist()], own)
             nothing = [None] * len(members)
-            step = order.step(self.model, self.config, members, part, nothing)
+            step = examples.step(order, self.model, self.config, members, part, nothing)
             found = self.model.gradients(stack, step)
             self._apply(stack, found, lengths.astype(np.float32)[:, None])
 

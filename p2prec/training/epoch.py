@@ -56,18 +56,36 @@ def train_epoch(pupils: Sequence[Pupil]) -> None:
         for p in peers
     ]
     for group in grouped(peers, more_rows=reading):
-        _train(group, [going[i] for i in group.members])
+        learning = [going[i] for i in group.members]
+        histories = Examples.of([pupil.knowledge for pupil in learning])
+        order = histories.order(np.array([pupil.key for pupil in learning]))
+        loss = learn(group, histories, order, lessons=[pupil.lessons for pupil in learning])
+        for pupil, total in zip(learning, loss.tolist(), strict=True):
+            pupil.loss = total
 
 
-def _train(group: Group, pupils: Sequence[Pupil]) -> None:
+def learn(
+    group: Group,
+    examples: Examples,
+    order: Order,
+    *,
+    lessons: Sequence[Sequence[Explored]],
+) -> NDArray[np.float64]:
+    """One pass over the examples of a group; the summed loss of each peer, lessons left out.
+
+    Args:
+        group: Its peers learn; those with more examples come first.
+        examples: Of them, at least one each.
+        order: In which they are learned.
+        lessons: Of each peer.
+    """
     model, config, stack = group.model, group.config, group.stack
-    order = Order.of([p.knowledge for p in pupils], np.array([p.key for p in pupils]))
     total = None
-    if isinstance(model, WholePass) and not any(pupil.lessons for pupil in pupils):
-        total = model.whole_pass(stack, config, order.items, order.ratings, order.counts)
+    if isinstance(model, WholePass) and not any(lessons):
+        total = model.whole_pass(stack, config, order.items, order.ratings, examples.counts)
     if total is None:
-        total = np.zeros(len(pupils))
-        for step in _steps(group, pupils, order):
+        total = np.zeros(len(stack))
+        for step in _steps(group, examples, order, lessons):
             n_peers = len(step.timelines)
             found = model.gradients(stack, step)
             size = np.bincount(step.owner, minlength=n_peers).astype(np.float32)[:, None]
@@ -78,67 +96,71 @@ def _train(group: Group, pupils: Sequence[Pupil]) -> None:
             for part in found.rows:
                 update_rows(stack, model, config, part)
     stack.store()
-    for pupil, loss in zip(pupils, total.tolist(), strict=True):
-        pupil.loss = loss
+    return total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """The examples of a pass in the order in which each peer learns them, peer after peer.
+class Examples:
+    """What some peers learn from in each pass, one peer after the other.
 
     Attributes:
         timelines: Of the peers.
-        sampling: Key of each peer's stream of samples.
         counts: Shape ``(n_peers,)``, examples.
         owner: Shape ``(n,)``, the peer of each example.
         place: Shape ``(n,)``, its place among those of its peer.
-        at: Shape ``(n,)``, its position in the owner's history.
-        items: Shape ``(n,)``.
+        starts: Shape ``(n_peers,)``, the first example of each.
+        first: Shape ``(n_peers,)``, its position in the owner's history.
+        items: Shape ``(n,)``, the oldest of each peer first.
         ratings: Shape ``(n,)``.
     """
 
     timelines: Sequence[Timeline]
-    sampling: NDArray[np.uint64]
     counts: NDArray[np.int64]
     owner: NDArray[np.int64]
     place: NDArray[np.int64]
-    at: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    first: NDArray[np.int64]
     items: NDArray[np.int32]
     ratings: NDArray[np.float32]
 
     @classmethod
-    def of(cls, peers: Sequence[Knowledge], keys: NDArray[np.uint64]) -> Order:
-        """A random one of each peer, which has one example at least.
-
-        Args:
-            peers: They learn.
-            keys: Of the stream of each peer in this pass.
-        """
+    def of(cls, peers: Sequence[Knowledge]) -> Examples:
+        """The newest ones of each."""
         counts = [peer.n_examples for peer in peers]
-        histories, n = [peer.history for peer in peers], np.array(counts)
+        histories = [peer.history for peer in peers]
+        n = np.array(counts)
         starts = np.cumsum(n) - n
         owner = np.repeat(np.arange(len(n)), n)
-        place = np.arange(len(owner)) - starts[owner]
-        newest = zip(histories, counts, strict=True)
-        items = np.concatenate([history.item[-m:] for history, m in newest])
-        newest = zip(histories, counts, strict=True)
-        ratings = np.concatenate([history.rating[-m:] for history, m in newest])
-        shuffled = _shuffled(owner, place, stream(keys, _ORDER))
-        which = starts[owner] + shuffled
-        first = np.array([len(history.item) for history in histories]) - n
+        newest = list(zip(histories, counts, strict=True))
         return cls(
             timelines=[peer.timeline for peer in peers],
-            sampling=stream(keys, _SAMPLE),
             counts=n,
             owner=owner,
-            place=place,
-            at=shuffled + first[owner],
-            items=items[which],
-            ratings=ratings[which],
+            place=np.arange(len(owner)) - starts[owner],
+            starts=starts,
+            first=np.array([len(history.item) for history in histories]) - n,
+            items=np.concatenate([history.item[-m:] for history, m in newest]),
+            ratings=np.concatenate([history.rating[-m:] for history, m in newest]),
+        )
+
+    def order(self, keys: NDArray[np.uint64]) -> Order:
+        """A random order of each peer's examples.
+
+        Args:
+            keys: Of a stream of each peer.
+        """
+        shuffled = _shuffled(self.owner, self.place, stream(keys, _ORDER))
+        which = self.starts[self.owner] + shuffled
+        return Order(
+            sampling=stream(keys, _SAMPLE),
+            shuffled=shuffled,
+            items=self.items[which],
+            ratings=self.ratings[which],
         )
 
     def step(
         self,
+        order: Order,
         model: Model,
         config: TrainingConfig,
         members: NDArray[np.int64],
@@ -148,36 +170,57 @@ class Order:
         """One step of some peers.
 
         Args:
+            order: Of the examples.
             model: Of all of them.
             config: Of all of them.
             members: The peers, ascending.
-            part: Which examples, ascending by peer.
+            part: Which places of the order, ascending by peer.
             lessons: One for each of the members.
         """
         timelines = [self.timelines[i] for i in members.tolist()]
-        owner, at = np.searchsorted(members, self.owner[part]), self.at[part]
-        keys = self.sampling[members]
+        owner = np.searchsorted(members, self.owner[part])
+        at = order.shuffled[part] + self.first[self.owner[part]]
+        keys = order.sampling[members]
         return Step(
             timelines=timelines,
             owner=owner,
             at=at,
-            item=self.items[part],
-            rating=self.ratings[part],
+            item=order.items[part],
+            rating=order.ratings[part],
             sampled=model.sample(timelines, owner, at, negatives=config.negatives, keys=keys),
             lessons=lessons,
         )
 
 
-def _steps(group: Group, pupils: Sequence[Pupil], order: Order) -> Iterator[Step]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Examples in the order in which each peer learns them, peer after peer.
+
+    Attributes:
+        sampling: Key of each peer's stream of samples.
+        shuffled: Shape ``(n,)``, the place of each among the examples of its peer.
+        items: Shape ``(n,)``.
+        ratings: Shape ``(n,)``.
+    """
+
+    sampling: NDArray[np.uint64]
+    shuffled: NDArray[np.int64]
+    items: NDArray[np.int32]
+    ratings: NDArray[np.float32]
+
+
+def _steps(
+    group: Group, examples: Examples, order: Order, lessons: Sequence[Sequence[Explored]]
+) -> Iterator[Step]:
     model, config = group.model, group.config
-    step = order.place // config.batch_size
+    step = examples.place // config.batch_size
     by_step = np.argsort(step, kind="stable")  # peers stay in order within a step
     ends = np.cumsum(np.bincount(step))
     for number, (start, stop) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
         part = by_step[start:stop]
-        going = pupils[: int(order.owner[part[-1]]) + 1]
-        lessons = [p.lessons[number % len(p.lessons)] if p.lessons else None for p in going]
-        yield order.step(model, config, np.arange(len(going)), part, lessons)
+        n_peers = int(examples.owner[part[-1]]) + 1
+        going = [own[number % len(own)] if own else None for own in lessons[:n_peers]]
+        yield examples.step(order, model, config, np.arange(n_peers), part, going)
 
 
 def _shuffled(
