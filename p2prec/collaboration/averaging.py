@@ -65,13 +65,35 @@ def average_together(averages: Sequence[Average]) -> None:
     arriving = [sum(len(u.rows) for u in average.updates) for average in taking]
     for group in grouped([average.knowledge for average in taking], more_rows=arriving):
         averages = [taking[i] for i in group.members]
-        inboxes = Inboxes.of(averages)
-        if compiled() is None:
-            average_rows(group.stack, inboxes, [u for a in averages for u in a.updates])
-        else:
-            hear_rows(group.stack, inboxes)
-        average_vectors(group, inboxes)
-        forget_hearsay(group.stack, np.array([average.max_hearsay for average in averages]))
+        take_in(
+            group,
+            Inboxes.of(averages),
+            max_hearsay=np.array([average.max_hearsay for average in averages]),
+            updates=[u for a in averages for u in a.updates],
+        )
+
+
+def take_in(
+    group: Group,
+    inboxes: Inboxes,
+    *,
+    max_hearsay: NDArray[np.int64],
+    updates: Sequence[ModelUpdate],
+) -> None:
+    """As of ``average_together``, for the peers of one group.
+
+    Args:
+        group: Its peers are changed.
+        inboxes: Of all of them.
+        max_hearsay: Of each.
+        updates: What the inboxes hold; looked at only where there are no compiled loops.
+    """
+    if compiled() is None:
+        average_rows(group.stack, inboxes, updates)
+    else:
+        _hear_rows(group.stack, inboxes)
+    _average_vectors(group, inboxes)
+    forget_hearsay(group.stack, max_hearsay)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +190,7 @@ class Inboxes:
         return [self.firsts[:-1][n > turn] + turn for turn in range(int(n.max()))]
 
 
-def hear_rows(stack: Stack, inboxes: Inboxes) -> None:
+def _hear_rows(stack: Stack, inboxes: Inboxes) -> None:
     """As ``average_rows``, by the compiled loops."""
     kernels, shelf, heard = compiled(), stack.shelf, inboxes.heard
     assert kernels is not None  # noqa: S101 - asked for only where they are
@@ -180,6 +202,7 @@ def hear_rows(stack: Stack, inboxes: Inboxes) -> None:
         inboxes.firsts,
         heard.addresses[:, 0].copy(),
         heard.counts,
+        len(shelf.initial),
     )
     if len(items):
         stack.hold_more(lacking, items)
@@ -311,7 +334,7 @@ def average_rows(stack: Stack, inboxes: Inboxes, updates: Sequence[ModelUpdate])
     shelf.evidence[slots] = np.minimum(most.take(chosen), np.float32(MAX_EVIDENCE))
 
 
-def average_vectors(group: Group, inboxes: Inboxes) -> None:
+def _average_vectors(group: Group, inboxes: Inboxes) -> None:
     """Dense parameters, and statistics of what all owners are like."""
     stack, model = group.stack, group.model
     statistics = model.statistics

@@ -96,13 +96,41 @@ class Said:
         ]
 
 
-def say(group: Group, max_rows: NDArray[np.int64], keys: NDArray[np.uint64]) -> Said:
+class Room:
+    """Memory for what is said round after round: fresh memory costs as much as writing into it."""
+
+    def __init__(self) -> None:
+        self._rows = np.empty(0, np.uint32)
+        self._values = np.empty((0, 0), np.float32)
+        self._evidence = np.empty(0, np.float32)
+
+    def columns(
+        self, n: int, width: int
+    ) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.float32]]:
+        """Room for at least ``n`` rows: items, values and evidence; what was there is lost."""
+        if len(self._rows) < n or self._values.shape[1] != width:
+            del self._values  # not both at once
+            n += n // 8  # tables grow
+            self._rows = np.empty(n, np.uint32)
+            self._values = np.empty((n, width), np.float32)
+            self._evidence = np.empty(n, np.float32)
+        return self._rows, self._values, self._evidence
+
+
+def say(
+    group: Group,
+    max_rows: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    *,
+    room: Room | None = None,
+) -> Said:
     """As of ``make_updates``, for the peers of one group.
 
     Args:
         group: Of the peers.
         max_rows: Of each.
         keys: Of a stream of each.
+        room: Taken by the compiled loops, and not free again before all of it has been heard.
     """
     stack, model = group.stack, group.model
     shelf = stack.shelf
@@ -112,7 +140,9 @@ def say(group: Group, max_rows: NDArray[np.int64], keys: NDArray[np.uint64]) -> 
         slots, counts = chosen_rows(stack, max_rows, chance)
         rows, values, evidence = taken_rows(stack.shelf, slots)
     else:
-        counts, rows, values, evidence = kernels.say_rows(
+        most = int(np.minimum(stack.lengths, max_rows).sum())
+        whole = (room or Room()).columns(most, shelf.initial.shape[1])
+        counts = kernels.say_rows(
             shelf.rows,
             shelf.values,
             shelf.others,
@@ -122,8 +152,11 @@ def say(group: Group, max_rows: NDArray[np.int64], keys: NDArray[np.uint64]) -> 
             stack.lengths,
             max_rows,
             chance,
+            *whole,
             (0,) * shelf.initial.shape[1],
         )
+        n = int(counts.sum())
+        rows, values, evidence = whole[0][:n], whole[1][:n], whole[2][:n]
     dense = stack.dense.copy()
     private = model.own_bent >= 1.0
     dense[:, private] = model.initial_dense()[private]

@@ -188,11 +188,13 @@ class _Server:
         size = self.config.batch_size
         for members, batch in _mixed(users, examples.counts, size, rng):
             begin = batch * size
-            lengths = np.minimum(order.counts[members] - begin, size)
+            lengths = np.minimum(examples.counts[members] - begin, size)
             part = spans(examples.starts[members] + begin, lengths)
             stack = self._stack([some[i] for i in members.tolist()], own)
             nothing = [None] * len(members)
-            step = examples.step(order, self.model, self.config, members, part, nothing)
+            step = examples.step(
+                order, self.model, self.config, members, part=part, lessons=nothing
+            )
             found = self.model.gradients(stack, step)
             self._apply(stack, found, lengths.astype(np.float32)[:, None])
 

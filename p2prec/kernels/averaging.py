@@ -92,7 +92,7 @@ def average_rows(
         if whole:
             _average_whole(*arguments)
         else:
-            _average_part(*arguments)
+            _average_part(*arguments, len(initial))
 
 
 @njit(cache=True)
@@ -156,6 +156,7 @@ def _average_part(
     updates: Any,
     dilution: Any,
     width: Any,
+    n_items: Any,
 ) -> None:
     """Average updates that name some of the rows of a segment, which holds all that they name."""
     heard, before, mass, present, most = sums
@@ -170,6 +171,8 @@ def _average_part(
         at = 0
         for number in range(m):
             item = np.int32(its_rows[number])
+            # No more items lie before its place than the segment lacks.
+            at = max(at, item - (n_items - n))
             while rows[at] != item:
                 at += 1
             heard[at] += weight * min(max(its_values[number, len(width) - 2], ZERO), ONE)

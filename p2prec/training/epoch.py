@@ -149,13 +149,14 @@ class Examples:
         Args:
             keys: Of a stream of each peer.
         """
-        shuffled = _shuffled(self.owner, self.place, stream(keys, _ORDER))
-        which = self.starts[self.owner] + shuffled
+        shuffled = _shuffled(self.owner, self.place, stream(keys, _ORDER).repeat(self.counts))
+        which = self.starts.repeat(self.counts)
+        which += shuffled
         return Order(
             sampling=stream(keys, _SAMPLE),
             shuffled=shuffled,
-            items=self.items[which],
-            ratings=self.ratings[which],
+            items=self.items.take(which),
+            ratings=self.ratings.take(which),
         )
 
     def step(
@@ -164,6 +165,7 @@ class Examples:
         model: Model,
         config: TrainingConfig,
         members: NDArray[np.int64],
+        *,
         part: NDArray[np.int64],
         lessons: Sequence[Explored | None],
     ) -> Step:
@@ -220,20 +222,21 @@ def _steps(
         part = by_step[start:stop]
         n_peers = int(examples.owner[part[-1]]) + 1
         going = [own[number % len(own)] if own else None for own in lessons[:n_peers]]
-        yield examples.step(order, model, config, np.arange(n_peers), part, going)
+        yield examples.step(order, model, config, np.arange(n_peers), part=part, lessons=going)
 
 
 def _shuffled(
     owner: NDArray[np.int64], place: NDArray[np.int64], keys: NDArray[np.uint64]
 ) -> NDArray[np.int64]:
-    """The places of each owner in random order; owners ascend.
+    """The places of each owner in random order; owners ascend; the keys are those of each place.
 
     One sort of whole numbers: the owner, then random bits, then the place.
     """
-    drawn = bits(keys[owner], place) >> np.uint64(_PLACE_BITS + _PEER_BITS)
-    packed = owner.astype(np.uint64) << np.uint64(64 - _PEER_BITS)
-    packed |= drawn << np.uint64(_PLACE_BITS)
-    packed |= place.astype(np.uint64)
+    packed = bits(keys, place)
+    packed >>= np.uint64(_PLACE_BITS + _PEER_BITS)
+    packed <<= np.uint64(_PLACE_BITS)
+    packed |= owner.view(np.uint64) << np.uint64(64 - _PEER_BITS)
+    packed |= place.view(np.uint64)
     packed.sort()
     packed &= np.uint64((1 << _PLACE_BITS) - 1)
-    return packed.astype(np.int64)
+    return packed.view(np.int64)

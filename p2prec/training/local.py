@@ -26,7 +26,7 @@ from p2prec.training.epoch import Pupil, train_epoch
 from p2prec.training.knowledge import Knowledge, Snapshot
 from p2prec.training.learner import MergeReport, Received, Recommendation, TrainingReport
 
-_TRAIN, _PUBLISH, _PROTECT = 0, 1, 2  # purposes of random streams
+TRAIN, PUBLISH, _PROTECT = 0, 1, 2  # purposes of random streams
 
 
 class LocalLearner:
@@ -212,7 +212,7 @@ def pass_keys(
     learners: Sequence[LocalLearner], rounds: Sequence[int], epoch: int
 ) -> NDArray[np.uint64]:
     """Key of the stream of each learner in one pass over its examples."""
-    return stream(_streams(learners, _TRAIN, rounds), epoch)
+    return stream(_streams(learners, TRAIN, rounds), epoch)
 
 
 def payloads_together(
@@ -225,7 +225,7 @@ def payloads_together(
         rounds: The round of each.
         degrees: Followers of each, at least 1.
     """
-    keys = _streams(learners, _PUBLISH, rounds)
+    keys = _streams(learners, PUBLISH, rounds)
     speaking = [
         Speaker(
             knowledge=learner.knowledge,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import peers  # noqa: F401 - before NumPy, as in a peer: it says how many threads NumPy takes
@@ -17,7 +16,7 @@ import peers  # noqa: F401 - before NumPy, as in a peer: it says how many thread
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration.payload import Payload
+from p2prec.collaboration.updates import Said
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.kernels import use_compiled
@@ -62,7 +61,7 @@ def _begin() -> Side:
     ]
     network = Pushed(learners, work.graph.tolist(), np.random.default_rng(work.seed))
     films = [asked[:, 0].astype(np.int64) for asked in work.of_each(work.asked)]
-    lived, last = 0, list[Sequence[Payload]]()
+    lived, last = 0, list[Said]()
     gc.collect()
     gc.freeze()  # what lives as long as the run is not looked at again
 
@@ -75,7 +74,12 @@ def _begin() -> Side:
     def sent() -> tuple[int, int]:
         # Messages have their full length once rows have spread, which takes a few rounds.
         messages = lived * len(learners)
-        size = np.mean([len(encode_message(Share(payload=p))) for said in last for p in said])
+        bodies = [
+            encode_message(Share(payload=update))
+            for said in last
+            for update in said.updates([lived] * len(said.counts), [1] * len(said.counts))
+        ]
+        size = np.mean([len(body) for body in bodies])
         return messages, round(messages * float(size))
 
     def said() -> NDArray[np.float32]:
