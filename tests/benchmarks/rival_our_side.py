@@ -49,18 +49,18 @@ def _begin() -> Side:
         protection=ProtectionConfig(method="none"),
     )
     config = configured(config, options["set"])
-    catalogue = _catalogue(work.n_films)
+    catalogue = films(work.n_films)
     learners = [
         LocalLearner(
             catalogue,
             config,
-            history=_history(ratings),
+            history=history(ratings),
             seed=work.seed * 100_003 + user,
         )
         for user, ratings in enumerate(work.of_each(work.known))
     ]
     network = Pushed(learners, work.graph.tolist(), np.random.default_rng(work.seed))
-    films = [asked[:, 0].astype(np.int64) for asked in work.of_each(work.asked)]
+    asked = [of[:, 0].astype(np.int64) for of in work.of_each(work.asked)]
     lived, last = 0, list[Said]()
     gc.collect()
     gc.freeze()  # what lives as long as the run is not looked at again
@@ -84,12 +84,13 @@ def _begin() -> Side:
 
     def said() -> NDArray[np.float32]:
         scores = (x.scores(Context(timestamp_s=0)) for x in learners)
-        return np.concatenate([s[of] for s, of in zip(scores, films, strict=True)])
+        return np.concatenate([s[of] for s, of in zip(scores, asked, strict=True)])
 
     return Side(live=live, sent=sent, said=said)
 
 
-def _catalogue(n_films: int) -> Catalogue:
+def films(n_films: int) -> Catalogue:
+    """All films, which are of one kind and nowhere."""
     return Catalogue.build(
         item_ids=[str(film) for film in range(n_films)],
         latitude_deg=np.full(n_films, np.nan),
@@ -98,7 +99,8 @@ def _catalogue(n_films: int) -> Catalogue:
     )
 
 
-def _history(ratings: NDArray[np.float64]) -> History:
+def history(ratings: NDArray[np.float64]) -> History:
+    """Of one user, from films and ratings of shape ``(n, 2)``."""
     return History(
         item=ratings[:, 0].astype(np.int32),
         timestamp_s=np.arange(len(ratings), dtype=np.int64),
