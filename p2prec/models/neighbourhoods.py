@@ -106,6 +106,7 @@ class Neighbourhoods:
             Shape ``(n, k)``.
         """
         around, result = self.around(here), np.empty(items.shape, np.bool_)
+        around[~self.placed[here]] = np.arange(self.size)  # ascending, whatever
         kernels = compiled()
         if kernels is not None:
             kernels.inside(around, items, result)
