@@ -20,6 +20,7 @@ is true of no place that it may try next.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,6 +121,7 @@ class _Server:
             self._visitors[user.timeline.own] += 1.0
         self._version = 0  # of the shared rows
         self._read = [-1] * len(own)  # which one each user has
+        self._notes: dict[int, Any] = {}  # of stacks, by user; good for one version
         self.average(np.full(len(own), 1.0 / len(own)))
         for user in self._users:  # one by one before they sit together: shelves are copied to grow
             user.table.touch(self._shared.table.rows)
@@ -141,7 +143,7 @@ class _Server:
             change[rows] += evidence[:, None] * (table.values - initial[rows])
             mass[rows] += evidence
             accumulator[rows] += evidence * table.accumulator
-        self._version += 1
+        self._changed()
         known = np.flatnonzero(mass > 0)
         at = shared.table.touch(known)
         shared.table.values[at] = initial[known] + change[known] / mass[known, None]
@@ -190,13 +192,20 @@ class _Server:
             begin = batch * size
             lengths = np.minimum(examples.counts[members] - begin, size)
             part = spans(examples.starts[members] + begin, lengths)
-            stack = self._stack([some[i] for i in members.tolist()], own)
+            numbers = [some[i] for i in members.tolist()]
+            stack = self._stack(numbers, own)
             nothing = [None] * len(members)
             step = examples.step(
                 order, self.model, self.config, members, part=part, lessons=nothing
             )
             found = self.model.gradients(stack, step)
-            self._apply(stack, found, lengths.astype(np.float32)[:, None])
+            self._notes |= {numbers[peer]: note for peer, note in stack.notes.items()}
+            self._apply(stack, found, lengths.astype(np.float32)[:, None], own)
+
+    def _changed(self) -> None:
+        """The shared rows are others now."""
+        self._version += 1
+        self._notes.clear()
 
     def _read_rows(self, number: int) -> NDArray[np.int64]:
         """Let a user have the shared rows; where they lie among its own."""
@@ -218,21 +227,30 @@ class _Server:
         theirs = own.copy()
         theirs[self.model.statistics] = True
         stack.dense[:, ~theirs] = self._shared.dense[~theirs]
+        known = [number in self._notes for number in numbers]
+        stack.notes = {i: self._notes[numbers[i]] for i in np.flatnonzero(known).tolist()}
         return stack
 
-    def _apply(self, stack: Stack, found: Gradients, sizes: NDArray[np.float32]) -> None:
+    def _apply(
+        self,
+        stack: Stack,
+        found: Gradients,
+        sizes: NDArray[np.float32],
+        own: NDArray[np.bool_],
+    ) -> None:
         """One step: of what users have for themselves, and of what they share."""
         model, config = self.model, self.config
         dense, private = found.dense / sizes, found.private / sizes
-        update_vectors(stack, model, config, dense=dense, private=private)
-        stack.store()
+        if model.n_private or own.any():
+            update_vectors(stack, model, config, dense=dense, private=private)
+            stack.store()
         shared = Stack(self._shared.table.shelf, np.array([self._shared.table.seat]))
         mean = dense.mean(0, keepdims=True)
         update_vectors(shared, model, config, dense=mean, private=np.zeros_like(private[:1]))
         shared.store()
         for part in found.rows:
             update_rows(shared, model, config, _by_item(part, stack.n_items))
-            self._version += 1
+            self._changed()
 
 
 def _mixed(

@@ -1,4 +1,6 @@
-"""What the ranker reads off a situation: twins of ``Neighbourhoods.lie``, ``Kinds`` and ``sample``.
+"""What the ranker reads off a situation, and what its network does between products of matrices.
+
+Twins of ``Neighbourhoods.lie`` and ``inside``, of ``Kinds.of_candidates`` and of ``Hidden``.
 
 No logarithm and no product of matrices is here: NumPy computes them for both.
 """
@@ -9,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from p2prec.kernels.rows import ZERO
+from p2prec.kernels.rows import ONE, ZERO
 
 # With ``error_model="numpy"`` no division is checked: several are done at once then.
 
@@ -124,3 +126,76 @@ def inside(around: NDArray[np.int32], items: NDArray[np.int32], result: NDArray[
                 low += half if around[row, low + half] <= item else 0
                 n -= half
             result[row, j] = size > 0 and around[row, low] == item
+
+
+@njit(cache=True, error_model="numpy")
+def rectify_first(
+    values: NDArray[np.float32],
+    of_places: NDArray[np.float32],
+    situation: NDArray[np.float32],
+    of_known: NDArray[np.int64],
+    k: int,
+    active: NDArray[np.bool_],
+) -> None:
+    """Add what places and situations bring to the first layer, and rectify it in place.
+
+    Args:
+        values: Shape ``(size, n_known + n * k)``.
+        of_places: Shape ``(size, n_known)``.
+        situation: Shape ``(size, n)``.
+        of_known: Shape ``(n_known,)``.
+        k: New places of a situation.
+        active: Shape of ``values``, written to.
+    """
+    size, n_known = of_places.shape
+    for unit in range(size):
+        brought = situation[unit]
+        for at in range(n_known):
+            value = values[unit, at] + of_places[unit, at] + brought[of_known[at]]
+            active[unit, at] = value > ZERO
+            values[unit, at] = value * (ONE if value > ZERO else ZERO)
+        for row in range(len(brought)):
+            new, lets = values[unit, n_known + row * k :], active[unit, n_known + row * k :]
+            for j in range(k):
+                value = new[j] + brought[row]
+                lets[j] = value > ZERO
+                new[j] = value * (ONE if value > ZERO else ZERO)
+
+
+@njit(cache=True, error_model="numpy")
+def rectify_second(
+    values: NDArray[np.float32], bias: NDArray[np.float32], active: NDArray[np.bool_]
+) -> None:
+    """Add the bias to the second layer, and rectify it in place.
+
+    Args:
+        values: Shape ``(size, n_candidates)``.
+        bias: Shape ``(size,)``.
+        active: Shape of ``values``, written to.
+    """
+    for unit in range(values.shape[0]):
+        for at in range(values.shape[1]):
+            value = values[unit, at] + bias[unit]
+            active[unit, at] = value > ZERO
+            values[unit, at] = value * (ONE if value > ZERO else ZERO)
+
+
+@njit(cache=True, error_model="numpy")
+def back_through_output(
+    output: NDArray[np.float32],
+    share: NDArray[np.float32],
+    active: NDArray[np.bool_],
+    back: NDArray[np.float32],
+) -> None:
+    """The derivative by the second layer, from that by the scores.
+
+    Args:
+        output: Shape ``(size,)``, its weights.
+        share: Shape ``(n_candidates,)``.
+        active: Shape ``(size, n_candidates)``.
+        back: Likewise, written to.
+    """
+    for unit in range(active.shape[0]):
+        for at in range(active.shape[1]):
+            value = output[unit] * share[at]
+            back[unit, at] = value * (ONE if active[unit, at] else ZERO)

@@ -38,7 +38,7 @@ class Neighbourhoods:
         self._point = point
         self._planes = np.ascontiguousarray(point.T, np.float32)
         self._tree: cKDTree | None = None
-        # Of all items, but memory is taken by those alone that are asked for. Where nothing is found
+        # Of all items, but memory is taken by those alone that are asked for. Where none is found
         # stand zeros, so that rows one after the other ascend in any case.
         self._around = np.zeros((len(catalogue), self.size), np.int32)
         self._found = np.zeros(len(catalogue), np.bool_)

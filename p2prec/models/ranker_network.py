@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from p2prec.kernels import compiled
 from p2prec.models.layout import DenseLayout
 from p2prec.models.moments import PLACE_FEATURES
 from p2prec.models.ranker_features import CANDIDATE_FEATURES, SITUATION_FEATURES
@@ -125,29 +126,59 @@ class Hidden:
     active: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, values: Floats) -> Hidden:
-        """Rectified units; their values are used up."""
+    def first(cls, layers: Layers, asked: Questions) -> Hidden:
+        """The layer that reads the features."""
+        values = layers.candidates.T @ asked.candidates
+        of_places = layers.places.T @ asked.places
+        situation = layers.situation.T @ asked.situation
+        situation += layers.first_bias[:, None]
+        n_known, (n, k) = len(asked.of_known), asked.offset.shape
+        kernels = compiled()
+        if kernels is not None:
+            active = np.empty(values.shape, np.bool_)
+            kernels.rectify_first(values, of_places, situation, asked.of_known, k, active)
+            return cls(values=values, active=active)
+        values[:, :n_known] += of_places
+        values[:, :n_known] += situation.take(asked.of_known, axis=1)
+        values[:, n_known:].reshape(-1, n, k)[...] += situation[:, :, None]
+        return cls._rectified(values)
+
+    @classmethod
+    def second(cls, layers: Layers, first: Hidden) -> Hidden:
+        """The layer that reads the first one."""
+        values = layers.second.T @ first.values
+        kernels = compiled()
+        if kernels is not None:
+            active = np.empty(values.shape, np.bool_)
+            kernels.rectify_second(values, layers.second_bias, active)
+            return cls(values=values, active=active)
+        values += layers.second_bias[:, None]
+        return cls._rectified(values)
+
+    @classmethod
+    def _rectified(cls, values: Floats) -> Hidden:
         active = values > 0
         values *= active
         return cls(values=values, active=active)
 
+    def back(self, output: Floats, share: Floats) -> Floats:
+        """The derivative by this layer, from that by the scores, ``share``."""
+        kernels = compiled()
+        if kernels is not None:
+            back = np.empty_like(self.values)
+            kernels.back_through_output(output, share, self.active, back)
+            return back
+        back = output[:, None] * share
+        back *= self.active
+        return back
+
 
 def forward(layers: Layers, asked: Questions) -> tuple[Hidden, Hidden, Floats]:
     """Both hidden layers, and the scores, shape ``(n_known + n * k,)``."""
-    n_known, by_new = len(asked.of_known), (-1, *asked.offset.shape)
-    values = layers.candidates.T @ asked.candidates
-    situation = layers.situation.T @ asked.situation
-    situation += layers.first_bias[:, None]
-    if n_known:
-        values[:, :n_known] += layers.places.T @ asked.places
-        values[:, :n_known] += situation.take(asked.of_known, axis=1)
-    values[:, n_known:].reshape(by_new)[...] += situation[:, :, None]
-    first = Hidden.of(values)
-    values = layers.second.T @ first.values
-    values += layers.second_bias[:, None]
-    second = Hidden.of(values)
+    first = Hidden.first(layers, asked)
+    second = Hidden.second(layers, first)
     scores = layers.output @ second.values
-    scores[n_known:] += asked.offset.ravel()
+    scores[len(asked.of_known) :] += asked.offset.ravel()
     return first, second, scores
 
 
@@ -212,8 +243,7 @@ def _add_gradient(
     """Backward, from the derivative of the loss by each score, ``share``."""
     n_known, by_new = len(asked.of_known), (-1, *asked.offset.shape)
     gradient.output[...] += second.values @ share
-    back = layers.output[:, None] * share
-    back *= second.active
+    back = second.back(layers.output, share)
     gradient.second[...] += first.values @ back.T
     gradient.second_bias[...] += back.sum(1)
     back = layers.second @ back

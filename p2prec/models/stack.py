@@ -22,7 +22,8 @@ class Stack:
         seats: Shape ``(n_peers,)``.
         dense: Shape ``(n_peers, n_dense)``, a copy until ``store``.
         private: Shape ``(n_peers, n_private)``, a copy until ``store``.
-        notes: What a family has computed of a peer, by its number, and wants to keep.
+        notes: What a family has computed of the rows and statistics of a peer, by its number, and
+            keeps where steps change neither.
     """
 
     def __init__(self, shelf: Shelf, seats: NDArray[np.int64]) -> None:
