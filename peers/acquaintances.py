@@ -117,6 +117,7 @@ class Acquaintances:
         self.discovered: Counter[str] = Counter()
         self._greeted: OrderedDict[Pseudonym, float] = OrderedDict()  # and when
         self._former: OrderedDict[Pseudonym, None] = OrderedDict()  # own, and of the known
+        self._left: OrderedDict[PeerId, float] = OrderedDict()  # order of their goodbyes
         self._answered: list[float] = []
         self._ring = 0
         self._started_s = 0.0
@@ -359,7 +360,8 @@ class Acquaintances:
     ) -> list[ev.Effect]:
         """Weigh the sender of a hello, let it follow, answer where it asks.
 
-        One that a later hello has overtaken says nothing more, but may still ask.
+        One that a later hello has overtaken says nothing more, but may still ask. Overtaken by a
+        goodbye it says nothing at all: nobody is there to hear an answer.
 
         Args:
             sender: Who says it.
@@ -367,6 +369,8 @@ class Acquaintances:
             now: UTC epoch seconds.
             order: As of ``Arrived``.
         """
+        if order < self._left.get(sender, order):
+            return [dropped("older_than_known")]
         known, advert = self.known.get(sender), hello.advert
         if known is None or order >= known.order:
             effects = self._weigh(sender, hello, now, order)
@@ -379,6 +383,27 @@ class Acquaintances:
             self._answered.append(now)
             effects += self._hellos([advert], wants_reply=False)
         return effects
+
+    def goodbye(self, sender: PeerId, now: float, *, order: float) -> list[ev.Effect]:
+        """Forget who leaves, also where no hello of it has come yet, and choose another one.
+
+        Args:
+            sender: Who says it.
+            now: UTC epoch seconds.
+            order: As of ``Arrived``.
+        """
+        known = self.known.get(sender)
+        if order < max(known.order if known else order, self._left.get(sender, order)):
+            return [dropped("older_than_known")]  # it has come back since
+        self._left[sender] = order
+        self._left.move_to_end(sender)
+        while len(self._left) > limits.MAX_KNOWN_ADVERTS:
+            self._left.popitem(last=False)
+        if known is None:
+            return [dropped("from_a_stranger")]
+        self.forget(sender)
+        self.adverts.pop(known.advert.pseudonym, None)
+        return [ev.Tell(what="goodbye", fields={"peer": sender[:8]}), *self.choose(now)]
 
     def _weigh(self, sender: PeerId, hello: Hello, now: float, order: float) -> list[ev.Effect]:
         effects: list[ev.Effect] = self.remember(hello.advert, ev.Source.HELLO)

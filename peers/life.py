@@ -349,6 +349,9 @@ class Peer:
             return [dropped("too_many_messages")]
         if isinstance(message, Hello):
             return self.acquaintances.hello(event.sender, message, now, order=event.order)
+        if isinstance(message, Goodbye):
+            effects = self.acquaintances.goodbye(event.sender, now, order=event.order)
+            return [*effects, *self._merge_if_complete()]
         if acquaintance is None:
             return [dropped("from_a_stranger")]
         acquaintance.last_seen_s, acquaintance.failures = now, 0
@@ -356,7 +359,7 @@ class Peer:
             case Share():
                 return self._payload(event.sender, message.payload)
             case Shuffle():
-                effects: list[ev.Effect] = []
+                effects = []
                 for advert in message.adverts:
                     effects += self.acquaintances.remember(advert, ev.Source.GOSSIP)
                 if message.wants_reply:
@@ -364,14 +367,6 @@ class Peer:
                     sample = self.acquaintances.sample(to, wants_reply=False)
                     effects.append(ev.Send(to=to, message=sample))
                 return effects
-            case Goodbye():
-                self.acquaintances.forget(event.sender)
-                self.adverts.pop(acquaintance.advert.pseudonym, None)
-                return [
-                    ev.Tell(what="goodbye", fields={"peer": event.sender[:8]}),
-                    *self.acquaintances.choose(now),
-                    *self._merge_if_complete(),
-                ]
         return []
 
     def _payload(self, sender: PeerId, payload: Payload) -> list[ev.Effect]:
