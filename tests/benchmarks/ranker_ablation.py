@@ -122,7 +122,8 @@ def _one(
 ) -> dict[str, float]:
     known = [history.head(len(history) - hold) for history in histories]
     model = Ranker(catalogue, size, Task.RANKING, start=start)
-    weights = trained(model, known, steps=steps, rng=np.random.default_rng(seed))
+    crowds = [informed(model, known)]
+    weights = trained(crowds, start.weights, steps=steps, rng=np.random.default_rng(seed))
     model = Ranker(catalogue, size, Task.RANKING, start=replace(start, weights=weights))
     ranks, new = [], []
     for user, peer in enumerate(informed(model, known)):
