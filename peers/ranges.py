@@ -97,6 +97,7 @@ SCENARIO: Final[Mapping[str, Range]] = {
     "data.habits.lately": (0.0, 1e6),
     "data.habits.routine": (0.0, 1e6),
     "data.habits.ways": (0.0, 1e6),
+    "data.habits.pace": (0.0, 1e6),
     "data.habits.bursts": _SHARE,
     "data.habits.taste": (0.01, 1e3),
     "data.habits.log_check_ins": (0.0, 20.0),

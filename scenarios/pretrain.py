@@ -82,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=2_500, help="of each size")
+    parser.add_argument("--steps", type=int, default=1_000, help="of each size")
     parser.add_argument("--seed", type=int, default=0)
     target = Path(p2prec.models.__file__).with_name("ranker_start.py")
     parser.add_argument("--out", type=Path, default=target)
