@@ -99,7 +99,9 @@ def _uncertain(curves: Mapping[str, Any]) -> str:
     """How far chance alone moves a curve: a dozen questions draw mountains out of nothing."""
     last = [row["validation"][-1]["all"] for row in curves.values()]
     n = min((part["n"] for part in last), default=0)
-    error = max((np.sqrt(p * (1 - p) / max(1, n)) for p in (part["hr@10"] for part in last)), default=0.0)
+    error = max(
+        (np.sqrt(p * (1 - p) / max(1, n)) for p in (part["hr@10"] for part in last)), default=0.0
+    )
     return f"{n:,} questions, standard error of HR@10 {error:.3f}"
 
 
