@@ -8,28 +8,16 @@ from __future__ import annotations
 
 SCALINGS = {
     "places": (
-        (
-            "bjwixEorwzSRMj3C3LwxvpcoBLqNRoy1NCyVLyc1TsE8KBowKDk4MPc9Tif8wg=="
-        ),
-        (
-            "djmYPP4xmzalN9496Tx0PPMxyTxpPSc6mTQLNVc4NjuXMHU0bjhdMmY/yjDIOg=="
-        ),
+        ("bjwixEorwzSRMj3C3LwxvpcoBLqNRoy1NCyVLyc1TsE8KBowKDk4MPc9Tif8wg=="),
+        ("djmYPP4xmzalN9496Tx0PPMxyTxpPSc6mTQLNVc4NjuXMHU0bjhdMmY/yjDIOg=="),
     ),
     "candidates": (
-        (
-            "8jqAucm0wbx9NyfEcsNuuhDCd8E/wH+0pr8AAA=="
-        ),
-        (
-            "aTVHPHw5/T3TPK5DPTmJPTo+jjw+PfY+jzgfIQ=="
-        ),
+        ("8jqAucm0wbx9NyfEcsNuuhDCd8E/wH+0pr8AAA=="),
+        ("aTVHPHw5/T3TPK5DPTmJPTo+jjw+PfY+jzgfIQ=="),
     ),
     "situation": (
-        (
-            "GDxZND00ljovMtE2"
-        ),
-        (
-            "uzNxMA83UDmNMl02"
-        ),
+        ("GDxZND00ljovMtE2"),
+        ("uzNxMA83UDmNMl02"),
     ),
 }
 WEIGHTS = {
