@@ -13,10 +13,11 @@ the formulas used here are ours:
 
 ``L_KD`` is lowered in two ways. One natural-gradient step on the item biases at every merge: the
 Fisher information of a softmax is nearly diagonal where all probabilities are small, so that the
-step is the mean of ``log(p(X) / p_i(X))`` over the sequences that speak of an item, less what lifts
-new places as a whole in the owner's newest situations: of them alone are teachers asked. What was taught
-fades from round to round, else the echo of an echo would grow without end. And gradient steps on
-everything else as lessons of the local training, weighted by ``distillation``.
+step is the mean of ``log(p(X) / p_i(X))`` over the sequences that speak of an item. What would lift
+new places as a whole, in the owner's newest situations, is taken out of it: teachers are asked
+about new places only. What was taught fades from round to round, else the echo of an echo would
+grow without end. And gradient steps on everything else as lessons of the local training, weighted
+by ``distillation``.
 """
 
 from __future__ import annotations
