@@ -30,7 +30,6 @@ from p2prec.models.ranker_network import Layers, Start
 from p2prec.models.recommender import Task
 from p2prec.models.stack import Stack
 from p2prec.models.start import Scaling, encoded
-from p2prec.models.table import OTHERS
 from p2prec.training.config import TrainingConfig
 from p2prec.training.knowledge import Knowledge, grouped
 
@@ -171,7 +170,7 @@ def informed(model: Ranker, histories: Sequence[History]) -> list[Knowledge]:
     said = np.flatnonzero(visitors)
     for peer in peers:
         slots = peer.table.touch(said)
-        peer.table.values[slots, OTHERS] = visitors[said]
+        peer.table.others[slots] = visitors[said]
         peer.dense[model.statistics] = tried
     return peers
 

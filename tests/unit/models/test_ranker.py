@@ -25,6 +25,7 @@ from p2prec.models.start import decoded, encoded
 from p2prec.models.table import BIAS, OTHERS
 from p2prec.training.config import TrainingConfig
 from p2prec.training.knowledge import Knowledge, grouped
+from scenarios import pretrain
 
 CITY = generate_city(rng=np.random.default_rng(3), n_users=3, n_places=90, days=60)
 CATALOGUE = CITY.catalogue
@@ -38,7 +39,7 @@ def informed(user: int = 0, *, seed: int = 5) -> Knowledge:
     history = CITY.interactions.history(user).head(30)
     peer = Knowledge(CATALOGUE, MODEL, TrainingConfig(), history)
     slots = peer.table.touch(np.arange(len(CATALOGUE)))
-    peer.table.values[slots, OTHERS] = rng.uniform(0.02, 0.3, len(slots))
+    peer.table.others[slots] = rng.uniform(0.02, 0.3, len(slots))
     peer.table.values[slots, BIAS] = rng.normal(0.0, 0.3, len(slots))
     heard = rng.uniform(0.0, 1.0, MODEL.layout.view(peer.dense, "tried").shape)
     MODEL.layout.view(peer.dense, "tried")[...] = heard / heard.sum()
@@ -275,3 +276,11 @@ def test_nobody_makes_a_place_look_more_popular_than_if_all_went_there() -> None
     said = np.array([0.4, 1.0], np.float32)  # of the statistics nothing was heard
     assert popularity(said, 0.0) == pytest.approx(np.repeat(everybody, 2))
     assert everybody[0] < 4.0
+
+
+def test_who_learns_the_start_has_heard_how_many_go_to_each_place() -> None:
+    histories = [CITY.interactions.history(user) for user in range(3)]
+    peers = pretrain.informed(MODEL, histories)
+    goes = [np.isin(np.arange(len(CATALOGUE)), history.item) for history in histories]
+    for peer in peers:
+        assert peer.parameters().table[:, OTHERS] == pytest.approx(np.mean(goes, axis=0))
