@@ -31,6 +31,8 @@ from p2prec.models.ranker import Ranker
 from p2prec.models.ranker_features import Heard
 from p2prec.models.recommender import Task
 from p2prec.models.start import Scaling
+from p2prec.models.table import OTHERS
+from p2prec.training.knowledge import Knowledge
 from peers.files import read_check_in_file
 from scenarios.pretrain import informed
 from tests.benchmarks.pair_features import FEATURES, GROUPS, OthersVisits
@@ -126,12 +128,11 @@ def _read(
     found: tuple[list[Asked], list[Asked]] = [], []
     everywhere = np.arange(len(catalogue), dtype=np.int32)[None]
     for user, (peer, history) in enumerate(zip(informed(model, known), histories, strict=True)):
-        table, lived = peer.parameters().table, peer.timeline
-        whole = Timeline(catalogue, history)
+        lived, whole = peer.timeline, Timeline(catalogue, history)
         firsts = np.flatnonzero(lived.is_new[model.first :]) + model.first
         asked = np.arange(len(lived), len(whole) - 2)
+        heard = _heard(model, peer, len(known))
         with others.without(user):
-            heard = model.heard(peer.dense, table, own=lived.own, tried=lived.tried)
             learned = np.sort(rng.permutation(firsts)[:examples])
             if len(learned):
                 key = rng.integers(0, 1 << 62, 1).astype(np.uint64)
@@ -155,7 +156,6 @@ def _read(
                 )
             for at in asked[whole.is_new[asked]].tolist():
                 moment = whole.before(at)
-                heard = model.heard(peer.dense, table, own=moment.own, tried=moment.tried)
                 offset = np.zeros((1, len(catalogue)), np.float32)
                 offset[0, moment.own] = -1e9
                 own, situation = _read_off(model, heard, moment, everywhere)
@@ -164,6 +164,19 @@ def _read(
                 one.right[0] = history.item[at]
                 found[1].append(one)
     return _stacked(found[0]), _stacked(found[1])
+
+
+def _heard(model: Ranker, peer: Knowledge, n_people: int) -> Heard:
+    """What the others say, exactly, as all counts here.
+
+    An echo that is guessed, beside counts without one, would tell the places that an owner is yet
+    to find from all others.
+    """
+    table, dense, lived = peer.parameters().table, peer.dense.copy(), peer.timeline
+    table[lived.own, OTHERS] -= np.float32(1.0 / n_people)
+    dense[model.statistics] -= model.own_statistics(lived) / n_people
+    none = np.empty(0, np.int32)
+    return model.heard(dense, np.maximum(table, 0.0), own=none, tried=none)
 
 
 def _read_off(
