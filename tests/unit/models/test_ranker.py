@@ -121,8 +121,8 @@ def test_a_step_against_the_gradient_of_lessons_brings_the_own_decisions_closer(
     )
     gradient = both - own
     before = distance()
-    peer.dense = peer.dense - 1e-3 * gradient / np.linalg.norm(gradient)
-    predicted = 1e-3 * float(np.linalg.norm(gradient))
+    peer.dense = peer.dense - 2e-4 * gradient / np.linalg.norm(gradient)
+    predicted = 2e-4 * float(np.linalg.norm(gradient))
     assert before - distance() == pytest.approx(predicted, rel=0.1)
 
 
