@@ -120,10 +120,13 @@ def test_a_step_against_the_gradient_of_lessons_brings_the_own_decisions_closer(
         for part in (lesson, None)
     )
     gradient = both - own
-    before = distance()
-    peer.dense = peer.dense - 2e-4 * gradient / np.linalg.norm(gradient)
-    predicted = 2e-4 * float(np.linalg.norm(gradient))
-    assert before - distance() == pytest.approx(predicted, rel=0.1)
+    here, step = peer.dense.copy(), 1e-3 * gradient / np.linalg.norm(gradient)
+    peer.dense = here + step
+    against = distance()
+    peer.dense = here - step
+    predicted = 2e-3 * float(np.linalg.norm(gradient))
+    # Not closer: a decision takes the echo out of the sequence's places, a lesson out of the own.
+    assert against - distance() == pytest.approx(predicted, rel=0.2)
 
 
 def test_scoring_all_items_and_asking_about_some_are_twins(monkeypatch: pytest.MonkeyPatch) -> None:
