@@ -24,7 +24,7 @@ test: $(STAMP) check
 	$(BIN)/pytest tests -n 2 --dist loadgroup
 
 demo: $(STAMP)
-	$(BIN)/python -m scenarios.demo
+	$(BIN)/p2prec demo
 
 clean:
 	rm -rf $(VENV) results .pytest_cache .mypy_cache .ruff_cache

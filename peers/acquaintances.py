@@ -6,6 +6,7 @@ beyond a bound is dropped and told.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -110,16 +111,20 @@ class Acquaintances:
         self._rng = rng
         self._own_advert = own_advert
         self._on_follower, self._on_forgotten = on_follower, on_forgotten
-        self.adverts: OrderedDict[Pseudonym, Advert] = OrderedDict()
+        self.adverts: dict[Pseudonym, Advert] = {}  # a plain one: samples list it again and again
         self.known: OrderedDict[PeerId, Acquaintance] = OrderedDict()
         self.neighbours: tuple[PeerId, ...] = ()
         self.followers: OrderedDict[PeerId, None] = OrderedDict()
         self.discovered: Counter[str] = Counter()
         self._greeted: OrderedDict[Pseudonym, float] = OrderedDict()  # and when
         self._former: OrderedDict[Pseudonym, None] = OrderedDict()  # own, and of the known
+        self._left: OrderedDict[PeerId, float] = OrderedDict()  # order of their goodbyes
         self._answered: list[float] = []
         self._ring = 0
         self._started_s = 0.0
+        # Until when looking around changes nothing, and among which neighbours that was found.
+        self._settled_until_s = -math.inf
+        self._settled_for: tuple[PeerId, ...] = ()
 
     def start(self, now: float) -> None:
         """Patience and looking further count from here."""
@@ -127,7 +132,19 @@ class Acquaintances:
 
     def look_around(self, now: float) -> list[ev.Effect]:
         """Choose among the known, greet strangers, look into further cells where all is quiet."""
-        return [*self.choose(now), *self._greet(now), *self._look_further(now)]
+        if now < self._settled_until_s and self._settled_for is self.neighbours:
+            return []
+        effects = [*self.choose(now), *self._greet(now), *self._look_further(now)]
+        if not effects and self._has_all(now):
+            self._settled_until_s = min(a.advert.expires_s for a in self.known.values())
+            self._settled_for = self.neighbours
+        return effects
+
+    def _has_all(self, now: float) -> bool:
+        """Whether nobody is missing, among neighbours or acquaintances, until one goes."""
+        if self._friends:  # one that failed too often may be well again, and be chosen
+            return False
+        return len(self.neighbours) >= self._config.k and not self._missing(now)
 
     def announce(self) -> list[ev.Effect]:
         """Tell all companions the own advert, whose name comes back by gossip when it is former."""
@@ -155,17 +172,20 @@ class Acquaintances:
 
     def remember(self, advert: Advert, source: ev.Source) -> list[ev.Effect]:
         """Keep an advert of somebody else, where there is a way to them."""
-        own, name = self._own_advert(), advert.pseudonym
+        name = advert.pseudonym
+        if self.adverts.get(name) is advert:
+            self.adverts[name] = self.adverts.pop(name)  # to the end
+            return []
+        own = self._own_advert()
         if own is None or name == own[0].pseudonym or name in self._former:
             return []
         if not _reachable(own[0], advert):
             return [dropped("no_common_transport")]
-        if name not in self.adverts:
+        if self.adverts.pop(name, None) is None:
             self.discovered[source] += 1
         self.adverts[name] = advert
-        self.adverts.move_to_end(name)
         while len(self.adverts) > limits.MAX_KNOWN_ADVERTS:
-            self.adverts.popitem(last=False)
+            del self.adverts[next(iter(self.adverts))]
         return []
 
     def _strangers(self, now: float) -> list[Advert]:
@@ -317,9 +337,10 @@ class Acquaintances:
 
     def sample(self, to: Advert, *, wants_reply: bool) -> Shuffle:
         """Some adverts for the peer behind ``to``."""
-        recipient = to.pseudonym
-        others = [advert for name, advert in self.adverts.items() if name != recipient]
-        order = self._rng.permutation(len(others))[: limits.MAX_ADVERTS_PER_SHUFFLE]
+        others = list(self.adverts.values())
+        if to.pseudonym in self.adverts:
+            del others[list(self.adverts).index(to.pseudonym)]
+        order = self._rng.permutation(len(others))[: limits.MAX_ADVERTS_PER_SHUFFLE].tolist()
         return Shuffle(adverts=tuple(others[i] for i in order), wants_reply=wants_reply)
 
     def failed(self, event: ev.SendFailed, now: float) -> list[ev.Effect]:
@@ -330,6 +351,7 @@ class Acquaintances:
         for acquaintance in self.known.values():
             if acquaintance.advert.pseudonym == event.to:
                 acquaintance.failures += 1
+                self._settled_until_s = -math.inf
                 if acquaintance.failures >= MAX_FAILURES:
                     return [dropped("unreachable"), *self.choose(now)]
         return [dropped("not_delivered")]
@@ -339,7 +361,8 @@ class Acquaintances:
     ) -> list[ev.Effect]:
         """Weigh the sender of a hello, let it follow, answer where it asks.
 
-        One that a later hello has overtaken says nothing more, but may still ask.
+        One that a later hello has overtaken says nothing more, but may still ask. Overtaken by a
+        goodbye it says nothing at all: nobody is there to hear an answer.
 
         Args:
             sender: Who says it.
@@ -347,6 +370,8 @@ class Acquaintances:
             now: UTC epoch seconds.
             order: As of ``Arrived``.
         """
+        if order < self._left.get(sender, order):
+            return [dropped("older_than_known")]
         known, advert = self.known.get(sender), hello.advert
         if known is None or order >= known.order:
             effects = self._weigh(sender, hello, now, order)
@@ -360,6 +385,27 @@ class Acquaintances:
             effects += self._hellos([advert], wants_reply=False)
         return effects
 
+    def goodbye(self, sender: PeerId, now: float, *, order: float) -> list[ev.Effect]:
+        """Forget who leaves, also where no hello of it has come yet, and choose another one.
+
+        Args:
+            sender: Who says it.
+            now: UTC epoch seconds.
+            order: As of ``Arrived``.
+        """
+        known = self.known.get(sender)
+        if order < max(known.order if known else order, self._left.get(sender, order)):
+            return [dropped("older_than_known")]  # it has come back since
+        self._left[sender] = order
+        self._left.move_to_end(sender)
+        while len(self._left) > limits.MAX_KNOWN_ADVERTS:
+            self._left.popitem(last=False)
+        if known is None:
+            return [dropped("from_a_stranger")]
+        self.forget(sender)
+        self.adverts.pop(known.advert.pseudonym, None)
+        return [ev.Tell(what="goodbye", fields={"peer": sender[:8]}), *self.choose(now)]
+
     def _weigh(self, sender: PeerId, hello: Hello, now: float, order: float) -> list[ev.Effect]:
         effects: list[ev.Effect] = self.remember(hello.advert, ev.Source.HELLO)
         before = self.known.pop(sender, None)  # to the end: who was heard last is forgotten last
@@ -368,6 +414,7 @@ class Acquaintances:
         method = METHODS[self._identity.method]
         same_model = hello.model == self._identity.model
         understood = same_model or method.sends != "parameters"
+        self._settled_until_s = -math.inf
         self.known[sender] = Acquaintance(
             advert=hello.advert,
             geographic=geographic_similarity(self._identity.area, hello.area),
@@ -404,6 +451,7 @@ class Acquaintances:
 
     def forget(self, peer: PeerId) -> None:
         """As if it had never been met."""
+        self._settled_until_s = -math.inf
         self.known.pop(peer, None)
         self.followers.pop(peer, None)
         self._on_forgotten(peer)

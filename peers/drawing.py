@@ -90,8 +90,19 @@ def draw_curves(methods: Mapping[str, Any], path: Path, *, title: str = "") -> N
         for each in axes[:2]:
             each.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure = axes[0].figure
-        figure.suptitle(f"{title}: on validation" if title else "On validation")
+        about = f"on validation; {_uncertain(curves)}"
+        figure.suptitle(f"{title}: {about}" if title else about)
         figure.legend(loc="outside lower center", ncols=5, fontsize=8, handlelength=4)
+
+
+def _uncertain(curves: Mapping[str, Any]) -> str:
+    """How far chance alone moves a curve: a dozen questions draw mountains out of nothing."""
+    last = [row["validation"][-1]["all"] for row in curves.values()]
+    n = min((part["n"] for part in last), default=0)
+    error = max(
+        (np.sqrt(p * (1 - p) / max(1, n)) for p in (part["hr@10"] for part in last)), default=0.0
+    )
+    return f"{n:,} questions, standard error of HR@10 {error:.3f}"
 
 
 def draw_map(method: Mapping[str, Any], path: Path, *, title: str) -> None:

@@ -47,7 +47,7 @@ from peers.with_server import WITH_A_SERVER, learners_of
 FROZEN: Final = Path(__file__).with_name("evaluate.toml")
 FROZEN_FILMS: Final = Path(__file__).with_name("evaluate_films.toml")
 FROZEN_RATINGS: Final = Path(__file__).with_name("evaluate_ratings.toml")
-_PROBED: Final = 32  # users whose training tells how long an evaluation takes
+_PROBED: Final = 4  # users whose examples tell how long an evaluation takes: half a second
 # Rounds of training that a round of a peer costs, measured: publishing, merging and the network.
 _COST: Final = {"nothing": 1.5, "parameters": 2.0, "probabilities": 8.0, "both": 9.0}
 
@@ -167,19 +167,23 @@ def _tasks(asked: Asked) -> dict[str, Scenario]:
 
 
 def _announce(asked: Asked, tasks: Mapping[str, Scenario]) -> None:
-    """Say how long it will take, by a round of a few users' training."""
+    """Say how long it will take, by what an example of a few users costs."""
     seconds = 0.0
     for scenario in tasks.values():
         realm = load_realm(scenario, data=asked.data)
         model = scenario.methods[0].models[0]
-        learners = learners_of(scenario, realm, Examination(realm), model, most=_PROBED)
+        examination = Examination(realm)
+        learners = learners_of(scenario, realm, examination, model, most=_PROBED)
         train_together(learners, [0] * len(learners))  # what is computed once is none of it
-        begun = time.monotonic()
-        train_together(learners, [1] * len(learners))
-        each = (time.monotonic() - begun) / len(learners)
+        begun = time.process_time()
+        reports = train_together(learners, [1] * len(learners))
+        spent, seen = time.process_time() - begun, sum(report.n_examples for report in reports)
+        first, most = learners[0].knowledge.model.first, learners[0].config.training.max_examples
+        examples = [min(max(len(s.train) - first, 0), most) for s in examination.splits]
+        round_s = spent / max(seen, 1) * sum(examples)
         costs = [_COST[METHODS[method.name].sends] for method in scenario.methods]
         costs += [_COST["parameters"] for name in asked.methods if name in WITH_A_SERVER]
-        seconds += each * asked.users * scenario.schedule.max_rounds * asked.seeds * sum(costs)
+        seconds += round_s * scenario.schedule.max_rounds * asked.seeds * sum(costs)
     error_console().print(
         f"{asked.users} users, {len(asked.methods)} methods, {asked.seeds} seeds: some "
         f"{max(1, round(seconds / 60))} minutes on one core of this machine"

@@ -7,8 +7,9 @@ else. Drivers (the daemon, a test, a simulator) carry the effects out and feed t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
 
 from p2prec.collaboration.payload import Payload
 from p2prec.training.learner import MergeReport, Received, TrainingReport
@@ -34,46 +35,44 @@ class Timer(StrEnum):
     RENEW = "renew"  # renew the own advert before it expires
 
 
+class _Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of events and effects: some hundred are made in each round of each peer."""
+
+
 # --- events -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class Started(_Record, frozen=True):
     """The driver is ready; after a restart everything comes from the store."""
 
     round: int = 0
-    merged_rounds: Mapping[tuple[PeerId, str], int] = field(default_factory=dict)
+    merged_rounds: Mapping[tuple[PeerId, str], int] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimerFired:
+class TimerFired(_Record, frozen=True):
     """A timer that was set has run out."""
 
     timer: Timer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdvertSeen:
+class AdvertSeen(_Record, frozen=True):
     """A verified, unexpired advert of this realm."""
 
     advert: Advert
     source: Source
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdvertGone:
+class AdvertGone(_Record, frozen=True):
     """A discovery says that the peer has left; it may be wrong."""
 
     pseudonym: Pseudonym
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advertised:
+class Advertised(_Record, frozen=True):
     """The own advert was renewed; hellos carry the new one from now on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrived:
+class Arrived(_Record, frozen=True):
     """An opened, authenticated, never seen message.
 
     Attributes:
@@ -91,47 +90,41 @@ class Arrived:
     order: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendFailed:
+class SendFailed(_Record, frozen=True):
     """No transport could deliver to this peer."""
 
     to: Pseudonym
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
+class Trained(_Record, frozen=True):
     """The training that was asked for has ended."""
 
     round: int
     report: TrainingReport
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PayloadsReady:
+class PayloadsReady(_Record, frozen=True):
     """The payloads that were asked for, protected and counted in the ledger."""
 
     round: int
     payloads: tuple[Payload, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Merged:
+class Merged(_Record, frozen=True):
     """The merge that was asked for has ended."""
 
     round: int
     report: MergeReport
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InteractionsAdded:
+class InteractionsAdded(_Record, frozen=True):
     """The owner's history has grown."""
 
     n: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopRequested:
+class StopRequested(_Record, frozen=True):
     """The owner or the system asks the peer to leave."""
 
 
@@ -154,83 +147,72 @@ Event = (
 # --- effects ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advertise:
+class Advertise(_Record, frozen=True):
     """Publish the own advert, renewed; ``rotate`` asks for a new pseudonym and prekey."""
 
     rotate: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookFurther:
+class LookFurther(_Record, frozen=True):
     """Look for peers also in the cells that are ``ring`` steps from the own one."""
 
     ring: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Withdraw:
+class Withdraw(_Record, frozen=True):
     """Take the own advert back everywhere."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Send:
+class Send(_Record, frozen=True):
     """Seal a message to the peer behind an advert and send it by the cheapest way."""
 
     to: Advert
     message: Message
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetTimer:
+class SetTimer(_Record, frozen=True):
     """Fire ``timer`` after ``delay_s``."""
 
     timer: Timer
     delay_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Train:
+class Train(_Record, frozen=True):
     """Run ``Learner.train``."""
 
     round: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MakePayloads:
+class MakePayloads(_Record, frozen=True):
     """Run ``Learner.payloads`` for these followers."""
 
     round: int
     recipients: tuple[PeerId, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Merge:
+class Merge(_Record, frozen=True):
     """Run ``Learner.merge``."""
 
     round: int
     received: tuple[Received, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Persist:
+class Persist(_Record, frozen=True):
     """Make the life's progress durable, together with the learner's state."""
 
     round: int
     neighbours: tuple[PeerId, ...]
-    merged_rounds: Mapping[tuple[PeerId, str], int] = field(default_factory=dict)
+    merged_rounds: Mapping[tuple[PeerId, str], int] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tell:
+class Tell(_Record, frozen=True):
     """Something the owner, a log or a swarm may want to know."""
 
     what: str
     fields: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Halt:
+class Halt(_Record, frozen=True):
     """The goodbye has been said: close everything."""
 
 

@@ -100,7 +100,7 @@ class Peer:
         return self._config.share and self._identity.method != "alone"
 
     @property
-    def adverts(self) -> OrderedDict[Pseudonym, Advert]:
+    def adverts(self) -> dict[Pseudonym, Advert]:
         """Adverts that were seen and have not gone."""
         return self.acquaintances.adverts
 
@@ -354,6 +354,9 @@ class Peer:
             return [dropped("too_many_messages")]
         if isinstance(message, Hello):
             return self.acquaintances.hello(event.sender, message, now, order=event.order)
+        if isinstance(message, Goodbye):
+            effects = self.acquaintances.goodbye(event.sender, now, order=event.order)
+            return [*effects, *self._merge_if_complete()]
         if acquaintance is None:
             return [dropped("from_a_stranger")]
         acquaintance.last_seen_s, acquaintance.failures = now, 0
@@ -361,7 +364,7 @@ class Peer:
             case Share():
                 return self._payload(event.sender, message.payload)
             case Shuffle():
-                effects: list[ev.Effect] = []
+                effects = []
                 for advert in message.adverts:
                     effects += self.acquaintances.remember(advert, ev.Source.GOSSIP)
                 if message.wants_reply:
@@ -369,14 +372,6 @@ class Peer:
                     sample = self.acquaintances.sample(to, wants_reply=False)
                     effects.append(ev.Send(to=to, message=sample))
                 return effects
-            case Goodbye():
-                self.acquaintances.forget(event.sender)
-                self.adverts.pop(acquaintance.advert.pseudonym, None)
-                return [
-                    ev.Tell(what="goodbye", fields={"peer": event.sender[:8]}),
-                    *self.acquaintances.choose(now),
-                    *self._merge_if_complete(),
-                ]
         return []
 
     def _payload(self, sender: PeerId, payload: Payload) -> list[ev.Effect]:

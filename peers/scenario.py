@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from p2prec.collaboration.method import read_options
 from p2prec.collaboration.methods import METHODS
+from p2prec.data.city import NEW_YORK
+from p2prec.data.people import Habits
 from p2prec.errors import ConfigError
 from p2prec.models.families import parse_model
 from p2prec.training.combinations import check_learner
@@ -43,6 +45,7 @@ class DataConfig:
             side, far from each other, so that a life is the same however many people there are.
         days: Length of the city's record.
         seed: Of the city.
+        habits: Of the city's people.
     """
 
     kind: Literal["city", "check_ins"] = "city"
@@ -53,6 +56,7 @@ class DataConfig:
     people_per_town: int = 0
     days: int = 320
     seed: int = 0
+    habits: Habits = NEW_YORK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

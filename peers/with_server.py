@@ -10,6 +10,7 @@ import numpy as np
 
 from p2prec.evaluation.answers import Answer
 from p2prec.evaluation.central import centralised, server_fedavg
+from p2prec.kernels import use_compiled
 from p2prec.training.local import LocalLearner, payloads_together
 from peers.asking import asked_at
 from peers.cli.progress import bars, error_console
@@ -72,6 +73,7 @@ def with_a_server(
         label: Before the name, where progress is shown.
         quiet: Whether it is not.
     """
+    use_compiled()  # many users in one process
     begun = time.monotonic()
     learners = learners_of(scenario, realm, examination, model)
     rounds = scenario.schedule.max_rounds

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.collaboration.payload import ModelUpdate
-from p2prec.collaboration.updates import MAX_EVIDENCE
+from p2prec.collaboration.updates import MAX_EVIDENCE, Said
 from p2prec.kernels import compiled
 from p2prec.models.stack import Stack
 from p2prec.models.table import OTHERS
 from p2prec.training.knowledge import Group, Knowledge, grouped
 
+_ROUNDING = 1e-6  # by which a sum of weights may miss 1
 _HEARSAY_SPARE = 4  # a quarter more than wanted, so that not every merge has to forget
 
 
@@ -25,11 +26,15 @@ class Average:
     Attributes:
         knowledge: Changed in place.
         updates: Of its model, one a sender.
-        weights: Mixing weight of each; with ``own_weight`` they sum to one.
+        weights: Mixing weight of each; with ``own_weight`` they sum to at most one.
         own_weight: Weight of this peer.
         dilution: 0 to 1, the share of its weight with which who does not know a row counts.
         max_hearsay: Rows beside the owner's that are held in the long run; the least popular ones
             go when there are a quarter more. They start anew when somebody tells of them again.
+
+    Raises:
+        ValueError: Weights that are no shares: popularity would fall below nothing, and all that
+            is sorted by it with it.
     """
 
     knowledge: Knowledge
@@ -38,6 +43,11 @@ class Average:
     own_weight: float
     dilution: float
     max_hearsay: int
+
+    def __post_init__(self) -> None:
+        every = (self.own_weight, *self.weights)
+        if not (min(every) >= 0.0 and sum(every) <= 1.0 + _ROUNDING):
+            raise ValueError("mixing weights are shares: not negative, and at most 1 in all")
 
 
 def average_together(averages: Sequence[Average]) -> None:
@@ -54,16 +64,97 @@ def average_together(averages: Sequence[Average]) -> None:
     taking = [average for average in averages if average.updates]
     arriving = [sum(len(u.rows) for u in average.updates) for average in taking]
     for group in grouped([average.knowledge for average in taking], more_rows=arriving):
-        _average(group, [taking[i] for i in group.members])
+        averages = [taking[i] for i in group.members]
+        take_in(
+            group,
+            Inboxes.of(averages),
+            max_hearsay=np.array([average.max_hearsay for average in averages]),
+            updates=[u for a in averages for u in a.updates],
+        )
+
+
+def take_in(
+    group: Group,
+    inboxes: Inboxes,
+    *,
+    max_hearsay: NDArray[np.int64],
+    updates: Sequence[ModelUpdate],
+) -> None:
+    """As of ``average_together``, for the peers of one group.
+
+    Args:
+        group: Its peers are changed.
+        inboxes: Of all of them.
+        max_hearsay: Of each.
+        updates: What the inboxes hold; looked at only where there are no compiled loops.
+    """
+    if compiled() is None:
+        average_rows(group.stack, inboxes, updates)
+    else:
+        _hear_rows(group.stack, inboxes)
+    _average_vectors(group, inboxes)
+    forget_hearsay(group.stack, max_hearsay)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Inboxes:
+class Heard:
+    """The content of some updates, as the compiled loops take it.
+
+    Attributes:
+        addresses: Shape ``(n_updates, 3)``, of the rows, values and evidence of each.
+        counts: Shape ``(n_updates,)``, rows of each.
+        dense: Shape ``(n_updates, n_dense)``.
+        held: What must live as long as the addresses are used.
+    """
+
+    addresses: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    dense: NDArray[np.float32]
+    held: object
+
+    @classmethod
+    def of(cls, updates: Sequence[ModelUpdate]) -> Heard:
+        """Of messages that have come one by one."""
+        held = [_plain(update) for update in updates]
+        return cls(
+            addresses=np.array([[_address(a) for a in one] for one in held]),
+            counts=np.array([len(rows) for rows, _, _ in held]),
+            dense=np.concatenate([u.dense for u in updates]).reshape(len(updates), -1),
+            held=held,
+        )
+
+    @classmethod
+    def said(cls, batches: Sequence[Said]) -> Heard:
+        """Of all that was said in some batches, one after the other."""
+        addresses = []
+        for said in batches:
+            before = np.cumsum(said.counts) - said.counts
+            columns = (said.rows, said.values, said.evidence)
+            addresses.append([_address(a) + a.strides[0] * before for a in columns])
+        return cls(
+            addresses=np.concatenate([np.stack(parts, axis=1) for parts in addresses]),
+            counts=np.concatenate([said.counts for said in batches]),
+            dense=np.concatenate([said.dense for said in batches]),
+            held=batches,
+        )
+
+    def take(self, numbers: NDArray[np.int64]) -> Heard:
+        """Some of them."""
+        return Heard(
+            addresses=self.addresses.take(numbers, axis=0),
+            counts=self.counts.take(numbers),
+            dense=self.dense.take(numbers, axis=0),
+            held=self.held,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inboxes:
     """The updates of all peers of a group, one peer after the other.
 
     Attributes:
         firsts: Shape ``(n_peers + 1,)``, the first update of each peer; at least one each.
-        updates: Of all peers.
+        heard: What they say.
         weights: Of each update.
         exact_weights: The same, in double precision.
         own_weight: By peer.
@@ -72,7 +163,7 @@ class _Inboxes:
     """
 
     firsts: NDArray[np.int64]
-    updates: list[ModelUpdate]
+    heard: Heard
     weights: NDArray[np.float32]
     exact_weights: NDArray[np.float64]
     own_weight: NDArray[np.float32]
@@ -80,17 +171,17 @@ class _Inboxes:
     listened: NDArray[np.float32]
 
     @classmethod
-    def of(cls, averages: Sequence[Average]) -> _Inboxes:
+    def of(cls, averages: Sequence[Average]) -> Inboxes:
         """Of the peers of a group."""
         exact_weights = np.array([w for a in averages for w in a.weights])
         return cls(
             firsts=np.cumsum([0, *[len(a.updates) for a in averages]]),
-            updates=[u for a in averages for u in a.updates],
+            heard=Heard.of([u for a in averages for u in a.updates]),
             weights=exact_weights.astype(np.float32),
             exact_weights=exact_weights,
             own_weight=np.array([a.own_weight for a in averages], np.float32),
             dilution=np.array([a.dilution for a in averages], np.float32),
-            listened=np.array([sum(a.weights) for a in averages], np.float32),
+            listened=np.array([min(sum(a.weights), 1.0) for a in averages], np.float32),
         )
 
     def turns(self) -> list[NDArray[np.int64]]:
@@ -99,43 +190,40 @@ class _Inboxes:
         return [self.firsts[:-1][n > turn] + turn for turn in range(int(n.max()))]
 
 
-def _average(group: Group, averages: Sequence[Average]) -> None:
-    inboxes = _Inboxes.of(averages)
-    kernels = compiled()
-    if kernels is None:
-        average_rows(group.stack, inboxes)
-    else:
-        stack, shelf = group.stack, group.stack.shelf
+def _hear_rows(stack: Stack, inboxes: Inboxes) -> None:
+    """As ``average_rows``, by the compiled loops."""
+    kernels, shelf, heard = compiled(), stack.shelf, inboxes.heard
+    assert kernels is not None  # noqa: S101 - asked for only where they are
+    lengths = stack.lengths
+    items, lacking = kernels.missing_rows(
+        shelf.rows,
+        stack.starts,
+        lengths,
+        inboxes.firsts,
+        heard.addresses[:, 0].copy(),
+        heard.counts,
+        len(shelf.initial),
+    )
+    if len(items):
+        stack.hold_more(lacking, items)
         lengths = stack.lengths
-        # Held as long as their addresses are used.
-        held = [_plain(update) for update in inboxes.updates]
-        addresses = np.array([[a.__array_interface__["data"][0] for a in one] for one in held])
-        counts = np.array([len(rows) for rows, _, _ in held])
-        items, lacking = kernels.missing_rows(
-            shelf.rows, stack.starts, lengths, inboxes.firsts, addresses[:, 0].copy(), counts
-        )
-        if len(items):
-            stack.hold_more(lacking, items)
-            lengths = stack.lengths
-        kernels.average_rows(
-            shelf.rows,
-            shelf.values,
-            shelf.others,
-            shelf.evidence,
-            shelf.initial,
-            stack.starts,
-            lengths,
-            inboxes.firsts,
-            addresses,
-            counts,
-            inboxes.weights,
-            inboxes.own_weight,
-            inboxes.dilution,
-            inboxes.listened,
-            (0,) * shelf.initial.shape[1],
-        )
-    _average_vectors(group, inboxes)
-    forget_hearsay(group.stack, np.array([average.max_hearsay for average in averages]))
+    kernels.average_rows(
+        shelf.rows,
+        shelf.values,
+        shelf.others,
+        shelf.evidence,
+        shelf.initial,
+        stack.starts,
+        lengths,
+        inboxes.firsts,
+        heard.addresses,
+        heard.counts,
+        inboxes.weights,
+        inboxes.own_weight,
+        inboxes.dilution,
+        inboxes.listened,
+        (0,) * shelf.initial.shape[1],
+    )
 
 
 def forget_hearsay(stack: Stack, at_most: NDArray[np.int64]) -> None:
@@ -181,14 +269,20 @@ def _plain(
     )
 
 
-def average_rows(stack: Stack, inboxes: _Inboxes) -> None:
+def _address(array: NDArray[np.generic]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def average_rows(stack: Stack, inboxes: Inboxes, updates: Sequence[ModelUpdate]) -> None:
     """Rows that updates name, and what the silence about others says.
 
     Args:
         stack: Changed in place; it comes to hold all rows that are named.
         inboxes: Of its peers.
+        updates: Of all of them.
     """
-    shelf, updates = stack.shelf, inboxes.updates
+    shelf = stack.shelf
     owner = np.repeat(np.arange(len(stack)), np.diff(inboxes.firsts))
     keys = [owner[i] * stack.n_items + update.rows for i, update in enumerate(updates)]
     stack.hold(np.concatenate(keys).astype(np.int64))
@@ -240,13 +334,13 @@ def average_rows(stack: Stack, inboxes: _Inboxes) -> None:
     shelf.evidence[slots] = np.minimum(most.take(chosen), np.float32(MAX_EVIDENCE))
 
 
-def _average_vectors(group: Group, inboxes: _Inboxes) -> None:
+def _average_vectors(group: Group, inboxes: Inboxes) -> None:
+    """Dense parameters, and statistics of what all owners are like."""
     stack, model = group.stack, group.model
-    statistics, updates = model.statistics, inboxes.updates
+    statistics = model.statistics
     own_weight, listened = inboxes.own_weight, inboxes.listened
     peer = np.repeat(np.arange(len(stack)), np.diff(inboxes.firsts))
-    received = np.concatenate([u.dense for u in updates]).astype(np.float64)
-    received = received.reshape(len(updates), -1)
+    received = inboxes.heard.dense.astype(np.float64)
     said = np.maximum(received[:, statistics], 0.0)
     received[:, statistics] = said / np.maximum(said.sum(1, keepdims=True), 1.0)
     dense = own_weight[:, None].astype(np.float64) * stack.dense

@@ -13,9 +13,11 @@ the formulas used here are ours:
 
 ``L_KD`` is lowered in two ways. One natural-gradient step on the item biases at every merge: the
 Fisher information of a softmax is nearly diagonal where all probabilities are small, so that the
-step is the mean of ``log(p(X) / p_i(X))`` over the sequences that speak of an item. What was taught
-fades from round to round, else the echo of an echo would grow without end. And gradient steps on
-everything else as lessons of the local training, weighted by ``distillation``.
+step is the mean of ``log(p(X) / p_i(X))`` over the sequences that speak of an item. What would lift
+new places as a whole, in the owner's newest situations, is taken out of it: teachers are asked
+about new places only. What was taught fades from round to round, else the echo of an echo would
+grow without end. And gradient steps on everything else as lessons of the local training, weighted
+by ``distillation``.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ DEFAULTS = {
     "lessons": 8.0,  # reference sequences of one training step
     "negatives": 32.0,
 }
+_SITUATIONS = 8  # newest ones of the owner, in which new places are as likely after a merge
 _POOL = 128  # reference sequences that a peer holds
 _LONGEST_STEP = 2.0  # of a logit in one merge, whatever a stranger says
 FLOOR = 1e-6  # of a probability
@@ -285,7 +288,6 @@ class MAC:
     def _learn_biases(self, knowledge: Knowledge) -> None:
         """The natural-gradient step of the module's text."""
         table = knowledge.table
-        table.values[:, BIAS] *= 1.0 - self._options["fading"]
         step = np.zeros(len(knowledge.catalogue))
         spoken_of = np.zeros(len(knowledge.catalogue))
         for name, (items, shares) in self._taught.items():
@@ -294,7 +296,26 @@ class MAC:
         rows = np.flatnonzero(spoken_of)
         mean = np.clip(step[rows] / spoken_of[rows], -_LONGEST_STEP, _LONGEST_STEP)
         slots = table.touch(rows)
-        table.values[slots, BIAS] += (self._options["bias_step"] * mean).astype(np.float32)
+        change = -self._options["fading"] * table.values[:, BIAS].astype(np.float64)
+        change[slots] += self._options["bias_step"] * mean
+        changed = np.flatnonzero(change)
+        change[changed] -= self._lift(knowledge, table.rows[changed], change[changed])
+        table.values[:, BIAS] += change.astype(np.float32)
+
+    def _lift(
+        self, knowledge: Knowledge, rows: NDArray[np.integer], change: NDArray[np.float64]
+    ) -> float:
+        """By how much a change of biases lifts these new items as a whole, where the owner was."""
+        observe, parameters = knowledge.model.observer(), knowledge.parameters()
+        timeline = knowledge.timeline
+        newest = range(max(1, len(timeline) - _SITUATIONS), len(timeline))
+        before, after = FLOOR, FLOOR
+        for at in newest:
+            outlook = observe(parameters, timeline.before(at))
+            shares = np.exp(outlook.explore_log_probabilities()[rows].astype(np.float64))
+            before += float(shares.sum())
+            after += float(shares @ np.exp(change))
+        return float(np.log(after / before))
 
 
 def _divergence(p: NDArray[np.floating], q: NDArray[np.floating]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -43,28 +44,105 @@ def make_updates(speakers: Sequence[Speaker], *, max_rows: Sequence[int]) -> lis
     """
     result: dict[int, ModelUpdate] = {}
     for group in grouped([speaker.knowledge for speaker in speakers]):
-        said = _made(
+        speaking = [speakers[i] for i in group.members]
+        said = say(
             group,
-            [speakers[i] for i in group.members],
             np.array([max_rows[i] for i in group.members]),
+            np.array([speaker.key for speaker in speaking]),
         )
-        result.update(zip(group.members, said, strict=True))
+        updates = said.updates(
+            [speaker.round for speaker in speaking], [speaker.degree for speaker in speaking]
+        )
+        result.update(zip(group.members, updates, strict=True))
     return [result[i] for i in range(len(speakers))]
 
 
-def _made(
-    group: Group, speakers: Sequence[Speaker], max_rows: NDArray[np.int64]
-) -> list[ModelUpdate]:
+@dataclass(slots=True, kw_only=True)
+class Said:
+    """What peers of one model say in one round, one peer after the other.
+
+    Attributes:
+        model: Its name.
+        counts: Shape ``(n_peers,)``, rows of each.
+        rows: Shape ``(n,)``, items.
+        values: Shape ``(n, width)``.
+        evidence: Shape ``(n,)``.
+        dense: Shape ``(n_peers, n_dense)``.
+    """
+
+    model: str
+    counts: NDArray[np.int64]
+    rows: NDArray[np.uint32]
+    values: NDArray[np.float32]
+    evidence: NDArray[np.float32]
+    dense: NDArray[np.float32]
+
+    def updates(self, rounds: Sequence[int], degrees: Sequence[int]) -> list[ModelUpdate]:
+        """One message each; their arrays are views of these."""
+        ends = np.cumsum(self.counts).tolist()
+        return [
+            ModelUpdate(
+                round=round_,
+                model=self.model,
+                rows=self.rows[start:end],
+                values=self.values[start:end],
+                evidence=self.evidence[start:end],
+                dense=vector,
+                degree=degree,
+            )
+            for round_, degree, vector, start, end in zip(
+                rounds, degrees, self.dense, [0, *ends[:-1]], ends, strict=True
+            )
+        ]
+
+
+class Room:
+    """Memory for what is said round after round: fresh memory costs as much as writing into it."""
+
+    def __init__(self) -> None:
+        self._rows = np.empty(0, np.uint32)
+        self._values = np.empty((0, 0), np.float32)
+        self._evidence = np.empty(0, np.float32)
+
+    def columns(
+        self, n: int, width: int
+    ) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.float32]]:
+        """Room for at least ``n`` rows: items, values and evidence; what was there is lost."""
+        if len(self._rows) < n or self._values.shape[1] != width:
+            del self._values  # not both at once
+            n += n // 8  # tables grow
+            self._rows = np.empty(n, np.uint32)
+            self._values = np.empty((n, width), np.float32)
+            self._evidence = np.empty(n, np.float32)
+        return self._rows, self._values, self._evidence
+
+
+def say(
+    group: Group,
+    max_rows: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    *,
+    room: Room | None = None,
+) -> Said:
+    """As of ``make_updates``, for the peers of one group.
+
+    Args:
+        group: Of the peers.
+        max_rows: Of each.
+        keys: Of a stream of each.
+        room: Taken by the compiled loops, and not free again before all of it has been heard.
+    """
     stack, model = group.stack, group.model
     shelf = stack.shelf
-    keys = np.array([speaker.key for speaker in speakers])
     chance = uniforms(keys, np.zeros(1, np.int64))
     kernels = compiled()
     if kernels is None:
         slots, counts = chosen_rows(stack, max_rows, chance)
         rows, values, evidence = taken_rows(stack.shelf, slots)
     else:
-        counts, rows, values, evidence = kernels.say_rows(
+        most = int(np.minimum(stack.lengths, max_rows).sum())
+        whole = (room or Room()).columns(most, shelf.initial.shape[1])
+        counts = kernels.say_rows(
             shelf.rows,
             shelf.values,
             shelf.others,
@@ -74,29 +152,20 @@ def _made(
             stack.lengths,
             max_rows,
             chance,
+            *whole,
             (0,) * shelf.initial.shape[1],
         )
+        n = int(counts.sum())
+        rows, values, evidence = whole[0][:n], whole[1][:n], whole[2][:n]
     dense = stack.dense.copy()
     private = model.own_bent >= 1.0
     dense[:, private] = model.initial_dense()[private]
     statistics = model.statistics
     dense[:, statistics] *= 1.0 - OWN_SHARE
     dense[:, statistics] += OWN_SHARE * shelf.said[stack.seats]
-    ends = np.cumsum(counts)
-    return [
-        ModelUpdate(
-            round=speaker.round,
-            model=model.name,
-            rows=rows[start:end],
-            values=values[start:end],
-            evidence=evidence[start:end],
-            dense=vector,
-            degree=speaker.degree,
-        )
-        for speaker, vector, start, end in zip(
-            speakers, dense, [0, *ends.tolist()], ends.tolist(), strict=False
-        )
-    ]
+    return Said(
+        model=model.name, counts=counts, rows=rows, values=values, evidence=evidence, dense=dense
+    )
 
 
 def chosen_rows(

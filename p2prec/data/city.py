@@ -1,8 +1,7 @@
 """A synthetic city: places with a strong centre, and people with habits and tastes.
 
-The mechanisms are those of the exploration and preferential return model (Song et al., Nature
-Physics 2010): a new place with probability ``rho S^-gamma``, else a known one by its rank. The
-constants are statistics of Foursquare check-ins in New York (Yang et al., 2015).
+How people live is in ``people.py``. The constants are statistics of Foursquare check-ins in New
+York (Yang et al., 2015).
 """
 
 from __future__ import annotations
@@ -16,42 +15,11 @@ from numpy.typing import NDArray
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.dataset import Dataset
 from p2prec.data.interactions import Interactions
+from p2prec.data.people import Habits, Own, Places, lived
 
 _CENTRE_DEG = (52.0, 5.0)  # nowhere in particular
 _KM_PER_DEG = 111.2
 _BETWEEN_TOWNS_KM = 60.0  # further than anybody goes
-_RHO, _GAMMA = 0.55, 0.28  # P(new) = rho S^-gamma, S = places known so far
-_RETURN_EXPONENT = 1.1  # share of returns by a person's own rank
-_LOG_MEAN, _LOG_SD = 4.64, 0.66  # check-ins a person, lognormal
-_MIN_CHECK_INS, _MAX_CHECK_INS = 20, 1_500
-_START_S = 1_735_689_600  # 2025-01-01 00:00 UTC
-_HOURS = (
-    27,
-    19,
-    14,
-    11,
-    9,
-    17,
-    30,
-    53,
-    79,
-    72,
-    49,
-    41,
-    49,
-    56,
-    48,
-    47,
-    43,
-    54,
-    63,
-    62,
-    52,
-    40,
-    35,
-    32,
-)
-_WEEKDAYS = (15.5, 15.1, 14.5, 13.4, 16.4, 13.3, 11.9)  # Monday first, in percent
 # Name, share of public places, attraction, and share of visits by blocks of three hours.
 _KINDS = (
     ("Bar", 0.14, 1.2, (0.21, 0.03, 0.02, 0.03, 0.07, 0.09, 0.25, 0.29)),
@@ -65,22 +33,23 @@ _KINDS = (
     ("Museum", 0.04, 1.0, (0.01, 0.01, 0.06, 0.26, 0.34, 0.24, 0.06, 0.02)),
     ("Library", 0.04, 1.0, (0.01, 0.01, 0.14, 0.24, 0.26, 0.20, 0.12, 0.02)),
 )
-_HOME_BLOCKS = (0.13, 0.07, 0.11, 0.10, 0.11, 0.13, 0.18, 0.17)
-_OFFICE_BLOCKS = (0.01, 0.01, 0.25, 0.42, 0.16, 0.09, 0.04, 0.02)
+_PRIVATE = (
+    ("Home", (0.13, 0.07, 0.11, 0.10, 0.11, 0.13, 0.18, 0.17)),
+    ("Office", (0.01, 0.01, 0.25, 0.42, 0.16, 0.09, 0.04, 0.02)),
+)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Places:
-    xy_km: NDArray[np.float64]
-    kind: NDArray[np.int64]
-    pull: NDArray[np.float64]
-    blocks: NDArray[np.float64]  # (n_places, 8)
+NEW_YORK = Habits()
 
 
 def generate_city(
-    *, rng: np.random.Generator, n_users: int, n_places: int, days: int = 320
+    *,
+    rng: np.random.Generator,
+    n_users: int,
+    n_places: int,
+    days: int = 320,
+    habits: Habits = NEW_YORK,
 ) -> Dataset:
-    """A city whose statistics follow real check-ins.
+    """A city whose statistics follow real check-ins, where habits are those of New York.
 
     One third of the places are homes and offices that a single person uses, as in the real data;
     there are never more of them than two a person.
@@ -90,12 +59,19 @@ def generate_city(
         n_users: People, at least 1.
         n_places: Places, at least ``3 * n_users`` for a city that looks like one.
         days: Length of the record.
+        habits: Of its people.
     """
-    return _dataset([_grown(rng, n_users, n_places, days)], n_users)
+    return _dataset([_grown(rng, n_users, n_places, days, habits)], n_users)
 
 
 def generate_towns(
-    *, seed: int, n_users: int, n_places: int, people_per_town: int, days: int = 320
+    *,
+    seed: int,
+    n_users: int,
+    n_places: int,
+    people_per_town: int,
+    days: int = 320,
+    habits: Habits = NEW_YORK,
 ) -> Dataset:
     """Towns like ``generate_city``, side by side, whose people stay in theirs.
 
@@ -108,13 +84,14 @@ def generate_towns(
         n_places: Places of all towns.
         people_per_town: The last town has what is left.
         days: Length of the record.
+        habits: Of all people.
     """
     towns = []
     side = int(np.ceil(np.sqrt(-(-n_users // people_per_town))))
     for number, first in enumerate(range(0, n_users, people_per_town)):
         people = min(people_per_town, n_users - first)
         rng = np.random.default_rng([seed, number])
-        town = _grown(rng, people, max(1, n_places * people // n_users), days)
+        town = _grown(rng, people, max(1, n_places * people // n_users), days, habits)
         town.xy_km[:] += _BETWEEN_TOWNS_KM * (np.array(divmod(number, side)) - (side - 1) / 2)
         towns.append(town)
     return _dataset(towns, n_users)
@@ -137,28 +114,31 @@ class _Town:
     n_users: int
 
 
-def _grown(rng: np.random.Generator, n_users: int, n_places: int, days: int) -> _Town:
+def _grown(
+    rng: np.random.Generator, n_users: int, n_places: int, days: int, habits: Habits
+) -> _Town:
     n_private = min(2 * n_users, n_places // 3)
     n_public = n_places - n_private
     centres = rng.normal(0.0, 5.0, (12, 2))
     public = _public_places(rng, n_public, centres)
     home = _scatter(rng, n_users, centres, spread_km=3.0)
-    names = [k[0] for k in _KINDS]
     private_xy: list[NDArray[np.float64]] = []
-    private_kind: list[int] = []
+    private_names: list[str] = []
     rows: list[tuple[int, int, int]] = []
     for user in range(n_users):
-        own: list[int] = []
-        for kind, at in ((-1, home[user]), (-2, _office(rng, home[user], public))):
+        own: list[Own] = []
+        office = _office(rng, home[user], public)
+        for (name, blocks), at in zip(_PRIVATE, (home[user], office), strict=True):
             if len(private_xy) < n_private:
-                own.append(n_public + len(private_xy))
+                place = n_public + len(private_xy)
+                own.append(Own(place=place, xy_km=at, blocks=blocks))
                 private_xy.append(at)
-                private_kind.append(kind)
-        rows += _live(rng, user, public, private_xy, own, private_kind, days)
-    label = {-1: "Home", -2: "Office"}
+                private_names.append(name)
+        life = lived(rng, habits, public, own, days, _CENTRE_DEG[1])
+        rows += [(user, place, time) for place, time in life]
     return _Town(
         xy_km=np.concatenate([public.xy_km, np.array(private_xy).reshape(-1, 2)]),
-        categories=[names[k] for k in public.kind] + [label[k] for k in private_kind],
+        categories=[_KINDS[k][0] for k in public.kind] + private_names,
         rows=np.array(rows, np.int64),
         n_users=n_users,
     )
@@ -205,105 +185,24 @@ def _scatter(
     return chosen + rng.normal(0.0, spread_km, (n, 2)) * rng.exponential(0.7, (n, 1))
 
 
-def _public_places(rng: np.random.Generator, n: int, centres: NDArray[np.float64]) -> _Places:
+def _public_places(rng: np.random.Generator, n: int, centres: NDArray[np.float64]) -> Places:
     share = np.array([k[1] for k in _KINDS])
     kind = rng.choice(len(_KINDS), n, p=share / share.sum())
     attraction = np.array([k[2] for k in _KINDS])[kind]
     blocks = np.array([k[3] for k in _KINDS])
-    return _Places(
+    return Places(
         xy_km=_scatter(rng, n, centres, spread_km=2.0),
         kind=kind,
+        n_kinds=len(_KINDS),
         pull=attraction * rng.lognormal(0.0, 1.1, n),
         blocks=(blocks / blocks.sum(1, keepdims=True))[kind],
     )
 
 
 def _office(
-    rng: np.random.Generator, home: NDArray[np.float64], public: _Places
+    rng: np.random.Generator, home: NDArray[np.float64], public: Places
 ) -> NDArray[np.float64]:
     km = np.linalg.norm(public.xy_km - home, axis=1)
     weight = public.pull / (1.0 + km)
     near = public.xy_km[rng.choice(len(km), p=weight / weight.sum())]
     return np.asarray(near + rng.normal(0.0, 0.1, 2))
-
-
-def _times(rng: np.random.Generator, n: int, days: int) -> NDArray[np.int64]:
-    """Sorted local check-in times: on active days, in bursts, by hour of the day."""
-    n_days = int(np.clip(rng.normal(0.65, 0.15) * n, 1, days))
-    day = np.arange(days)
-    weekday = np.array(_WEEKDAYS)[(day + 2) % 7]  # 2025-01-01 was a Wednesday
-    active = rng.choice(day, n_days, replace=False, p=weekday / weekday.sum())
-    chosen = rng.choice(active, n)
-    hours = np.array(_HOURS, float)
-    hour = rng.choice(24, n, p=hours / hours.sum())
-    return np.sort(_START_S + chosen * 86_400 + hour * 3_600 + rng.integers(0, 60, n) * 60)
-
-
-def _live(  # noqa: PLR0917
-    rng: np.random.Generator,
-    user: int,
-    public: _Places,
-    private_xy: list[NDArray[np.float64]],
-    own: list[int],
-    private_kind: list[int],
-    days: int,
-) -> list[tuple[int, int, int]]:
-    """One person's check-ins as ``(user, place, timestamp_s)``."""
-    n = int(np.clip(rng.lognormal(_LOG_MEAN, _LOG_SD), _MIN_CHECK_INS, _MAX_CHECK_INS))
-    taste = rng.gamma(0.6, size=len(_KINDS)) + 0.02
-    weight = public.pull * taste[public.kind]
-    n_public = len(public.pull)
-    # Room for as many places as there are check-ins; the first ``n_known`` are used.
-    counts, place_xy = np.zeros(len(own) + n), np.zeros((len(own) + n, 2))
-    habits = np.zeros((len(own) + n, len(_HOME_BLOCKS)))
-    known: list[int] = list(own)
-    counts[: len(own)] = 3.0
-    for slot, place in enumerate(own):
-        place_xy[slot] = private_xy[place - n_public]
-        is_home = private_kind[place - n_public] == -1
-        habits[slot] = _HOME_BLOCKS if is_home else _OFFICE_BLOCKS
-    # Who has no home of its own in a crowded city starts from the middle.
-    home = place_xy[0] if own else np.zeros(2)
-    near_home = 0.3 / (0.5 + _km(public.xy_km, home)) ** 1.6
-    here = home
-    rows = []
-    last = -1
-    for time in _times(rng, n, days):
-        n_known = len(known)
-        # Solar hour at the city's longitude, as the models see it.
-        block = int((time / 3_600 + _CENTRE_DEG[1] / 15) % 24 // 3)
-        if not known or rng.random() < _RHO * max(n_known, 1) ** -_GAMMA:
-            near = 1.0 / (0.3 + _km(public.xy_km, here)) ** 1.6 + near_home
-            chance = weight * near * (public.blocks[:, block] + 0.01)
-            chance[[k for k in known if k < n_public]] = 0.0
-            if chance.sum() <= 0:
-                continue
-            slot = n_known
-            at = _drawn(rng, chance)
-            known.append(at)
-            place_xy[slot], habits[slot] = public.xy_km[at], public.blocks[at]
-        else:
-            rank = np.empty(n_known)
-            rank[np.argsort(-counts[:n_known], kind="stable")] = np.arange(1, n_known + 1)
-            km = _km(place_xy[:n_known], here)
-            habit = habits[:n_known, block] * 8.0
-            chance = rank**-_RETURN_EXPONENT * (0.25 + habit) / (1.0 + km) ** 0.4
-            if 0 <= last < n_known:
-                chance[last] *= 0.6
-            slot = _drawn(rng, chance)
-        counts[slot] += 1.0
-        here = place_xy[slot]
-        last = slot
-        rows.append((user, known[slot], int(time)))
-    return rows
-
-
-def _km(xy_km: NDArray[np.float64], here: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.linalg.norm(xy_km - here, axis=1))
-
-
-def _drawn(rng: np.random.Generator, chance: NDArray[np.float64]) -> int:
-    """As ``rng.choice`` draws by chances, without its checks of each of them."""
-    line = (chance / chance.sum()).cumsum()
-    line /= line[-1]
-    return int(line.searchsorted(rng.random(), side="right"))

@@ -59,7 +59,7 @@ def average_rows(
         weights: Of each update.
         own_weight: By peer.
         dilution: By peer.
-        listened: By peer, the weight of all senders.
+        listened: By peer, the weight of all senders; with its own at most 1.
         width: As of ``row_operation``.
     """
     row_bytes = len(width) * _FLOAT_BYTES
@@ -79,31 +79,20 @@ def average_rows(
         whole = True  # every update names every row
         for update in range(first, stop):
             whole = whole and counts[update] == n
+        arguments = (
+            values.ctypes.data + start * row_bytes,
+            initial.ctypes.data,
+            rows[start : start + n],
+            evidence[start : start + n],
+            (heard, before, mass, present, most),
+            (addresses[first:stop], counts[first:stop], weights[first:stop]),
+            dilution[peer],
+            width,
+        )
         if whole:
-            _average_whole(
-                values.ctypes.data + start * row_bytes,
-                initial.ctypes.data,
-                rows[start : start + n],
-                evidence[start : start + n],
-                (heard, before, mass, present, most),
-                addresses[first:stop],
-                weights[first:stop],
-                dilution[peer],
-                width,
-            )
+            _average_whole(*arguments)
         else:
-            _average_part(
-                values.ctypes.data + start * row_bytes,
-                initial.ctypes.data,
-                rows[start : start + n],
-                evidence[start : start + n],
-                (heard, before, mass, present, most),
-                addresses[first:stop],
-                counts[first:stop],
-                weights[first:stop],
-                dilution[peer],
-                width,
-            )
+            _average_part(*arguments, len(initial))
 
 
 @njit(cache=True)
@@ -113,13 +102,13 @@ def _average_whole(
     rows: Any,
     evidence: Any,
     sums: Any,
-    addresses: Any,
-    weights: Any,
+    updates: Any,
     dilution: Any,
     width: Any,
 ) -> None:
     """Average updates each of which names each row of a segment."""
     heard, before, mass, present, most = sums
+    addresses, _, weights = updates
     n, last, row_bytes = len(rows), len(weights) - 1, len(width) * _FLOAT_BYTES
     for update in range(last + 1):
         weight = weights[update]
@@ -164,14 +153,14 @@ def _average_part(
     rows: Any,
     evidence: Any,
     sums: Any,
-    addresses: Any,
-    counts: Any,
-    weights: Any,
+    updates: Any,
     dilution: Any,
     width: Any,
+    n_items: Any,
 ) -> None:
     """Average updates that name some of the rows of a segment, which holds all that they name."""
     heard, before, mass, present, most = sums
+    addresses, counts, weights = updates
     n, row_bytes = len(rows), len(width) * _FLOAT_BYTES
     named = np.zeros(n, np.bool_)
     for update in range(len(weights)):
@@ -182,6 +171,8 @@ def _average_part(
         at = 0
         for number in range(m):
             item = np.int32(its_rows[number])
+            # No more items lie before its place than the segment lacks.
+            at = max(at, item - (n_items - n))
             while rows[at] != item:
                 at += 1
             heard[at] += weight * min(max(its_values[number, len(width) - 2], ZERO), ONE)

@@ -21,6 +21,7 @@ def missing_rows(
     firsts: NDArray[np.int64],
     addresses: NDArray[np.int64],
     counts: NDArray[np.int64],
+    n_items: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Items that updates name and segments lack: twin of the search in ``Stack.hold``.
 
@@ -31,6 +32,7 @@ def missing_rows(
         firsts: Shape ``(n_peers + 1,)``, the first update of each peer.
         addresses: Of the rows of each update.
         counts: Of rows in each update.
+        n_items: Of the realm.
 
     Returns:
         Items, peer after peer, ascending and unique within a peer; how many each peer lacks.
@@ -40,9 +42,11 @@ def missing_rows(
     end = 0
     for peer in range(len(starts)):
         begin = end
+        if lengths[peer] == n_items:
+            continue
         for update in range(firsts[peer], firsts[peer + 1]):
             named = carray(pointer(addresses[update]), (counts[update],), np.uint32)
-            end = _unheld(rows, starts[peer], lengths[peer], named, fresh, end)
+            end = _unheld(rows, starts[peer], lengths[peer], named, n_items, fresh, end)
         if firsts[peer + 1] - firsts[peer] > 1 and end > begin:
             part = np.sort(fresh[begin:end])
             end = begin
@@ -55,7 +59,9 @@ def missing_rows(
 
 
 @njit(cache=True)
-def _unheld(rows: Any, start: int, length: int, named: Any, fresh: Any, end: int) -> int:
+def _unheld(
+    rows: Any, start: int, length: int, named: Any, n_items: int, fresh: Any, end: int
+) -> int:
     """Note the named items that a segment lacks; where the next one goes."""
     if length == len(named):
         different = 0
@@ -66,6 +72,8 @@ def _unheld(rows: Any, start: int, length: int, named: Any, fresh: Any, end: int
     at, stop = start, start + length
     for number in range(len(named)):
         item = np.int32(named[number])
+        # No more items lie before its place than the segment lacks.
+        at = max(at, start + item - (n_items - length))
         while at < stop and rows[at] < item:
             at += 1
         if at == stop or rows[at] != item:

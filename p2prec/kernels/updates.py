@@ -34,8 +34,11 @@ def say_rows(
     lengths: NDArray[np.int64],
     max_rows: NDArray[np.int64],
     chance: NDArray[np.float64],
+    said_rows: NDArray[np.uint32],
+    said_values: NDArray[np.float32],
+    said_evidence: NDArray[np.float32],
     width: tuple[int, ...],
-) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.float32], NDArray[np.float32]]:
+) -> NDArray[np.int64]:
     """Which rows go into the update of each peer, and what is said there.
 
     Args:
@@ -48,10 +51,13 @@ def say_rows(
         lengths: Of it.
         max_rows: Of each update.
         chance: Where each peer's draw begins, from 0 to 1.
+        said_rows: Written: the items, one peer after the other, with room for all.
+        said_values: Likewise, their values.
+        said_evidence: Likewise, their evidence.
         width: As of ``row_operation``.
 
     Returns:
-        How many rows each peer has; their items, values and evidence, one peer after the other.
+        How many rows each peer has.
     """
     counts, known_own = _count(evidence, own, starts, lengths)
     n_slots = 0
@@ -86,8 +92,9 @@ def say_rows(
                 slots[end] = slot  # stays only where it is counted
                 end += certain | ((reached >> _WHOLE_BITS) > (before >> _WHOLE_BITS))
         counts[peer] = end - begin
-    said = _take(rows, values, others, evidence, own, starts, lengths, counts, slots, width)
-    return counts, said[0], said[1], said[2]
+    said = (said_rows, said_values, said_evidence)
+    _take(rows, values, others, evidence, own, starts, lengths, counts, slots, said, width)
+    return counts
 
 
 @njit(cache=True)
@@ -163,14 +170,12 @@ def _take(
     lengths: Any,
     counts: Any,
     slots: Any,
+    said: Any,
     width: Any,
-) -> Any:
+) -> None:
     """Items, values and evidence as they are said; who says all it holds has no slots."""
-    n, size, column = counts.sum(), len(width), len(width) - 2
-    row_bytes = size * _FLOAT_BYTES
-    said_rows = np.empty(n, np.uint32)
-    said_values = np.empty((n, size), np.float32)
-    said_evidence = np.empty(n, np.float32)
+    said_rows, said_values, said_evidence = said
+    column, row_bytes = len(width) - 2, len(width) * _FLOAT_BYTES
     to, source = said_values.ctypes.data, values.ctypes.data
     end, used = 0, 0
     for peer in range(len(starts)):
@@ -194,4 +199,3 @@ def _take(
             copy(width, (to + row * row_bytes, source + slot * row_bytes), (ONE,))
             visited = ONE if own[slot] else ZERO
             said_values[row, column] = _OWN_SHARE * visited + _HEARSAY * others[slot]
-    return said_rows, said_values, said_evidence

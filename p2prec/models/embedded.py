@@ -84,13 +84,13 @@ class EmbeddedModel(Taste, Tabled):
         self.n_private = self.n_user + 1  # and then b_u
 
     @property
-    def reads_moments(self) -> bool:
+    def of_moments(self) -> bool:
         """Whether scores depend on the moment at all."""
         return self.reads_past or self.reads_context
 
     def situation(self, timeline: Timeline, at: int) -> Moment | None:
         """None where scores do not depend on it."""
-        return timeline.before(at) if self.reads_moments else None
+        return timeline.before(at) if self.of_moments else None
 
     # --- what all do ---------------------------------------------------------------------
 

@@ -65,7 +65,7 @@ def _near(catalogue: Catalogue, item: int, n: int) -> NDArray[np.int64]:
     alike = _alike(catalogue, int(catalogue.category[item]))
     found = alike.items
     if alike.tree is not None:
-        position = _on_sphere(catalogue, np.array([item]))[0]
+        position = on_sphere(catalogue, np.array([item]))[0]
         placed, elsewhere = found[alike.placed], found[~alike.placed][: n + 1]
         if np.isnan(position).any():  # all are as far, so that the first ones are as near as any
             found = np.concatenate([placed[: n + 1], elsewhere])
@@ -88,7 +88,7 @@ class _Alike:
 @lru_cache(maxsize=1_024)
 def _alike(catalogue: Catalogue, category: int) -> _Alike:
     items = np.flatnonzero(catalogue.category == category)
-    position = _on_sphere(catalogue, items)
+    position = on_sphere(catalogue, items)
     placed: NDArray[np.bool_] = np.isfinite(position.sum(axis=1))
     if len(items) < _MANY or not placed.any():
         return _Alike(items, placed, None)
@@ -97,7 +97,7 @@ def _alike(catalogue: Catalogue, category: int) -> _Alike:
     return _Alike(items, placed, KDTree(position[placed]))
 
 
-def _on_sphere(catalogue: Catalogue, items: NDArray[np.int64]) -> NDArray[np.float64]:
+def on_sphere(catalogue: Catalogue, items: NDArray[np.int64]) -> NDArray[np.float64]:
     """Points of a sphere of radius one, shape ``(n, 3)``; NaN where there is no position."""
     lat = np.radians(catalogue.latitude_deg[items])
     lon = np.radians(catalogue.longitude_deg[items])

@@ -1,4 +1,4 @@
-"""Habits that an owner's history shows, of places and of kinds of places, at one moment.
+"""Habits that an owner's history shows, of places and of kinds of places, in several situations.
 
 Each feature asks how like the present situation those were in which the owner went somewhere:
 kernel-weighted counts over past visits, by hour, weekday, age, and place or kind of place before.
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.models.geo import distance_km
+from p2prec.models.past import DAY_S, Past
 
 HABIT_FEATURES = (
     "went there from such a place",
@@ -32,8 +33,7 @@ KIND_FEATURES = (
     "kind of place you go to at this hour",
     "hour for this kind of place",
 )
-_DAY_S = 86_400.0
-_HOUR_WIDTH_H = 1.5  # two visits within this belong to the same habit of the day
+HOURS_OF_BLOCK = 3  # of a day, where hours of kinds of places are compared
 _AROUND_KM = 0.4
 _PACE_WIDTH = 0.5  # of the logarithm of hours between two visits
 _FADING_D = 45.0
@@ -42,165 +42,109 @@ _GRACE_D = 3.0  # a place that was met once is not yet due
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
-    """The first interactions of a history, as columns.
-
-    Attributes:
-        slot: Shape ``(n,)``, the place of each among the owner's ``n_slots`` places.
-        n_slots: Places that the owner knows in the end.
-        column: Shape ``(n,)``, column of the category of each.
-        latitude_deg: Shape ``(n,)``.
-        longitude_deg: Shape ``(n,)``.
-        time_s: Shape ``(n,)``.
-        local_h: Shape ``(n,)``, solar hours since the epoch.
-        now_s: When it is now.
-        now_h: The same in solar hours where the owner is.
-    """
-
-    slot: NDArray[np.intp]
-    n_slots: int
-    column: NDArray[np.int64]
-    latitude_deg: NDArray[np.float64]
-    longitude_deg: NDArray[np.float64]
-    time_s: NDArray[np.float64]
-    local_h: NDArray[np.float64]
-    now_s: float
-    now_h: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
-    """What past visits say about now.
+    """What past visits say about kinds of places now.
 
     Attributes:
-        places: Shape ``(n_known, len(HABIT_FEATURES))``, of the places met so far, by slot.
         kinds: Shape ``(n_kinds,)``, category columns that the owner knows, ascending.
-        by_kind: Shape ``(n_kinds, len(KIND_FEATURES))``.
-        no_kind: Shape ``(len(KIND_FEATURES),)``, of all other categories.
+        by_kind: Shape ``(n_kinds, 2 + len(KIND_FEATURES))``: first visits so far, those in this
+            block of hours, and the features.
+        no_kind: Shape ``(2 + len(KIND_FEATURES),)``, of all other categories.
+        n_now: First visits in this block of hours, of all categories.
     """
 
-    places: NDArray[np.float32]
     kinds: NDArray[np.int64]
     by_kind: NDArray[np.float32]
     no_kind: NDArray[np.float32]
+    n_now: float
 
 
-def habits_of(past: Past) -> Habits:
-    """All habits at one moment; there is at least one interaction."""
-    age_d = np.maximum(past.now_s - past.time_s, 0.0) / _DAY_S
-    turn = np.abs((past.local_h - past.now_h + 12.0) % 24.0 - 12.0)
-    same_hour = np.exp(-0.5 * (turn / _HOUR_WIDTH_H) ** 2)
-    kinds, kind = np.unique(past.column, return_inverse=True)
-    known, first = np.unique(past.slot, return_index=True)
-    by_kind, no_kind = _of_kinds(
-        kind=kind,
-        known=np.bincount(kind[first], minlength=len(kinds)),
-        same_hour=same_hour,
-        lately=np.exp(-age_d / _LATELY_D),
-    )
-    return Habits(
-        places=_of_places(past, age_d, same_hour, known)[known],
-        kinds=kinds,
-        by_kind=by_kind,
-        no_kind=no_kind,
-    )
+def habits_of_places(past: Past) -> NDArray[np.float32]:
+    """Features of all places, whether they are known already or not.
 
-
-def _of_places(
-    past: Past,
-    age_d: NDArray[np.float64],
-    same_hour: NDArray[np.float64],
-    known: NDArray[np.intp],
-) -> NDArray[np.float32]:
-    def count(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(past.slot, weights=weights, minlength=past.n_slots).astype(np.float64)
-
-    # Epoch day 0 was a Thursday: (day + 3) % 7 counts from Monday.
-    weekday = (np.floor(past.local_h / 24.0) + 3) % 7
-    today = (past.now_h // 24 + 3) % 7
-    same_part = (weekday >= 5) == (today >= 5)
+    Returns:
+        Shape ``(m, n_slots, len(HABIT_FEATURES))``.
+    """
+    age_d, same_hour, known = past.age_d, past.same_hour, past.visits > 0
+    same_part = (past.weekday >= 5) == (past.today >= 5)
     alike, around = _before(past)
-    visits = np.bincount(past.slot, minlength=past.n_slots)
-    newest = np.full(past.n_slots, -np.inf)
-    np.maximum.at(newest, past.slot, past.time_s)
-    oldest = np.full(past.n_slots, np.inf)
-    np.minimum.at(oldest, past.slot, past.time_s)
-    rank = np.zeros(past.n_slots)
-    rank[known[np.argsort(-newest[known], kind="stable")]] = np.arange(len(known))
-    due = np.zeros(past.n_slots)
-    pace_d = ((newest - oldest)[known] / _DAY_S + _GRACE_D) / np.maximum(visits[known] - 0.5, 0.5)
-    since_d = np.maximum(past.now_s - newest[known], 0.0) / _DAY_S  # clocks may go back
-    due[known] = np.log(since_d / pace_d + 0.01)
+    rank = np.empty(known.shape)
+    lately = np.argsort(-past.newest_s, axis=1, kind="stable")
+    np.put_along_axis(rank, lately, np.arange(past.n_slots, dtype=np.float64)[None], axis=1)
+    newest = np.where(known, past.newest_s, 0.0)
+    spread_d = (newest - np.where(known, past.oldest_s, 0.0)) / DAY_S
+    pace_d = (spread_d + _GRACE_D) / np.maximum(past.visits - 0.5, 0.5)
+    since_d = np.maximum(past.now_s[:, None] - newest, 0.0) / DAY_S  # clocks may go back
+    due = np.log(since_d / pace_d + 0.01)
+    today = past.local_h // 24.0 == past.now_h[:, None] // 24.0
+    fading = np.exp(-age_d / _FADING_D) * same_hour * (0.2 + around) * same_part
     columns = (
-        np.log1p(count(alike)),
-        np.log1p(count(around)),
-        np.log(count((weekday == today) * same_hour) + 0.05),
-        np.log1p(count(np.exp(-age_d))),
-        np.log1p(count(np.exp(-age_d / 10.0))),
-        np.log1p(count(np.exp(-age_d / 100.0))),
+        np.log1p(past.summed(alike)),
+        np.log1p(past.summed(around)),
+        np.log(past.summed((past.weekday == past.today) * same_hour) + 0.05),
+        np.log1p(past.summed(np.exp(-age_d))),
+        np.log1p(past.summed(np.exp(-age_d / 10.0))),
+        np.log1p(past.summed(np.exp(-age_d / 100.0))),
         1.0 / (1.0 + rank),
         np.clip(due, -4.0, 4.0),
-        np.log1p(count(np.floor(past.local_h / 24.0) == past.now_h // 24)),
-        np.log(count(np.exp(-age_d / _FADING_D) * same_hour * (0.2 + around) * same_part) + 0.02),
+        np.log1p(past.summed(today)),
+        np.log(past.summed(fading) + 0.02),
     )
-    return np.stack(columns, axis=1).astype(np.float32)
+    return np.stack(columns, axis=2, dtype=np.float32, casting="same_kind")
 
 
 def _before(past: Past) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How like the present the situations before each visit were, shape ``(n,)`` each.
+    """How like the present the situations before each visit were, shape ``(m, n_most)`` each.
 
     Returns:
         By kind of place and hours since, and by position.
     """
-    n = len(past.slot)
-    alike, around = np.zeros(n), np.zeros(n)
-    if n > 1:
-        gaps_h = np.diff(past.time_s) / 3_600.0
-        gap_h = max(past.now_s - past.time_s[-1], 0.0) / 3_600.0
-        pace = np.exp(-0.5 * ((np.log1p(gaps_h) - np.log1p(gap_h)) / _PACE_WIDTH) ** 2)
-        alike[1:] = (past.column[:-1] == past.column[-1]) * pace
-        km = distance_km(
-            past.latitude_deg[:-1],
-            past.longitude_deg[:-1],
-            past.latitude_deg[-1],
-            past.longitude_deg[-1],
-        )
-        around[1:] = np.exp(-((km / _AROUND_KM) ** 2))
+    alike, around = np.zeros(past.happened.shape), np.zeros(past.happened.shape)
+    last = past.n - 1
+    gaps_h = np.log1p(np.diff(past.time_s) / 3_600.0)
+    pace = np.exp(-0.5 * ((gaps_h - np.log1p(past.gap_h)[:, None]) / _PACE_WIDTH) ** 2)
+    alike[:, 1:] = (past.column[:-1] == past.column[last][:, None]) * pace
+    lat, lon = past.own_latitude_deg[past.slot], past.own_longitude_deg[past.slot]
+    km = distance_km(lat[:-1], lon[:-1], lat[last][:, None], lon[last][:, None])
+    around[:, 1:] = np.exp(-((km / _AROUND_KM) ** 2))
     return alike, around
 
 
-def _of_kinds(
-    *,
-    kind: NDArray[np.intp],
-    known: NDArray[np.intp],
-    same_hour: NDArray[np.float64],
-    lately: NDArray[np.float64],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Features of the categories that the owner knows, and of all others."""
-    n_kinds = len(known)
+def habits_of_kinds(past: Past) -> list[Habits]:
+    """Those of each situation."""
+    kinds, kind = np.unique(past.column, return_inverse=True)
+    now = past.local_h % 24 // HOURS_OF_BLOCK == past.now_h[:, None] % 24 // HOURS_OF_BLOCK
+    lately = np.exp(-past.age_d / _LATELY_D)
+    visits, tried, tried_now, recent, at_hour = (
+        past.summed_by(kind, len(kinds), weights)
+        for weights in (np.ones(len(kind)), past.is_new, past.is_new & now, lately, past.same_hour)
+    )
+    n, n_tried = past.n[:, None], tried.sum(1, keepdims=True)
 
     def features(
-        visits: NDArray[np.floating],
-        places: NDArray[np.floating],
-        recent: NDArray[np.floating],
-        at_hour: NDArray[np.floating],
+        visits: NDArray[np.float64],
+        tried: NDArray[np.float64],
+        tried_now: NDArray[np.float64],
+        recent: NDArray[np.float64],
+        at_hour: NDArray[np.float64],
     ) -> NDArray[np.float32]:
-        return np.stack(
-            [
-                np.log((visits + 0.3) / (len(kind) + 3.0)),
-                np.log((places + 0.3) / (known.sum() + 3.0)),
-                np.log(recent + 0.05),
-                np.log(at_hour + 0.1),
-                np.log((at_hour + 0.3) / (visits + 2.0)),
-            ],
-            axis=1,
-        ).astype(np.float32)
+        columns = (
+            tried,
+            tried_now,
+            np.log((visits + 0.3) / (n + 3.0)),
+            np.log((tried + 0.3) / (n_tried + 3.0)),
+            np.log(recent + 0.05),
+            np.log(at_hour + 0.1),
+            np.log((at_hour + 0.3) / (visits + 2.0)),
+        )
+        return np.stack(columns, axis=2).astype(np.float32)
 
-    visits = np.bincount(kind, minlength=n_kinds).astype(np.float64)
-    recent = np.bincount(kind, weights=lately, minlength=n_kinds).astype(np.float64)
-    at_hour = np.bincount(kind, weights=same_hour, minlength=n_kinds).astype(np.float64)
-    none = np.zeros(1)
-    return (
-        features(visits, known.astype(np.float64), recent, at_hour),
-        features(none, none, none, none)[0],
-    )
+    none = np.zeros((len(past.n), 1))
+    every = features(visits, tried, tried_now, recent, at_hour)
+    others = features(none, none, none, none, none)[:, 0]
+    return [
+        Habits(kinds=kinds[known], by_kind=by_kind[known], no_kind=no_kind.copy(), n_now=n_now)
+        for known, by_kind, no_kind, n_now in zip(
+            visits > 0, every, others, tried_now.sum(1).tolist(), strict=True
+        )
+    ]

@@ -24,20 +24,19 @@ class DenseLayout:
 
     def __init__(self, **shapes: tuple[int, ...]) -> None:
         self._shapes = shapes
-        self._start: dict[str, int] = {}
+        self._part: dict[str, slice] = {}
         self.size = 0
         for name, shape in shapes.items():
-            self._start[name] = self.size
+            self._part[name] = slice(self.size, self.size + prod(shape))
             self.size += prod(shape)
 
     def part(self, name: str) -> slice:
         """Where one parameter lies."""
-        start = self._start[name]
-        return slice(start, start + prod(self._shapes[name]))
+        return self._part[name]
 
     def view(self, dense: NDArray[np.float32], name: str) -> NDArray[np.float32]:
         """One parameter of a flat vector."""
-        return dense[self.part(name)].reshape(self._shapes[name])
+        return dense[self._part[name]].reshape(self._shapes[name])
 
     def views(self, dense: NDArray[np.float32], name: str) -> NDArray[np.float32]:
         """One parameter of several flat vectors, shape ``(n, *shape)``."""
@@ -45,4 +44,4 @@ class DenseLayout:
 
     def tensor(self, dense: torch.Tensor, name: str) -> torch.Tensor:
         """One parameter of a batch of flat vectors, shape ``(batch, *shape)``."""
-        return dense[:, self.part(name)].reshape(len(dense), *self._shapes[name])
+        return dense[:, self._part[name]].reshape(len(dense), *self._shapes[name])

@@ -89,6 +89,7 @@ class MatrixFactorisation:
     statistics = slice(LISTENED, LISTENED + 1)
     own_bent = np.zeros(4, np.float32)  # what differs between owners is private
     first = 0
+    of_moments = False
     dense_accumulator = 0.1  # they start from reasonable values
     row_rate = 20.0  # linear in each factor: it bears long steps, and a few hundred must do
 

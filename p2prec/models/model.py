@@ -164,6 +164,11 @@ class Model(Protocol):
     def __init__(self, catalogue: Catalogue, embedding_size: int, task: Task) -> None: ...
 
     @property
+    def of_moments(self) -> bool:
+        """Whether scores depend on the moment; else none has to be worked out for them."""
+        ...
+
+    @property
     def dense_accumulator(self) -> float | NDArray[np.float32]:
         """Adagrad's start for dense parameters, one for all or one each.
 

@@ -33,12 +33,11 @@ from numpy.typing import NDArray
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.table import ItemTable
 from p2prec.models.explored import Together
-from p2prec.models.kinds import Kinds, tried_shares
+from p2prec.models.kinds import KINDS_OF_OTHERS, Kinds, Usual, tried_shares
 from p2prec.models.layout import DenseLayout
 from p2prec.models.moments import (
     GATE_FEATURES,
     HOUR_BLOCKS,
-    RETURN_FEATURES,
     Moment,
     Timeline,
     category_columns,
@@ -50,6 +49,7 @@ from p2prec.models.next_place_features import (
 )
 from p2prec.models.popularity import popularity
 from p2prec.models.recommender import Task
+from p2prec.models.returns import RETURN_FEATURES
 from p2prec.models.softmax import log_softmax
 from p2prec.models.table import BIAS, OTHERS
 from p2prec.models.tabled import Tabled
@@ -196,12 +196,13 @@ class NextPlace(Tabled):
         ).masked_fill(torch.from_numpy(~held)[:, None, :], _NEVER)
         matched = (attention.softmax(2) * likeness).sum(2)
         heard = self.layout.tensor(dense, "tried").detach().numpy()
-        kinds = self._kinds.features(heard, moments)
         which = np.arange(len(moments))[:, None]
+        kinds = self._kinds.features(Usual.of(heard), moments)[: len(KINDS_OF_OTHERS)]
+        of_others = kinds[:, which, self._column[candidates]]
         listened = heard.sum((1, 2))[:, None]
         others = popularity(own[:, :, OTHERS].detach().numpy(), listened)
         everything = np.concatenate(
-            [features, kinds[which, self._column[candidates]], others[:, :, None]], axis=2
+            [features, np.moveaxis(of_others, 0, -1), others[:, :, None]], axis=2
         )
         weights = self.layout.tensor(dense, "explore")
         logits = (
@@ -250,7 +251,8 @@ class NextPlace(Tabled):
         near = view.closeness[-1]
         weights = self.layout.view(dense, "explore")
         heard = self.layout.view(dense, "tried")
-        category = self._kinds.features(heard[None], [moment])[0] @ weights[3:6]
+        kinds = self._kinds.features(Usual.of(heard[None]), [moment])[: len(KINDS_OF_OTHERS), 0]
+        category = weights[3:6] @ kinds
         logits: NDArray[np.float32] = (
             near * (weights[0] + weights[1] * moment.just_moved)
             + weights[2] * view.around

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,11 +24,12 @@ from p2prec.models.model import (
     RowGradient,
     Step,
 )
-from p2prec.models.moments import RETURN_FEATURES, SEQUENCE_LENGTH, Moment, Timeline
+from p2prec.models.moments import SEQUENCE_LENGTH, Moment, Timeline
 from p2prec.models.next_place import NextPlace
 from p2prec.models.next_place_features import Surroundings, View
 from p2prec.models.popularity import Newcomer, popularity
 from p2prec.models.recommender import Task
+from p2prec.models.returns import RETURN_FEATURES
 from p2prec.models.stack import Stack, found
 from p2prec.models.table import BIAS, OTHERS
 from p2prec.models.tabled import Ready, kept
@@ -49,6 +51,7 @@ class NextPlaceModel(NextPlace):
     n_private = 0  # an owner's own features take the place of a user vector
     row_rate = 1.0
     first = 3
+    of_moments = True
 
     def __init__(
         self,
@@ -105,9 +108,11 @@ class NextPlaceModel(NextPlace):
 
         n_peers, n_own = len(step.timelines), self.layout.part("pieces").start
         dense = torch.from_numpy(stack.dense[:n_peers, :n_own]).requires_grad_()
+        bounds = np.searchsorted(step.owner, np.arange(n_peers + 1)).tolist()
         moments = [
-            step.timelines[o].before(i)
-            for o, i in zip(step.owner.tolist(), step.at.tolist(), strict=True)
+            moment
+            for timeline, (start, stop) in zip(step.timelines, pairwise(bounds), strict=True)
+            for moment in timeline.before_each(step.at[start:stop])
         ]
         returned = self.return_loss(dense[torch.from_numpy(step.owner)], moments, step.item)
         reported = _by_peer(step.owner, returned, n_peers)

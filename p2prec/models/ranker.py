@@ -20,7 +20,7 @@ The weights that all peers start from were learned on the synthetic city (``rank
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,121 +31,27 @@ from p2prec.models.explored import Explored
 from p2prec.models.kinds import tried_shares
 from p2prec.models.layout import DenseLayout
 from p2prec.models.model import Gradients, Observer, Outlook, Parameters, Step
-from p2prec.models.moments import HOUR_BLOCKS, Moment, Timeline
+from p2prec.models.moments import HOUR_BLOCKS, PLACE_FEATURES, Moment, Timeline
 from p2prec.models.popularity import Newcomer
-from p2prec.models.ranker_features import (
-    BY_KIND,
-    CANDIDATE_FEATURES,
-    PLACE_FEATURES,
-    SITUATION_FEATURES,
-    WHERE,
-    Heard,
-    Reader,
-    others_go_there,
+from p2prec.models.ranker_features import CANDIDATE_FEATURES, Heard, Reader
+from p2prec.models.ranker_network import (
+    Floats,
+    Layers,
+    Questions,
+    Start,
+    effect_on_score,
+    forward,
+    learn,
 )
-from p2prec.models.ranker_start import SCALINGS, WEIGHTS
+from p2prec.models.ranker_start import WEIGHTS
 from p2prec.models.recommender import Task
 from p2prec.models.softmax import log_softmax
 from p2prec.models.stack import Stack, found
-from p2prec.models.start import Scaling, decoded
-from p2prec.models.table import BIAS, OTHERS
+from p2prec.models.table import RowTable
 
 _NEVER = np.float32(-1e9)  # logit of what does not compete
 _BLOCK = 8_192  # items that are scored at once: their hidden layers stay in a cache
 _RATE = 0.3  # of the network, as a factor on the rate of dense parameters
-
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layers:
-    """The network's weights, views of one flat vector.
-
-    Attributes:
-        places: Shape ``(len(PLACE_FEATURES), size)``.
-        candidates: Shape ``(len(CANDIDATE_FEATURES), size)``.
-        situation: Shape ``(len(SITUATION_FEATURES), size)``.
-        first_bias: Shape ``(size,)``.
-        second: Shape ``(size, size)``.
-        second_bias: Shape ``(size,)``.
-        output: Shape ``(size,)``.
-    """
-
-    places: Floats
-    candidates: Floats
-    situation: Floats
-    first_bias: Floats
-    second: Floats
-    second_bias: Floats
-    output: Floats
-
-    @classmethod
-    def shapes(cls, size: int) -> dict[str, tuple[int, ...]]:
-        """Shape of each, in the order in which they lie."""
-        return {
-            "places": (len(PLACE_FEATURES), size),
-            "candidates": (len(CANDIDATE_FEATURES), size),
-            "situation": (len(SITUATION_FEATURES), size),
-            "first_bias": (size,),
-            "second": (size, size),
-            "second_bias": (size,),
-            "output": (size,),
-        }
-
-    @classmethod
-    def of(cls, layout: DenseLayout, dense: Floats, size: int) -> Layers:
-        """Views of a flat vector; what is written to them is written to it."""
-        return cls(**{name: layout.view(dense, name) for name in cls.shapes(size)})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """What all peers start from.
-
-    Attributes:
-        weights: Of the network, flat.
-        places: Of the features of known places.
-        candidates: Of those of all candidates.
-        situation: Of those of the situation.
-    """
-
-    weights: Floats
-    places: Scaling
-    candidates: Scaling
-    situation: Scaling
-
-    @classmethod
-    def of_size(cls, size: int) -> Start:
-        """The one that was learned on the synthetic city."""
-        scalings = {
-            name: Scaling(mean=decoded(mean), scale=decoded(scale))
-            for name, (mean, scale) in SCALINGS.items()
-        }
-        return cls(weights=decoded(WEIGHTS[size]), **scalings)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Questions:
-    """Situations of one owner, and what competes in each; features are normalised.
-
-    Rows of known places come first, those of one situation together; then ``k`` rows of new ones
-    for each situation.
-
-    Attributes:
-        places: Shape ``(n_known, len(PLACE_FEATURES))``, of all known places of all situations.
-        starts: Shape ``(n,)``, where those of each situation begin.
-        candidates: Shape ``(n_known + n * k, len(CANDIDATE_FEATURES))``.
-        situation: Shape ``(n, len(SITUATION_FEATURES))``.
-        of: Shape ``(n_known + n * k,)``, the situation of each row.
-        offset: Shape ``(n, k)``, added to the logits of new places.
-    """
-
-    places: Floats
-    starts: NDArray[np.int64]
-    candidates: Floats
-    situation: Floats
-    of: NDArray[np.int64]
-    offset: Floats
 
 
 class Ranker:
@@ -159,6 +65,7 @@ class Ranker:
     dense_accumulator = 1e-4
     row_rate = 1.0
     first = 3
+    of_moments = True
     width = 2
 
     def __init__(
@@ -182,7 +89,7 @@ class Ranker:
         self.n_dense = self.layout.size
         self.statistics = self.layout.part("tried")
         self.own_bent = np.zeros(self.n_dense, np.float32)
-        self._reader = Reader(catalogue)
+        self.reader = Reader(catalogue)
 
     def initial_dense(self) -> Floats:
         """Weights learned on the synthetic city, and nothing heard yet."""
@@ -218,12 +125,19 @@ class Ranker:
         """Places to which the owner might have gone: the first half from around where it was."""
         counters = at[:, None] * negatives + np.arange(negatives)
         drawn = integers(keys[owner, None], counters, len(self.catalogue))
-        near = negatives // 2
-        places = integers(keys[owner, None], counters[:, :near], 1 << 16)
-        for row, (peer, position) in enumerate(zip(owner.tolist(), at.tolist(), strict=True)):
-            around = self._reader.neighbourhoods.around(int(timelines[peer].item[position - 1]))
-            if len(around):
-                drawn[row, :near] = around[places[row] * len(around) >> 16]
+        near, around = negatives // 2, self.reader.neighbourhoods
+        if near and around.size:
+            bounds = np.searchsorted(owner, np.arange(len(timelines) + 1)).tolist()
+            parts = [at[start:stop] for start, stop in pairwise(bounds)]
+            here = np.concatenate(
+                [t.item[part - 1] for t, part in zip(timelines, parts, strict=True)]
+            )
+            places = integers(keys[owner, None], counters[:, :near], 1 << 16)
+            places *= around.size
+            places >>= 16
+            placed = around.placed[here]
+            nearby = np.take_along_axis(around.around(here), places, axis=1)
+            drawn[placed, :near] = nearby[placed]
         return drawn
 
     def rows_of_example(self, negatives: int) -> int:
@@ -241,153 +155,138 @@ class Ranker:
         for peer, timeline in enumerate(step.timelines):
             dense = stack.dense[peer]
             part = slice(bounds[peer], bounds[peer + 1])
-            table = Table(stack, peer, timeline)
-            heard = self.heard(dense, table.said, timeline.tried)
-            moments = [timeline.before(i) for i in step.at[part].tolist()]
+            if peer not in stack.notes:  # no step changes what others say
+                table = RowTable(stack.shelf, int(stack.seats[peer])).dense()
+                own, tried = timeline.own, timeline.tried
+                stack.notes[peer] = self.heard(dense, table, own=own, tried=tried)
+            heard = stack.notes[peer]
             questions, target = self.questions(
-                table, heard, moments, step.item[part], step.sampled[part]
+                heard, timeline, step.at[part], step.item[part], step.sampled[part]
             )
             layers = Layers.of(self.layout, dense, self.size)
             gradient = Layers.of(self.layout, gradients[peer], self.size)
-            loss[peer] = _learn(layers, questions, target, gradient)
+            loss[peer] = learn(layers, questions, target, gradient)
             lesson = step.lessons[peer]
             if lesson is not None:
-                asked, right = self.taught(table, heard, lesson)
-                _learn(layers, asked, right, gradient, weight=lesson.weight)
+                asked = self.taught(heard, lesson)
+                learn(layers, asked, lesson.target, gradient, weight=lesson.weight)
         return Gradients(
             loss=loss, dense=gradients, private=np.zeros((n_peers, 0), np.float32), rows=()
         )
 
-    def heard(self, dense: Floats, said: Floats, tried: NDArray[np.int32]) -> Heard:
+    def heard(
+        self, dense: Floats, table: Floats, *, own: NDArray[np.int32], tried: NDArray[np.int32]
+    ) -> Heard:
         """What others say, without the owner's own word.
 
         Args:
             dense: What gossip has gathered is in it.
-            said: ``OTHERS`` of all places that the owner knows.
+            table: Likewise.
+            own: All places that the owner knows.
             tried: Its first visits, as of ``Moment.tried``.
         """
         return Heard.of(
             self.catalogue,
-            said=said,
+            table=table,
+            own=own,
             tried=self.layout.view(dense, "tried"),
             own_tried=tried,
         )
 
     def questions(
         self,
-        table: Table,
         heard: Heard,
-        moments: Sequence[Moment],
+        timeline: Timeline,
+        at: NDArray[np.int64],
         items: NDArray[np.int32],
         sampled: NDArray[np.int32],
     ) -> tuple[Questions, NDArray[np.int64]]:
         """What ``n`` interactions ask, and where the right answers are.
 
         Args:
-            table: Of the owner.
             heard: What others say.
-            moments: The situations before.
+            timeline: Of the owner.
+            at: Shape ``(n,)``, how many interactions lie before each.
             items: Shape ``(n,)``, what the owner did.
             sampled: Shape ``(n, k)``, as of ``sample``.
 
         Returns:
-            The questions, with ``k + 1`` new places each, and the rows of the right answers.
+            The questions, with ``k + 1`` new places each, and the candidates that are the right
+            answers.
         """
         n, k = sampled.shape
-        n_items, row = len(self.catalogue), np.arange(n)
-        known = np.concatenate([m.own for m in moments])
-        lengths = np.array([len(m.own) for m in moments])
-        starts = np.cumsum(lengths) - lengths
-        own_keys = known + np.repeat(row * n_items, lengths)  # ascending
-        at, met = found(own_keys, items + row * n_items)
-        target = np.where(met, at, len(known) + row * (k + 1))
-        sampled_keys = sampled + (row * n_items)[:, None]
-        taken = found(own_keys, sampled_keys)[1] | (sampled == items[:, None])
+        moments = timeline.before_each(at)
+        first = np.full(len(self.catalogue), len(timeline))
+        first[timeline.own] = timeline.first
+        met = first[items] < at
+        new = np.empty((n, k + 1), np.int32)
+        new[:, 0], new[:, 1:] = items, sampled
         offset = np.empty((n, k + 1), np.float32)
         offset[:, 0] = np.where(met, _NEVER, 0.0)
-        around = [self._reader.neighbourhoods.around(int(m.sequence[-1])) for m in moments]
-        expected = k * self.chance(sampled_keys, around, draws=k)
-        offset[:, 1:] = np.where(taken, _NEVER, -np.log(expected))
-        new = np.concatenate([items[:, None], sampled], axis=1)
-        asked = self._asked(
-            table, heard, moments, known=known, new=new, starts=starts, offset=offset
-        )
-        return asked, target
+        inside, (within, anywhere) = self.chance(sampled, timeline.item[at - 1], draws=k)
+        rare, often = -np.log(k * anywhere), -np.log(k * within)
+        offset[:, 1:] = np.where(inside, often[:, None], rare[:, None])
+        taken = first.take(sampled) < at[:, None]
+        taken |= sampled == items[:, None]
+        offset[:, 1:][taken] = _NEVER
+        asked = self._asked(heard, moments, new, offset, among_known=True)
+        known = np.concatenate([m.own for m in moments])
+        n_items = len(self.catalogue)
+        where, _ = found(known + asked.of_known * n_items, items + np.arange(n) * n_items)
+        return asked, np.where(met, where, len(known) + np.arange(n) * (k + 1))
 
-    def taught(self, table: Table, heard: Heard, lesson: Explored) -> tuple[Questions, Floats]:
-        """Reference situations with soft targets: only new places compete.
-
-        Returns:
-            The questions, and the target of each new place, shape ``(n, k)``.
-        """
-        none = np.zeros(len(lesson.moments), np.int64)
-        offset = np.where(lesson.allowed, 0.0, _NEVER).astype(np.float32)
-        questions = self._asked(
-            table,
-            heard,
-            lesson.moments,
-            known=lesson.candidates[0, :0],
-            new=lesson.candidates,
-            starts=none,
-            offset=offset,
-        )
-        return questions, lesson.target
+    def taught(self, heard: Heard, lesson: Explored) -> Questions:
+        """Reference situations: only new places compete."""
+        offset = np.where(lesson.allowed, np.float32(0.0), _NEVER)
+        return self._asked(heard, lesson.moments, lesson.candidates, offset, among_known=False)
 
     def _asked(
         self,
-        table: Table,
         heard: Heard,
         moments: Sequence[Moment],
-        *,
-        known: NDArray[np.int32],
         new: NDArray[np.int32],
-        starts: NDArray[np.int64],
         offset: Floats,
+        *,
+        among_known: bool,
     ) -> Questions:
-        reader, n_known = self._reader, len(known)
-        n, k = new.shape
-        items = np.concatenate([known, new.ravel()])
-        of = np.concatenate(
-            [np.repeat(np.arange(n), np.diff(starts, append=n_known)), np.repeat(np.arange(n), k)]
-        )
-        rows, own = table.rows(items)
-        candidates = np.empty((len(items), len(CANDIDATE_FEATURES)), np.float32)
-        candidates[:n_known, 0], candidates[n_known:, 0] = 0.0, 1.0
-        candidates[n_known:, WHERE] = reader.where(moments, new).reshape(n * k, -1)
-        candidates[:, BY_KIND] = reader.by_kind(heard, moments)[of, reader.columns(items)]
-        candidates[:, -1] = others_go_there(rows[:, OTHERS], heard, own=own)
-        places = np.empty((n_known, len(PLACE_FEATURES)), np.float32)
-        if n_known:
-            np.concatenate([reader.known(m) for m in moments], out=candidates[:n_known, WHERE])
-            np.concatenate([reader.places(m) for m in moments], out=places)
-        situation = np.stack([reader.situation(m) for m in moments])
+        """What is asked in ``n`` situations: about ``new`` places, and about all known ones."""
+        start, reader = self.start, self.reader
+        lengths = np.array([len(m.own) for m in moments]) * among_known
+        of_known = np.repeat(np.arange(len(moments)), lengths)
+        places = np.empty((len(PLACE_FEATURES), 0), np.float32)
+        known = new[0, :0]
+        if among_known:
+            places = reader.places(moments)
+            known = np.concatenate([m.own for m in moments])
+        candidates = reader.candidates(heard, moments, new, known=known, of_known=of_known)
         return Questions(
-            places=self.start.places.normalised(places),
-            starts=starts,
-            candidates=self.start.candidates.normalised(candidates),
-            situation=self.start.situation.normalised(situation),
-            of=of,
-            offset=offset + rows[n_known:, BIAS].reshape(n, k),
+            places=start.places.normalised(places),
+            of_known=of_known,
+            starts=np.cumsum(lengths) - lengths,
+            candidates=start.candidates.normalised(candidates),
+            situation=start.situation.normalised(reader.situations(moments)),
+            offset=offset + heard.bias.take(new),
         )
 
     def chance(
-        self, keys: NDArray[np.int64], around: Sequence[NDArray[np.int32]], *, draws: int
-    ) -> NDArray[np.float64]:
+        self, items: NDArray[np.int32], here: NDArray[np.integer], *, draws: int
+    ) -> tuple[NDArray[np.bool_], tuple[Floats, Floats]]:
         """With which each item is drawn by ``sample``.
 
         Args:
-            keys: Shape ``(n, k)``, an item and ``n_items`` times its row.
-            around: For each row the places around where the owner was.
+            items: Shape ``(n, k)``.
+            here: Shape ``(n,)``, where the owner was.
             draws: How many are drawn for each row; of an odd number the smaller half is near.
+
+        Returns:
+            Whether an item lies around there, shape ``(n, k)``; and the chance of those that do,
+            and of all others, shape ``(n,)`` each.
         """
-        n_items = len(self.catalogue)
-        n_around = np.array([len(near) for near in around])
-        near = np.concatenate(around) + np.repeat(np.arange(len(around)) * n_items, n_around)
-        inside = found(near, keys)[1]
-        nearby = (n_around > 0) * (draws // 2 / draws)
-        chance: NDArray[np.float64] = inside * (nearby / np.maximum(n_around, 1))[:, None]
-        chance += (1.0 - nearby)[:, None] / n_items
-        return chance
+        around = self.reader.neighbourhoods
+        nearby = around.placed[here] * np.float32(draws // 2 / draws)
+        anywhere = (np.float32(1.0) - nearby) / np.float32(len(self.catalogue))
+        within = anywhere + nearby / np.float32(max(around.size, 1))
+        return around.inside(here, items), (within, anywhere)
 
     # --- scoring -------------------------------------------------------------------------
 
@@ -396,48 +295,23 @@ class Ranker:
         return log_softmax(self.logits(parameters, moment))
 
     def logits(self, parameters: Parameters, moment: Moment) -> Floats:
-        """Logits of all items, shape ``(n_items,)``; the twin of ``questions``, in blocks."""
-        reader, start, dense = self._reader, self.start, parameters.dense
-        table, own = parameters.table, moment.own
-        heard = self.heard(dense, table[own, OTHERS], moment.tried)
+        """Logits of all items, shape ``(n_items,)``, in blocks."""
+        dense, own = parameters.dense, moment.own
+        heard = self.heard(dense, parameters.table, own=own, tried=moment.tried)
         layers = Layers.of(self.layout, dense, self.size)
-        situation = start.situation.normalised(reader.situation(moment)[None])
-        base = situation @ layers.situation + layers.first_bias
-        by_kind = reader.by_kind(heard, [moment])[0]
-
-        def score(items: NDArray[np.integer], *, new: bool, first: Floats) -> Floats:
-            features = self.features(table, heard, moment, items, by_kind=by_kind, new=new)
-            hidden = features @ layers.candidates
-            hidden += first
-            return _output(layers, hidden)[2]
-
-        logits = np.empty(len(table), np.float32)
-        for begin in range(0, len(table), _BLOCK):
-            block = np.arange(begin, min(begin + _BLOCK, len(table)))
-            logits[block] = score(block, new=True, first=base)
-        logits += table[:, BIAS]
-        known = start.places.normalised(reader.places(moment)) @ layers.places
-        logits[own] = score(own, new=False, first=base + known)
+        n_items = len(self.catalogue)
+        logits, of_own = np.empty(n_items, np.float32), np.empty(0, np.float32)
+        for begin in range(0, n_items, _BLOCK):
+            block = np.arange(begin, min(begin + _BLOCK, n_items), dtype=np.int32)[None]
+            offset = np.zeros(block.shape, np.float32)
+            asked = self._asked(heard, [moment], block, offset, among_known=begin == 0)
+            scores = forward(layers, asked)[2]
+            n_known = len(asked.of_known)
+            logits[block[0]] = scores[n_known:]
+            if n_known:
+                of_own = scores[:n_known]
+        logits[own] = of_own
         return logits
-
-    def features(
-        self,
-        table: Floats,
-        heard: Heard,
-        moment: Moment,
-        items: NDArray[np.integer],
-        *,
-        by_kind: Floats,
-        new: bool,
-    ) -> Floats:
-        """Of candidates in one situation, normalised, all new or all known."""
-        reader = self._reader
-        features = np.empty((len(items), len(CANDIDATE_FEATURES)), np.float32)
-        features[:, 0] = new
-        features[:, WHERE] = reader.where([moment], items[None])[0]
-        features[:, BY_KIND] = by_kind[reader.columns(items)]
-        features[:, -1] = others_go_there(table[items, OTHERS], heard, own=not new)
-        return self.start.candidates.normalised(features)
 
     def observer(self) -> Observer:
         """Nothing is dear to compute."""
@@ -452,44 +326,21 @@ class Ranker:
         The gradient of the score times the normalised feature (Shrikumar et al., 2016): a network
         of rectified units is linear around a point.
         """
-        reader, start = self._reader, self.start
-        layers = Layers.of(self.layout, parameters.dense, self.size)
-        heard = self.heard(parameters.dense, parameters.table[moment.own, OTHERS], moment.tried)
-        one = np.array([item])
-        at, met = found(moment.own, one)
-        known = bool(met[0])
-        by_kind = reader.by_kind(heard, [moment])[0]
-        candidate = self.features(
-            parameters.table, heard, moment, one, by_kind=by_kind, new=not known
-        )
-        situation = start.situation.normalised(reader.situation(moment)[None])
-        hidden = candidate @ layers.candidates + situation @ layers.situation + layers.first_bias
-        place = start.places.normalised(reader.places(moment)[at[met]])
-        if known:
-            hidden += place @ layers.places
-        first, second, _ = _output(layers, hidden)
-        back = ((layers.output * (second > 0)) @ layers.second.T) * (first > 0)
-        effect = (back @ layers.candidates.T * candidate)[0]
+        dense, own = parameters.dense, moment.own
+        heard = self.heard(dense, parameters.table, own=own, tried=moment.tried)
+        one = np.array([[item]], np.int32)
+        offset = np.zeros(one.shape, np.float32)
+        asked = self._asked(heard, [moment], one, offset, among_known=True)
+        where, met = found(own, one[0])
+        at = int(where[0]) if met[0] else len(own)
+        layers = Layers.of(self.layout, dense, self.size)
+        effect, of_place = effect_on_score(layers, asked, at)
         # That a place is new to its owner is no reason to go there.
         named = dict(zip(CANDIDATE_FEATURES[1:], effect[1:].tolist(), strict=True))
-        if known:
-            effect = (back @ layers.places.T * place)[0]
-            for name, value in zip(PLACE_FEATURES, effect.tolist(), strict=True):
+        if of_place is not None:
+            for name, value in zip(PLACE_FEATURES, of_place.tolist(), strict=True):
                 named[name] = named.get(name, 0.0) + value
         return named
-
-
-class Table:
-    """The rows of one peer of a stack."""
-
-    def __init__(self, stack: Stack, peer: int, timeline: Timeline) -> None:
-        self._stack, self._own = stack, timeline.own
-        self._offset = peer * stack.n_items
-        self.said: Floats = stack.gather(timeline.own.astype(np.int64) + self._offset)[:, OTHERS]
-
-    def rows(self, items: NDArray[np.integer]) -> tuple[Floats, NDArray[np.bool_]]:
-        """Values of any rows, and whether the owner knows them today."""
-        return self._stack.gather(items.astype(np.int64) + self._offset), found(self._own, items)[1]
 
 
 class _Visitor:
@@ -511,80 +362,3 @@ class _Visitor:
     def reasons(self, item: int) -> dict[str, float]:
         """What each feature does to the score."""
         return self._model.effects(self._parameters, self._moment, item)
-
-
-def forward(layers: Layers, asked: Questions) -> tuple[Floats, Floats, Floats]:
-    """Both hidden layers of all rows of questions, and their scores."""
-    hidden = asked.candidates @ layers.candidates
-    n_known = len(asked.places)
-    hidden[:n_known] += asked.places @ layers.places
-    hidden += (asked.situation @ layers.situation + layers.first_bias)[asked.of]
-    first, second, scores = _output(layers, hidden)
-    scores[n_known:] += asked.offset.ravel()
-    return first, second, scores
-
-
-def _output(layers: Layers, hidden: Floats) -> tuple[Floats, Floats, Floats]:
-    """Both hidden layers, and the score; ``hidden`` is used up."""
-    first = np.maximum(hidden, 0.0, out=hidden)
-    second = first @ layers.second
-    second += layers.second_bias
-    np.maximum(second, 0.0, out=second)
-    return first, second, second @ layers.output
-
-
-def _learn(
-    layers: Layers,
-    asked: Questions,
-    target: NDArray[np.int64] | Floats,
-    gradient: Layers,
-    *,
-    weight: Floats | None = None,
-) -> float:
-    """Add the gradient of the cross entropy; returns its sum.
-
-    Args:
-        layers: The weights.
-        asked: ``n`` questions.
-        target: Shape ``(n,)``, the rows of the right answers; or shape ``(n, k)``, how right each
-            new place is.
-        gradient: Added to.
-        weight: Shape ``(n,)``; 1 where there is none.
-    """
-    n, k = asked.offset.shape
-    n_known, of = len(asked.places), asked.of
-    first, second, scores = forward(layers, asked)
-    peak = scores[n_known:].reshape(n, k).max(1)
-    if n_known:
-        peak = np.maximum(peak, np.maximum.reduceat(scores[:n_known], asked.starts))
-    share = np.exp(scores - peak[of])
-    total = share[n_known:].reshape(n, k).sum(1)
-    if n_known:
-        total += np.add.reduceat(share[:n_known], asked.starts)
-    share /= total[of]
-    whole = np.log(total) + peak
-    if target.ndim == 1:
-        loss = whole - scores[target]
-        share[target] -= 1.0
-    else:
-        new = scores[n_known:].reshape(n, k)
-        loss = (target * (whole[:, None] - new)).sum(1)
-        share[n_known:] -= target.ravel()
-    if weight is not None:
-        share *= weight[of]
-        loss = loss * weight
-    gradient.output[...] += share @ second
-    back = share[:, None] * layers.output
-    back *= second > 0
-    gradient.second[...] += first.T @ back
-    gradient.second_bias[...] += back.sum(0)
-    back = back @ layers.second.T
-    back *= first > 0
-    gradient.candidates[...] += asked.candidates.T @ back
-    gradient.places[...] += asked.places.T @ back[:n_known]
-    by_situation = back[n_known:].reshape(n, k, -1).sum(1)
-    if n_known:
-        by_situation += np.add.reduceat(back[:n_known], asked.starts, axis=0)
-    gradient.situation[...] += asked.situation.T @ by_situation
-    gradient.first_bias[...] += by_situation.sum(0)
-    return float(loss.sum())

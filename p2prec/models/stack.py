@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ class Stack:
         seats: Shape ``(n_peers,)``.
         dense: Shape ``(n_peers, n_dense)``, a copy until ``store``.
         private: Shape ``(n_peers, n_private)``, a copy until ``store``.
+        notes: What a family has computed of the rows and statistics of a peer, by its number, and
+            keeps where steps change neither.
     """
 
     def __init__(self, shelf: Shelf, seats: NDArray[np.int64]) -> None:
@@ -29,6 +32,7 @@ class Stack:
         self.n_items = len(shelf.initial)
         self.dense = shelf.dense[seats]
         self.private = shelf.private[seats]
+        self.notes: dict[int, Any] = {}
 
     def __len__(self) -> int:
         return len(self.seats)

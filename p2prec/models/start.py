@@ -14,7 +14,7 @@ _LEAST_SCALE = 1e-2  # a feature that never varied is not blown up where it does
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaling:
-    """Usual value and spread of each feature of a block.
+    """Usual value and spread of each feature of a block; features lie in rows, cases in columns.
 
     Attributes:
         mean: Shape ``(n_features,)``.
@@ -26,18 +26,18 @@ class Scaling:
 
     @classmethod
     def of(cls, features: NDArray[np.float32]) -> Scaling:
-        """That of some rows, shape ``(n, n_features)``."""
+        """That of some cases, shape ``(n_features, n)``."""
         return cls(
-            mean=features.mean(0, dtype=np.float64).astype(np.float16).astype(np.float32),
-            scale=np.maximum(features.std(0, dtype=np.float64), _LEAST_SCALE)
+            mean=features.mean(1, dtype=np.float64).astype(np.float16).astype(np.float32),
+            scale=np.maximum(features.std(1, dtype=np.float64), _LEAST_SCALE)
             .astype(np.float16)
             .astype(np.float32),
         )
 
     def normalised(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Rows of mean 0 and deviation 1, in place."""
-        features -= self.mean
-        features /= self.scale
+        """Features of mean 0 and deviation 1, in place; shape ``(n_features, n)``."""
+        features -= self.mean[:, None]
+        features /= self.scale[:, None]
         return features
 
 

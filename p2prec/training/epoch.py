@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from p2prec.draws import bits, stream
 from p2prec.models.explored import Explored
-from p2prec.models.model import Step, WholePass
+from p2prec.models.model import Model, Step, WholePass
+from p2prec.models.moments import Timeline
 from p2prec.training.adagrad import update_rows, update_vectors
+from p2prec.training.config import TrainingConfig
 from p2prec.training.knowledge import Group, Knowledge, grouped
 
 _ORDER, _SAMPLE = 0, 1  # purposes of streams within an epoch
@@ -54,18 +56,36 @@ def train_epoch(pupils: Sequence[Pupil]) -> None:
         for p in peers
     ]
     for group in grouped(peers, more_rows=reading):
-        _train(group, [going[i] for i in group.members])
+        learning = [going[i] for i in group.members]
+        histories = Examples.of([pupil.knowledge for pupil in learning])
+        order = histories.order(np.array([pupil.key for pupil in learning]))
+        loss = learn(group, histories, order, lessons=[pupil.lessons for pupil in learning])
+        for pupil, total in zip(learning, loss.tolist(), strict=True):
+            pupil.loss = total
 
 
-def _train(group: Group, pupils: Sequence[Pupil]) -> None:
+def learn(
+    group: Group,
+    examples: Examples,
+    order: Order,
+    *,
+    lessons: Sequence[Sequence[Explored]],
+) -> NDArray[np.float64]:
+    """One pass over the examples of a group; the summed loss of each peer, lessons left out.
+
+    Args:
+        group: Its peers learn; those with more examples come first.
+        examples: Of them, at least one each.
+        order: In which they are learned.
+        lessons: Of each peer.
+    """
     model, config, stack = group.model, group.config, group.stack
-    order = _Order.of(pupils)
     total = None
-    if isinstance(model, WholePass) and not any(pupil.lessons for pupil in pupils):
-        total = model.whole_pass(stack, config, order.items, order.ratings, order.counts)
+    if isinstance(model, WholePass) and not any(lessons):
+        total = model.whole_pass(stack, config, order.items, order.ratings, examples.counts)
     if total is None:
-        total = np.zeros(len(pupils))
-        for step in _steps(group, pupils, order):
+        total = np.zeros(len(stack))
+        for step in _steps(group, examples, order, lessons):
             n_peers = len(step.timelines)
             found = model.gradients(stack, step)
             size = np.bincount(step.owner, minlength=n_peers).astype(np.float32)[:, None]
@@ -76,96 +96,147 @@ def _train(group: Group, pupils: Sequence[Pupil]) -> None:
             for part in found.rows:
                 update_rows(stack, model, config, part)
     stack.store()
-    for pupil, loss in zip(pupils, total.tolist(), strict=True):
-        pupil.loss = loss
+    return total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Order:
-    """The examples of a pass in the order in which each peer learns them, peer after peer.
+class Examples:
+    """What some peers learn from in each pass, one peer after the other.
 
     Attributes:
-        keys: Of each peer's stream.
+        timelines: Of the peers.
         counts: Shape ``(n_peers,)``, examples.
         owner: Shape ``(n,)``, the peer of each example.
         place: Shape ``(n,)``, its place among those of its peer.
-        at: Shape ``(n,)``, its position in the owner's history.
-        items: Shape ``(n,)``.
+        starts: Shape ``(n_peers,)``, the first example of each.
+        first: Shape ``(n_peers,)``, its position in the owner's history.
+        items: Shape ``(n,)``, the oldest of each peer first.
         ratings: Shape ``(n,)``.
     """
 
-    keys: NDArray[np.uint64]
+    timelines: Sequence[Timeline]
     counts: NDArray[np.int64]
     owner: NDArray[np.int64]
     place: NDArray[np.int64]
-    at: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    first: NDArray[np.int64]
     items: NDArray[np.int32]
     ratings: NDArray[np.float32]
 
     @classmethod
-    def of(cls, pupils: Sequence[Pupil]) -> _Order:
-        """A random one of each peer."""
-        counts = [pupil.n_examples for pupil in pupils]
-        histories = [pupil.knowledge.history for pupil in pupils]
-        keys, n = np.array([pupil.key for pupil in pupils]), np.array(counts)
+    def of(cls, peers: Sequence[Knowledge]) -> Examples:
+        """The newest ones of each."""
+        counts = [peer.n_examples for peer in peers]
+        histories = [peer.history for peer in peers]
+        n = np.array(counts)
         starts = np.cumsum(n) - n
         owner = np.repeat(np.arange(len(n)), n)
-        place = np.arange(len(owner)) - starts[owner]
-        newest = zip(histories, counts, strict=True)
-        items = np.concatenate([history.item[-m:] for history, m in newest])
-        newest = zip(histories, counts, strict=True)
-        ratings = np.concatenate([history.rating[-m:] for history, m in newest])
-        shuffled = _shuffled(owner, place, stream(keys, _ORDER))
-        which = starts[owner] + shuffled
-        first = np.array([len(history.item) for history in histories]) - n
+        newest = list(zip(histories, counts, strict=True))
         return cls(
-            keys=keys,
+            timelines=[peer.timeline for peer in peers],
             counts=n,
             owner=owner,
-            place=place,
-            at=shuffled + first[owner],
-            items=items[which],
-            ratings=ratings[which],
+            place=np.arange(len(owner)) - starts[owner],
+            starts=starts,
+            first=np.array([len(history.item) for history in histories]) - n,
+            items=np.concatenate([history.item[-m:] for history, m in newest]),
+            ratings=np.concatenate([history.rating[-m:] for history, m in newest]),
         )
 
+    def order(self, keys: NDArray[np.uint64]) -> Order:
+        """A random order of each peer's examples.
 
-def _steps(group: Group, pupils: Sequence[Pupil], order: _Order) -> Iterator[Step]:
-    model, config = group.model, group.config
-    timelines = [pupil.knowledge.timeline for pupil in pupils]
-    step = order.place // config.batch_size
-    by_step = np.argsort(step, kind="stable")  # peers stay in order within a step
-    ends = np.cumsum(np.bincount(step))
-    sampling = stream(order.keys, _SAMPLE)
-    for number, (start, stop) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-        part = by_step[start:stop]
-        of, at = order.owner[part], order.at[part]
-        n_peers = int(of[-1]) + 1
-        yield Step(
-            timelines=timelines[:n_peers],
-            owner=of,
+        Args:
+            keys: Of a stream of each peer.
+        """
+        shuffled = _shuffled(self.owner, self.place, stream(keys, _ORDER).repeat(self.counts))
+        which = self.starts.repeat(self.counts)
+        which += shuffled
+        return Order(
+            sampling=stream(keys, _SAMPLE),
+            shuffled=shuffled,
+            items=self.items.take(which),
+            ratings=self.ratings.take(which),
+        )
+
+    def step(
+        self,
+        order: Order,
+        model: Model,
+        config: TrainingConfig,
+        members: NDArray[np.int64],
+        *,
+        part: NDArray[np.int64],
+        lessons: Sequence[Explored | None],
+    ) -> Step:
+        """One step of some peers.
+
+        Args:
+            order: Of the examples.
+            model: Of all of them.
+            config: Of all of them.
+            members: The peers, ascending.
+            part: Which places of the order, ascending by peer.
+            lessons: One for each of the members.
+        """
+        timelines = [self.timelines[i] for i in members.tolist()]
+        owner = np.searchsorted(members, self.owner[part])
+        at = order.shuffled[part] + self.first[self.owner[part]]
+        keys = order.sampling[members]
+        return Step(
+            timelines=timelines,
+            owner=owner,
             at=at,
             item=order.items[part],
             rating=order.ratings[part],
-            sampled=model.sample(
-                timelines[:n_peers], of, at, negatives=config.negatives, keys=sampling
-            ),
-            lessons=[p.lessons[number % len(p.lessons)] if p.lessons else None for p in pupils][
-                :n_peers
-            ],
+            sampled=model.sample(timelines, owner, at, negatives=config.negatives, keys=keys),
+            lessons=lessons,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Examples in the order in which each peer learns them, peer after peer.
+
+    Attributes:
+        sampling: Key of each peer's stream of samples.
+        shuffled: Shape ``(n,)``, the place of each among the examples of its peer.
+        items: Shape ``(n,)``.
+        ratings: Shape ``(n,)``.
+    """
+
+    sampling: NDArray[np.uint64]
+    shuffled: NDArray[np.int64]
+    items: NDArray[np.int32]
+    ratings: NDArray[np.float32]
+
+
+def _steps(
+    group: Group, examples: Examples, order: Order, lessons: Sequence[Sequence[Explored]]
+) -> Iterator[Step]:
+    model, config = group.model, group.config
+    step = examples.place // config.batch_size
+    by_step = np.argsort(step, kind="stable")  # peers stay in order within a step
+    ends = np.cumsum(np.bincount(step))
+    for number, (start, stop) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        part = by_step[start:stop]
+        n_peers = int(examples.owner[part[-1]]) + 1
+        going = [own[number % len(own)] if own else None for own in lessons[:n_peers]]
+        yield examples.step(order, model, config, np.arange(n_peers), part=part, lessons=going)
 
 
 def _shuffled(
     owner: NDArray[np.int64], place: NDArray[np.int64], keys: NDArray[np.uint64]
 ) -> NDArray[np.int64]:
-    """The places of each owner in random order; owners ascend.
+    """The places of each owner in random order; owners ascend; the keys are those of each place.
 
     One sort of whole numbers: the owner, then random bits, then the place.
     """
-    drawn = bits(keys[owner], place) >> np.uint64(_PLACE_BITS + _PEER_BITS)
-    packed = owner.astype(np.uint64) << np.uint64(64 - _PEER_BITS)
-    packed |= drawn << np.uint64(_PLACE_BITS)
-    packed |= place.astype(np.uint64)
+    packed = bits(keys, place)
+    packed >>= np.uint64(_PLACE_BITS + _PEER_BITS)
+    packed <<= np.uint64(_PLACE_BITS)
+    packed |= owner.view(np.uint64) << np.uint64(64 - _PEER_BITS)
+    packed |= place.view(np.uint64)
     packed.sort()
     packed &= np.uint64((1 << _PLACE_BITS) - 1)
-    return packed.astype(np.int64)
+    return packed.view(np.int64)

@@ -217,8 +217,7 @@ def grouped(
     """
     more = np.array(more_rows if more_rows is not None else np.zeros(len(peers)), np.int64)
     for numbers in _apart(range(len(peers)), [(id(p.model), id(p.config)) for p in peers]):
-        _seat_together([peers[i] for i in numbers])
-        for members in _apart(numbers, [id(peers[i].table.shelf) for i in numbers]):
+        for members in shelved(peers, numbers):
             first = peers[members[0]]
             shelf = first.table.shelf
             seats = np.array([peers[i].table.seat for i in members])
@@ -229,6 +228,12 @@ def grouped(
                     config=first.config,
                     stack=Stack(shelf, seats[part]),
                 )
+
+
+def shelved(peers: Sequence[Knowledge], numbers: Sequence[int]) -> Iterable[list[int]]:
+    """Let some peers, all of one model and setting, sit together: the numbers on each shelf."""
+    _seat_together([peers[i] for i in numbers])
+    return _apart(numbers, [id(peers[i].table.shelf) for i in numbers])
 
 
 def _apart(numbers: Sequence[int], kinds: Sequence[Hashable]) -> Iterable[list[int]]:

@@ -26,7 +26,7 @@ from p2prec.training.epoch import Pupil, train_epoch
 from p2prec.training.knowledge import Knowledge, Snapshot
 from p2prec.training.learner import MergeReport, Received, Recommendation, TrainingReport
 
-_TRAIN, _PUBLISH, _PROTECT = 0, 1, 2  # purposes of random streams
+TRAIN, PUBLISH, _PROTECT = 0, 1, 2  # purposes of random streams
 
 
 class LocalLearner:
@@ -163,11 +163,13 @@ class LocalLearner:
     def _look(self, context: Context) -> tuple[Outlook, NDArray[np.float32], NDArray[np.int32]]:
         """The outlook, its scores with new items favoured, and the owner's items."""
         timeline = self.knowledge.timeline  # read once: another thread may lengthen the history
-        moment = timeline.moment(len(timeline), float(context.timestamp_s)) if timeline else None
+        moment = None
+        if len(timeline) and self.knowledge.model.of_moments:
+            moment = timeline.moment(len(timeline), float(context.timestamp_s))
         snapshot = self._snapshot or self.knowledge.snapshot()
         outlook = self.knowledge.model.observer()(snapshot.parameters(), moment)
         scores = outlook.scores()
-        if moment is not None and self.knowledge.model.task is not Task.RATING:
+        if len(timeline) and self.knowledge.model.task is not Task.RATING:
             favour = np.float32(np.log(self.config.model.discovery))
             scores += favour
             scores[timeline.own] -= favour
@@ -183,13 +185,12 @@ def train_together(learners: Sequence[LocalLearner], rounds: Sequence[int]) -> l
         learners: Different ones.
         rounds: The round of each.
     """
-    keys = _streams(learners, _TRAIN, rounds)
     epochs = [learner.config.training.epochs for learner in learners]
     loss = np.zeros(len(learners))
     pupils: list[Pupil] = []
     for epoch in range(max(epochs)):
         going = [i for i, n in enumerate(epochs) if epoch < n]
-        drawing = stream(keys, epoch)
+        drawing = pass_keys(learners, rounds, epoch)
         pupils = [
             Pupil(
                 knowledge=learners[i].knowledge,
@@ -210,6 +211,13 @@ def train_together(learners: Sequence[LocalLearner], rounds: Sequence[int]) -> l
     ]
 
 
+def pass_keys(
+    learners: Sequence[LocalLearner], rounds: Sequence[int], epoch: int
+) -> NDArray[np.uint64]:
+    """Key of the stream of each learner in one pass over its examples."""
+    return stream(_streams(learners, TRAIN, rounds), epoch)
+
+
 def payloads_together(
     learners: Sequence[LocalLearner], rounds: Sequence[int], *, degrees: Sequence[int]
 ) -> list[Sequence[Payload]]:
@@ -220,7 +228,7 @@ def payloads_together(
         rounds: The round of each.
         degrees: Followers of each, at least 1.
     """
-    keys = _streams(learners, _PUBLISH, rounds)
+    keys = _streams(learners, PUBLISH, rounds)
     speaking = [
         Speaker(
             knowledge=learner.knowledge,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+
+from peers.cli.app import EXIT_STOPPED
 
 
 def say(sentence: str) -> None:
@@ -38,6 +41,18 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
         raise KeyboardInterrupt
 
     with _handled(interrupt, signal.SIGTERM):
+        yield
+
+
+@contextlib.contextmanager
+def while_loading() -> Iterator[None]:
+    """Ctrl-C ends at once: nothing runs while libraries load, and one may swallow an exception."""
+
+    def leave(_number: int, _frame: object) -> None:
+        os.write(sys.stderr.fileno(), b"p2prec: interrupted: no process was running\n")
+        os._exit(EXIT_STOPPED)
+
+    with _handled(leave, signal.SIGINT):
         yield
 
 

@@ -13,17 +13,24 @@ from p2prec.evaluation.metrics import PARTS
 
 def print_table(summary: dict[str, Any]) -> None:
     """Methods and baselines by hit rate and NDCG at 10; on standard output, 80 columns wide."""
-    first = next(iter(summary["methods"].values()))
+    rows = summary["methods"].values()
+    asked = {part: max(row[part]["n"] for row in rows) for part in PARTS}
     table = narrow_table(
         f"{summary['scenario']}: {summary['peers']} peers",
-        *(f"{part}\nn={first[part]['n']}\nHR@10  NDCG" for part in PARTS),
+        *(f"{part}\nn={asked[part]}\nHR@10  NDCG" for part in PARTS),
         "KiB a\npeer\nsent",
         "sec-\nonds",
     )
     for name, row in summary["methods"].items():
-        cells = [f"{row[p]['hr@10']:.3f} {row[p]['ndcg@10']:.3f}" for p in PARTS]
         seconds = f"{row['seconds']:.0f}" if "seconds" in row else "-"
-        table.add_row(name, *cells, f"{row['bytes_per_peer'] / 1024:.0f}", seconds)
+        answered = row["all"]["n"]
+        label = name if answered == asked["all"] else f"{name} (n={answered})"
+        table.add_row(
+            label,
+            *(_figures(row[part]) for part in PARTS),
+            f"{row['bytes_per_peer'] / 1024:.0f}",
+            seconds,
+        )
     console = Console(highlight=False)
     console.print(table)
     found, memory = summary["discovered_by"], summary["uss_mib"]
@@ -41,6 +48,11 @@ def print_table(summary: dict[str, Any]) -> None:
             rates = [row[p]["hr@10"] for p in PARTS]
             spread.add_row(name, *(f"{r['mean']:.3f} ± {r['sd']:.3f}" for r in rates))
         console.print(spread)
+
+
+def _figures(part: dict[str, float]) -> str:
+    """Nobody's answers are no bad answers."""
+    return f"{part['hr@10']:.3f} {part['ndcg@10']:.3f}" if part["n"] else "-"
 
 
 def narrow_table(title: str, *numbers: str) -> Table:

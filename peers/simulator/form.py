@@ -21,10 +21,10 @@ from peers.life import Phase
 from peers.messages import Advert, Endpoints, Goodbye, Hello, Share, Shuffle
 from peers.replay import BoundedReplayMemory
 from peers.simulator.devices import Battery
+from peers.simulator.happenings import HAPPENINGS
 from peers.simulator.meeting import Announcement, Topic
 from peers.simulator.peer import Saved
 from peers.simulator.records import Records
-from peers.simulator.shard import HAPPENINGS
 from peers.swarm.summary import MethodRun
 
 _SHARED: Final = (

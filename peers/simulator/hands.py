@@ -18,9 +18,10 @@ from p2prec.errors import P2PRecError
 from p2prec.evaluation.answers import Answer
 from peers.asking import sizes_of
 from peers.simulator.form import RECORDS
+from peers.simulator.happenings import Outgoing, Parcel
 from peers.simulator.meeting import Announcement
 from peers.simulator.records import no_collection
-from peers.simulator.shard import Outgoing, Parcel, Part, Shard
+from peers.simulator.shard import Part, Shard
 from peers.simulator.world import World
 
 GONE: Final = "a process of the simulation has ended; was memory too short?"

@@ -199,20 +199,24 @@ def _parts(kind: type[Any]) -> Callable[[Any], Iterable[object]]:
     if dataclasses.is_dataclass(kind):
         names = _given(kind)
         return lambda value: [getattr(value, name) for name in names]
+    if issubclass(kind, msgspec.Struct):
+        return msgspec.structs.astuple
     if issubclass(kind, tuple):
         return iter
     return lambda value: (vars(value),)
 
 
 def _given(kind: Any) -> list[str]:
-    """The fields of a dataclass but for those that follow from the others."""
+    """The fields of a dataclass but for those that follow from the others, or of a struct."""
+    if issubclass(kind, msgspec.Struct):
+        return list(kind.__struct_fields__)
     return [field.name for field in dataclasses.fields(kind) if field.init]
 
 
 def _builder(kind: type[Any]) -> Callable[..., Any]:
     if issubclass(kind, Enum | tuple):
         return kind
-    if dataclasses.is_dataclass(kind):
+    if dataclasses.is_dataclass(kind) or issubclass(kind, msgspec.Struct):
         names = _given(kind)
         return lambda *parts: kind(**dict(zip(names, parts, strict=True)))
     return lambda attributes: _with_attributes(kind, attributes)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from peers.simulator.hands import Hand, Report
-from peers.simulator.shard import Parcel, shard_of
+from peers.simulator.happenings import Parcel, shard_of
 from peers.simulator.world import World
 
 _LOOK_EVERY: Final = 16  # slices between two looks at how many peers are over

@@ -86,13 +86,13 @@ def _standing(run: MethodRun, count: int) -> str:
     messages = sum(m for m, _ in run.traffic.values())
     n_bytes = sum(b for _, b in run.traffic.values())
     full = [c for c in run.curve() if c["all"]["n"] >= count // 2]
-    parts = [
-        f"{len(run.advertised)} up",
-        f"{sum(run.neighbours.values())} neighbours of {len(run.ready)}",
-        f"round {max(run.rounds_seen, default=0)}/{run.rounds}",
-        f"{messages} messages",
-        size(n_bytes),
-    ]
+    parts = []
+    if run.advertised:  # not where nobody shares anything
+        parts.append(f"{len(run.advertised)} up")
+        parts.append(f"{sum(run.neighbours.values())} neighbours of {len(run.ready)}")
+    parts.append(f"round {max(run.rounds_seen, default=0)}/{run.rounds}")
+    if messages:
+        parts += [f"{messages} messages", size(n_bytes)]
     if full:
         parts.append(f"HR@10 {full[-1]['all']['hr@10']:.3f} on validation")
     if run.results:

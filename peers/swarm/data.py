@@ -101,12 +101,14 @@ def _dataset(scenario: Scenario, data: str) -> Dataset:
                 n_places=max(settings.places, 3 * users),
                 people_per_town=settings.people_per_town,
                 days=settings.days,
+                habits=settings.habits,
             )
         return generate_city(
             rng=np.random.default_rng(settings.seed),
             n_users=users,
             n_places=max(settings.places, 3 * users),
             days=settings.days,
+            habits=settings.habits,
         )
     if not (data or settings.path):
         raise ConfigError(f"scenario {scenario.name!r} needs check-ins: name them with --data")

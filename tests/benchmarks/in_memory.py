@@ -10,6 +10,8 @@ from functools import cache
 import numpy as np
 
 from p2prec.collaboration.payload import Payload
+from p2prec.collaboration.updates import Said
+from p2prec.training.cohort import Cohort
 from p2prec.training.config import LearnerConfig
 from p2prec.training.learner import Received
 from p2prec.training.local import (
@@ -121,11 +123,11 @@ class InMemory:
         return [int(j) for j in ids]
 
 
-class Pushed(InMemory):
+class Pushed:
     """Each learner sends to one neighbour a round, drawn anew from those of a graph.
 
     Args:
-        learners: One a node.
+        learners: One a node, of one model and setting.
         graph: Neighbours of each, as many for all.
         rng: Draws.
     """
@@ -136,17 +138,12 @@ class Pushed(InMemory):
         graph: Sequence[Sequence[int]],
         rng: np.random.Generator,
     ) -> None:
-        super().__init__(learners, NeighbourConfig(selection="random", k=1), rng)
+        self._cohort = Cohort(learners)
         self._graph, self._rng = np.array(graph), rng
-        for i, neighbours in enumerate(graph):  # they have said hello before the first round
-            for j in neighbours:
-                self._alike(i, j)
 
-    def senders(self) -> Sequence[Sequence[int]]:
-        """Those who drew this learner."""
+    def round(self, round_: int) -> list[Said]:
+        """Train, exchange, merge; returns what all have said."""
         n, degree = self._graph.shape
-        senders: list[list[int]] = [[] for _ in range(n)]
-        drawn = self._graph[np.arange(n), self._rng.integers(0, degree, n)]
-        for sender, to in enumerate(drawn.tolist()):
-            senders[to].append(sender)
-        return senders
+        to = self._graph[np.arange(n), self._rng.integers(0, degree, n)]
+        firsts = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(to, minlength=n))])
+        return self._cohort.round(round_, firsts, np.argsort(to, kind="stable"))

@@ -253,7 +253,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("scenario", nargs="?", default="scenarios/demo.toml")
+    parser.add_argument("scenario", nargs="?", default="peers/demo.toml")
     parser.add_argument("--data", default="")
     parser.add_argument("--peers", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)

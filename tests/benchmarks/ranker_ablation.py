@@ -25,9 +25,10 @@ from p2prec.data.interactions import History
 from p2prec.evaluation.metrics import rank_of
 from p2prec.models.habits import HABIT_FEATURES, KIND_FEATURES
 from p2prec.models.kinds import KINDS_OF_OTHERS
-from p2prec.models.moments import Timeline
-from p2prec.models.ranker import Ranker, Start
-from p2prec.models.ranker_features import CANDIDATE_FEATURES, PLACE_FEATURES
+from p2prec.models.moments import PLACE_FEATURES, Timeline
+from p2prec.models.ranker import Ranker
+from p2prec.models.ranker_features import CANDIDATE_FEATURES
+from p2prec.models.ranker_network import Start
 from p2prec.models.recommender import Task
 from p2prec.models.start import Scaling
 from peers.files import read_check_in_file
@@ -121,7 +122,8 @@ def _one(
 ) -> dict[str, float]:
     known = [history.head(len(history) - hold) for history in histories]
     model = Ranker(catalogue, size, Task.RANKING, start=start)
-    weights = trained(model, known, steps=steps, rng=np.random.default_rng(seed))
+    crowds = [informed(model, known)]
+    weights = trained(crowds, start.weights, steps=steps, rng=np.random.default_rng(seed))
     model = Ranker(catalogue, size, Task.RANKING, start=replace(start, weights=weights))
     ranks, new = [], []
     for user, peer in enumerate(informed(model, known)):

@@ -124,13 +124,17 @@ def _gossipy(python: Path, work: Path, args: argparse.Namespace) -> list[Contend
 
 
 def _ours(work: Path, args: argparse.Namespace) -> list[Contender]:
-    """Whole tables in each message, as gossipy sends them, and the best-known rows only."""
+    """Whole tables in each message, as gossipy sends them, the best-known rows, the simulator."""
     environment = {**os.environ, "PYTHONPATH": str(_REPOSITORY)}
     contenders = []
-    for row, rows in {"p2prec whole tables": 1_682, "p2prec 512 rows a message": 512}.items():
+    for row, rows, side in (
+        ("p2prec whole tables", 1_682, "rival_our_side"),
+        ("p2prec 512 rows a message", 512, "rival_our_side"),
+        ("p2prec whole simulator", 1_682, "rival_simulator_side"),
+    ):
         settings = list(args.settings or _OURS)
         order = json.dumps({"factors": args.factors, "rows": rows, "set": settings})
-        command = (sys.executable, "-m", "tests.benchmarks.rival_our_side", str(work), order)
+        command = (sys.executable, "-m", f"tests.benchmarks.{side}", str(work), order)
         contenders.append(Contender(row, command, environment))
     return contenders
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import peers  # noqa: F401 - before NumPy, as in a peer: it says how many threads NumPy takes
@@ -17,7 +16,7 @@ import peers  # noqa: F401 - before NumPy, as in a peer: it says how many thread
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration.payload import Payload
+from p2prec.collaboration.updates import Said
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.kernels import use_compiled
@@ -50,19 +49,19 @@ def _begin() -> Side:
         protection=ProtectionConfig(method="none"),
     )
     config = configured(config, options["set"])
-    catalogue = _catalogue(work.n_films)
+    catalogue = films(work.n_films)
     learners = [
         LocalLearner(
             catalogue,
             config,
-            history=_history(ratings),
+            history=history(ratings),
             seed=work.seed * 100_003 + user,
         )
         for user, ratings in enumerate(work.of_each(work.known))
     ]
     network = Pushed(learners, work.graph.tolist(), np.random.default_rng(work.seed))
-    films = [asked[:, 0].astype(np.int64) for asked in work.of_each(work.asked)]
-    lived, last = 0, list[Sequence[Payload]]()
+    asked = [of[:, 0].astype(np.int64) for of in work.of_each(work.asked)]
+    lived, last = 0, list[Said]()
     gc.collect()
     gc.freeze()  # what lives as long as the run is not looked at again
 
@@ -75,17 +74,23 @@ def _begin() -> Side:
     def sent() -> tuple[int, int]:
         # Messages have their full length once rows have spread, which takes a few rounds.
         messages = lived * len(learners)
-        size = np.mean([len(encode_message(Share(payload=p))) for said in last for p in said])
+        bodies = [
+            encode_message(Share(payload=update))
+            for said in last
+            for update in said.updates([lived] * len(said.counts), [1] * len(said.counts))
+        ]
+        size = np.mean([len(body) for body in bodies])
         return messages, round(messages * float(size))
 
     def said() -> NDArray[np.float32]:
         scores = (x.scores(Context(timestamp_s=0)) for x in learners)
-        return np.concatenate([s[of] for s, of in zip(scores, films, strict=True)])
+        return np.concatenate([s[of] for s, of in zip(scores, asked, strict=True)])
 
     return Side(live=live, sent=sent, said=said)
 
 
-def _catalogue(n_films: int) -> Catalogue:
+def films(n_films: int) -> Catalogue:
+    """All films, which are of one kind and nowhere."""
     return Catalogue.build(
         item_ids=[str(film) for film in range(n_films)],
         latitude_deg=np.full(n_films, np.nan),
@@ -94,7 +99,8 @@ def _catalogue(n_films: int) -> Catalogue:
     )
 
 
-def _history(ratings: NDArray[np.float64]) -> History:
+def history(ratings: NDArray[np.float64]) -> History:
+    """Of one user, from films and ratings of shape ``(n, 2)``."""
     return History(
         item=ratings[:, 0].astype(np.int32),
         timestamp_s=np.arange(len(ratings), dtype=np.int64),

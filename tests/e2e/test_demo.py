@@ -22,7 +22,7 @@ from summaries import check_summary
 from p2prec.evaluation.baselines import BASELINES
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULE = "scenarios.demo"
+COMMAND = "p2prec demo"
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.network,
@@ -42,7 +42,7 @@ def tmp_path() -> Iterator[Path]:
 def demo(tmp_path: Path, *options: str) -> subprocess.Popen[str]:
     """In a group of its own, which a terminal's Ctrl-C would reach as a whole."""
     return subprocess.Popen(
-        [sys.executable, "-m", MODULE, *options],
+        [sys.executable, "-m", "peers.cli.main", "demo", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -66,7 +66,7 @@ def ends_by_ctrl_c(process: subprocess.Popen[str]) -> str:
 
 
 def test_the_demo_ends_with_a_table_pictures_and_a_summary(tmp_path: Path) -> None:
-    assert f"python -m {MODULE}" in (ROOT / "Makefile").read_text()
+    assert COMMAND in (ROOT / "Makefile").read_text()
     out, errors = demo(tmp_path, "--peers", "9", "--rounds", "2").communicate(timeout=300)
     folder = tmp_path / "results" / "demo"
     assert f"are in {folder.relative_to(tmp_path)}/" in out, errors

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from p2prec.errors import ConfigError, StoppedByUserError, StoreError
 from peers.scenario import MethodConfig, Scenario
-from peers.simulator import checkpoint, shard
+from peers.simulator import checkpoint, happenings
 from peers.simulator.checkpoint import CHECKPOINT, RESULT, Keeper, asked_for
 from peers.simulator.command import run_simulation, simulate
 from tests.sim.worlds import REALM, SCENARIO, hard, written
@@ -78,7 +78,7 @@ def test_a_run_goes_on_where_it_was_stopped_on_any_number_of_processes(
     method: MethodConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a hard world: messages are in flight, devices asleep, crashed, yet to join, and gone."""
-    monkeypatch.setattr(shard, "_GROUP", 3)
+    monkeypatch.setattr(happenings, "GROUP", 3)
     scenario = replace(SCENARIO, simulation=hard(), methods=(method,))
     whole = straight(tmp_path / "whole", scenario)
     for turn, before, after in ((21, 2, 1), (29, 1, 3)):

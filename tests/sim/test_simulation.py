@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from p2prec.errors import ConfigError, P2PRecError, TransportError
 from peers.cli.main import app, main
 from peers.scenario import load_scenario
-from peers.simulator import estimate, shard
+from peers.simulator import estimate, happenings, shard
 from peers.simulator.command import run_simulation, simulate
 from peers.simulator.config import SimulationConfig
 from peers.simulator.hands import InProcess
@@ -45,7 +45,7 @@ def simulated(simulation: SimulationConfig, *, processes: int = 1) -> dict[str, 
 def test_a_run_is_the_same_twice_sealed_and_on_several_processes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shard, "_GROUP", 3)
+    monkeypatch.setattr(happenings, "GROUP", 3)
     plain = simulated(SCENARIO.simulation)
     assert plain["digest"] == simulated(SCENARIO.simulation)["digest"]
     assert plain["digest"] == simulated(SCENARIO.simulation, processes=3)["digest"]
@@ -90,7 +90,7 @@ def test_answers_are_for_comparisons_and_no_part_of_a_summary(tmp_path: Path) ->
 
 
 def test_a_hard_world_is_reproducible_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard, "_GROUP", 3)
+    monkeypatch.setattr(happenings, "GROUP", 3)
     one = simulated(hard())
     assert one["digest"] == simulated(hard(), processes=2)["digest"]
     assert one["restarted"] > 0

@@ -10,6 +10,7 @@ import pytest
 from p2prec.collaboration.dard import DARD
 from p2prec.collaboration.methods import METHODS
 from p2prec.collaboration.payload import ModelUpdate, SoftPredictions
+from p2prec.models.table import BIAS
 from p2prec.training.learner import MergeReport
 from p2prec.training.local import LocalLearner
 from tests.unit.collaboration.contract import (
@@ -207,3 +208,32 @@ def large_as(state: dict[str, np.ndarray]) -> LocalLearner:
     again = learner(2, "dclr_mac", family="mf", size=16)
     again.restore(state)
     return again
+
+
+def keenness(peer: LocalLearner) -> float:
+    """How likely a new place is, over the newest situations of the owner."""
+    knowledge = peer.knowledge
+    timeline, shares = knowledge.timeline, []
+    observe, parameters = knowledge.model.observer(), knowledge.parameters()
+    for at in range(len(timeline) - 8, len(timeline)):
+        moment = timeline.before(at)
+        score = observe(parameters, moment).scores()
+        shares.append(1.0 - np.exp(score[moment.own]).sum() / np.exp(score).sum())
+    return float(np.mean(shares))
+
+
+@pytest.mark.parametrize("family", ["ranker", "next_place"])
+def test_mac_tells_new_places_apart_and_makes_nobody_keener_on_them(family: str) -> None:
+    """Teachers are asked about new places only: how likely any of them is, they cannot know."""
+    peers = [learner(user, "mac", family=family) for user in range(5)]
+    before = [keenness(peer) for peer in peers]
+    for round_ in range(4):
+        said = [peer.payloads(round_, degree=4) for peer in peers]
+        for i, peer in enumerate(peers):
+            peer.merge(
+                round_,
+                [received(str(j), p) for j, ps in enumerate(said) if j != i for p in ps],
+            )
+    biases = [peer.knowledge.table.values[:, BIAS] for peer in peers]
+    assert all(np.ptp(bias) > 0.5 for bias in biases)
+    assert [keenness(peer) for peer in peers] == pytest.approx(before, rel=0.15)

@@ -17,7 +17,9 @@ from p2prec.collaboration.averaging import Average, average_together
 from p2prec.collaboration.method import Speaker
 from p2prec.collaboration.payload import ModelUpdate
 from p2prec.collaboration.updates import make_updates
+from p2prec.data.catalogue import Catalogue
 from p2prec.kernels import compiled, use_compiled
+from p2prec.models.neighbourhoods import Neighbourhoods
 from p2prec.models.recommender import Task
 from p2prec.training.local import LocalLearner
 from tests.unit.learning.crowd import CITY, N_PEERS, learners, lived
@@ -61,6 +63,55 @@ def test_three_rounds_of_learning_are_the_same(
         lived(by_kernels, [[0, 1], list(range(2, N_PEERS))])
     for some, other in zip(by_numpy, by_kernels, strict=True):
         assert_same_bytes(some, other)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    method=st.sampled_from(["epidemic", "dclr"]),
+    lengths=st.lists(st.integers(0, 60), min_size=N_PEERS, max_size=N_PEERS),
+)
+def test_three_rounds_of_rankers_are_the_same(method: str, lengths: list[int]) -> None:
+    states = []
+    for wanted in (False, True):
+        peers = learners(Task.RANKING, method, lengths, 0.0, model="ranker/8")
+        with kernels(wanted=wanted):
+            lived(peers, [list(range(N_PEERS))])
+        states.append(peers)
+    for some, other in zip(*states, strict=True):
+        assert_same_bytes(some, other)
+    dense = [peer.knowledge.dense for peer in states[0]]
+    assert any(np.any(one != dense[0]) for one in dense) or max(lengths) <= 4
+
+
+def placed_anywhere(draw: st.DataObject, shape: tuple[int, int]) -> NDArray[np.int32]:
+    values = draw.draw(st.lists(st.integers(0, N_ITEMS - 1), min_size=6, max_size=6))
+    return np.resize(np.array(values, np.int32), shape)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), missing=st.booleans(), k=st.integers(2, 9), m=st.integers(1, 12))
+def test_places_lie_the_same(data: st.DataObject, *, missing: bool, k: int, m: int) -> None:
+    latitude = CITY.catalogue.latitude_deg.copy()
+    if missing:
+        latitude[::5] = np.nan
+    catalogue = Catalogue.build(
+        item_ids=CITY.catalogue.item_ids,
+        latitude_deg=latitude,
+        longitude_deg=CITY.catalogue.longitude_deg,
+        category_names=["a"] * N_ITEMS,
+    )
+    recent, items = placed_anywhere(data, (3, m)), placed_anywhere(data, (3, k))
+    held = data.draw(st.integers(1, m))
+    share = np.zeros((3, m), np.float32)
+    share[:, :held] = 1 / held
+    recent[:, held:] = recent[:, held - 1 : held]
+    around = Neighbourhoods(catalogue)
+    found = []
+    for wanted in (False, True):
+        with kernels(wanted=wanted):
+            lie = around.lie(recent, share, items, least_km2=0.25)
+            found.append((lie.tobytes(), around.inside(items[:, 0], items).tobytes()))
+    assert found[0] == found[1]
 
 
 def an_update(rng: np.random.Generator, model: str, width: int, n_rows: int) -> ModelUpdate:
@@ -115,6 +166,22 @@ def test_any_inbox_is_averaged_the_same(
         states.append(peers)
     for some, other in zip(*states, strict=True):
         assert_same_bytes(some, other)
+
+
+@pytest.mark.parametrize("weights", [(0.5, 0.4, 0.2), (1.1, -0.1), (float("nan"), 0.5)])
+def test_weights_that_are_no_shares_are_refused(weights: tuple[float, ...]) -> None:
+    [peer] = learners(Task.CLICK, "epidemic", [5], 0.0)
+    own_weight, *others = weights
+    rng, model = np.random.default_rng(0), peer.knowledge.model
+    with pytest.raises(ValueError, match="shares"):
+        Average(
+            knowledge=peer.knowledge,
+            updates=[an_update(rng, model.name, model.width, 7) for _ in others],
+            weights=others,
+            own_weight=own_weight,
+            dilution=0.5,
+            max_hearsay=1_000,
+        )
 
 
 @settings(max_examples=40, deadline=None)

@@ -30,9 +30,12 @@ CITY = generate_city(rng=np.random.default_rng(3), n_users=N_PEERS, n_places=90,
 NOW = Context(timestamp_s=1_800_000_000)
 
 
-def learners(task: Task, method: str, lengths: Sequence[int], noise: float) -> list[LocalLearner]:
+def learners(
+    task: Task, method: str, lengths: Sequence[int], noise: float, *, model: str = "mf/4"
+) -> list[LocalLearner]:
+    family, size = model.split("/")
     config = LearnerConfig(
-        model=ModelConfig(family="mf", embedding_size=4, task=task),
+        model=ModelConfig(family=family, embedding_size=int(size), task=task),
         training=TrainingConfig(epochs=2, batch_size=7, negatives=3, max_examples=30),
         collaboration=CollaborationConfig(
             method=method, options={} if method == "alone" else {"max_rows": 20.0}

@@ -191,6 +191,7 @@ class AnyOrder(RuleBasedStateMachine):
             life.adverts,
             life.acquaintances._greeted,
             life.acquaintances._former,
+            life.acquaintances._left,
         ):
             assert len(many) <= limits.MAX_KNOWN_ADVERTS
         assert len(life._inbox) <= limits.MAX_INBOX_MESSAGES

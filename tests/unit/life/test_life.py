@@ -428,3 +428,26 @@ def test_of_hellos_that_overtake_each_other_the_latest_holds(
         assert [e.to for e in answers] == [holds] * asks
         older = ev.Tell(what="dropped", fields={"reason": "older_than_known"})
         assert (older in effects) == (number < latest)
+
+
+@given(goodbyes=st.lists(st.booleans(), min_size=1, max_size=8), draw=st.data())
+def test_of_hellos_and_goodbyes_that_overtake_each_other_the_latest_holds(
+    goodbyes: list[bool], draw: st.DataObject
+) -> None:
+    """Who has left is not known again by an older hello, who is back not lost by an old goodbye."""
+    life, sender = peer(), PeerId("id5")
+    life.handle(ev.Started(), NOW)
+    order = draw.draw(st.permutations(range(len(goodbyes))))
+    latest = -1
+    for number in order:
+        message = Goodbye() if goodbyes[number] else hello(5, reply=True, accepts=True)
+        effects = life.handle(
+            ev.Arrived(sender=sender, message=message, transport="tcp", n_bytes=1, order=number),
+            NOW,
+        )
+        latest = max(latest, number)
+        assert (sender in life.known) == (sender in life.followers) == (not goodbyes[latest])
+        if goodbyes[latest]:
+            assert not life.neighbours
+            assert not any(isinstance(e, ev.Send) for e in effects)
+            assert advert(5).pseudonym not in life.adverts

@@ -1,0 +1,178 @@
+"""Messages of simulated peers: how they leave, and what a life hears of those that arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from p2prec.errors import LocalProtocolError, RemoteProtocolError
+from peers import events as ev
+from peers.codec import decode_message, encode_message
+from peers.keys import Keyring
+from peers.messages import Message, PeerId, Pseudonym, Share
+from peers.replay import BoundedReplayMemory
+from peers.sealing import Opener, seal, sealed_bytes
+from peers.simulator.examiner import Examiner
+from peers.simulator.happenings import Calendar, Parcel
+from peers.simulator.papers import peer_id
+from peers.simulator.peer import SimulatedPeer
+from peers.simulator.world import World
+from peers.sizes import body_bytes
+
+
+class Post:
+    """All messages of the peers of one shard.
+
+    Args:
+        world: They live in.
+        calendar: Of their shard.
+        examiner: Counts sizes.
+
+    Attributes:
+        parcels: What this slice has sent.
+        index_of: Who stands behind a pseudonym, whichever shard the peer is in.
+    """
+
+    def __init__(self, world: World, calendar: Calendar, examiner: Examiner) -> None:
+        self._world, self._calendar, self._examiner = world, calendar, examiner
+        self.parcels: list[Parcel] = []
+        self.index_of: dict[Pseudonym, int] = {}
+        self._bodies: dict[int, tuple[Message, bytes, Message]] = {}
+        self._openers: dict[int, Opener] = {}
+        self._names: dict[int, PeerId] = {}
+
+    def begin(self) -> None:
+        """Another slice."""
+        self.parcels = []
+        self._bodies.clear()
+
+    def opened(self, members: Sequence[int]) -> dict[int, BoundedReplayMemory]:
+        """What some peers have opened, for ``restore``."""
+        memories = {}
+        for i in members:
+            if i in self._openers:
+                replay = self._openers[i].replay
+                assert isinstance(replay, BoundedReplayMemory)  # noqa: S101 - of its own making
+                memories[i] = replay
+        return memories
+
+    def restore(
+        self, peers: Mapping[int, SimulatedPeer], opened: Mapping[int, BoundedReplayMemory]
+    ) -> None:
+        """Go on from what ``opened`` gave."""
+        for i, replay in opened.items():
+            self._openers[i] = Opener(self._keyring(peers[i]), replay)
+
+    def send(self, peer: SimulatedPeer, effect: ev.Send, time_s: float) -> None:
+        """Hand a message over to the network."""
+        to = self.index_of.get(effect.to.pseudonym)
+        both = peer.endpoints.tcp and effect.to.endpoints.tcp
+        way = "tcp" if both else "mqtt"
+        try:
+            body, n_bytes, message = self._encoded(effect.message)
+        except LocalProtocolError:  # a training that diverged; the next one may not
+            peer.counters["not_sendable"] += 1
+            return
+        if to is None:
+            self._calendar.later(
+                peer, time_s, ev.SendFailed(to=effect.to.pseudonym, reason="nobody is there")
+            )
+            return
+        envelopes: tuple[bytes, ...] = ()
+        if peer.papers.keyring is not None:
+            now = self._world.epoch_s + time_s
+            body = body or encode_message(message)
+            sealed = seal(body, keyring=peer.papers.keyring, to=effect.to, now_s=now)
+            envelopes = tuple(sealed)
+            n_bytes = sum(map(len, envelopes))
+        peer.counters[f"sent.{way}"] += 1
+        peer.counters[f"said.{type(message).__name__.lower()}"] += 1
+        peer.counters[f"sent_bytes.{way}"] += n_bytes
+        if isinstance(message, Share):
+            peer.counters["payload_bytes"] += n_bytes
+            self._examiner.size(type(message.payload).__name__, n_bytes)
+        number = peer.number()
+        left_s = max(time_s, peer.uplink_free_s) + self._world.network.upload_s(way, n_bytes)
+        peer.uplink_free_s = left_s
+        passage = self._world.network.passage(
+            way, sender=peer.index, to=to, number=number, left_s=left_s
+        )
+        for i, arrival_s in enumerate(passage.arrivals_s):
+            self.parcels.append(
+                Parcel(arrival_s, peer.index, number, to, way, n_bytes, message, envelopes, i > 0)
+            )
+
+    def _encoded(self, message: Message) -> tuple[bytes, int, Message]:
+        """The body of a payload, how long a sealed message is, what its recipients will read."""
+        if not isinstance(message, Share):
+            return b"", sealed_bytes(body_bytes(message)), message
+        held = self._bodies.get(id(message.payload))
+        if held is None:
+            body = encode_message(message)
+            held = (message, body, decode_message(body, schema=self._world.schema))
+            self._bodies[id(message.payload)] = held
+        return held[1], sealed_bytes(len(held[1])), held[2]
+
+    def arrived(self, peer: SimulatedPeer, parcel: Parcel, time_s: float) -> ev.Event | None:
+        """What a life hears of what has arrived at its device, if anything."""
+        if parcel.message is None:
+            return ev.SendFailed(to=Pseudonym(parcel.missed), reason="it does not answer")
+        unreachable = (
+            peer.asleep
+            or peer.life is None
+            or self._world.network.cut(parcel.sender, peer.index, time_s)
+        )
+        if unreachable:
+            if parcel.way == "tcp" and not parcel.copy and peer.advert is not None:
+                self.parcels.append(
+                    parcel._replace(
+                        sender=peer.index,
+                        number=peer.number(),
+                        to=parcel.sender,
+                        message=None,
+                        envelopes=(),
+                        missed=peer.advert.pseudonym,
+                    )
+                )
+            else:
+                peer.counters["dropped.away"] += 1
+            return None
+        if parcel.copy:
+            peer.counters["dropped.replayed"] += 1
+            return None
+        if parcel.envelopes and not self._opens(peer, parcel, time_s):
+            return None
+        peer.counters[f"received.{parcel.way}"] += 1
+        return ev.Arrived(
+            sender=self._named(parcel.sender),
+            message=parcel.message,
+            transport=parcel.way,
+            n_bytes=parcel.n_bytes,
+            order=parcel.number,
+        )
+
+    def _opens(self, peer: SimulatedPeer, parcel: Parcel, time_s: float) -> bool:
+        """Open the envelopes for real; whether the message is the one that was sent."""
+        opener = self._openers.get(peer.index)
+        if opener is None:
+            opener = self._openers[peer.index] = Opener(self._keyring(peer), BoundedReplayMemory())
+        opened = None
+        try:
+            for envelope in parcel.envelopes:
+                now_s = self._world.epoch_s + time_s + peer.skew_s
+                opened = opener.open(envelope, now_s=now_s)
+        except RemoteProtocolError as error:
+            peer.counters[f"dropped.{error.reason}"] += 1
+            return False
+        return opened is not None and opened.sender == self._named(parcel.sender)
+
+    @staticmethod
+    def _keyring(peer: SimulatedPeer) -> Keyring:
+        assert peer.papers.keyring is not None  # noqa: S101 - asked for where messages are sealed
+        return peer.papers.keyring
+
+    def _named(self, index: int) -> PeerId:
+        """The id behind an index, in whichever shard the peer is."""
+        name = self._names.get(index)
+        if name is None:
+            name = self._names[index] = peer_id(self._world.seed, index)
+        return name

@@ -1,0 +1,96 @@
+"""How simulated peers show themselves, and where they look for others."""
+
+from __future__ import annotations
+
+from peers import events as ev
+from peers.discovery.labels import WEEK_S, cell_label
+from peers.simulator import draws
+from peers.simulator.happenings import Calendar, Seen
+from peers.simulator.meeting import Announcement, MeetingPlaces, Topic
+from peers.simulator.peer import SimulatedPeer
+from peers.simulator.world import World
+
+
+class Presence:
+    """Discovery of the peers of one shard.
+
+    Args:
+        world: They live in.
+        calendar: Of their shard.
+
+    Attributes:
+        announcements: What this slice has announced.
+        places: Who shows itself where.
+    """
+
+    def __init__(self, world: World, calendar: Calendar) -> None:
+        self._world, self._calendar = world, calendar
+        self.announcements: list[Announcement] = []
+        self.places = MeetingPlaces()
+        self._labels: dict[tuple[str, int], str] = {}
+
+    def advertise(self, peer: SimulatedPeer, effect: ev.Advertise, time_s: float) -> None:
+        """Show the own advert, renewed, and look where it is shown."""
+        now_s = self._world.epoch_s + time_s
+        if effect.rotate:
+            self.withdraw(peer, time_s)
+            peer.papers.rotate(now_s)
+        advert, binding = peer.papers.advert(
+            endpoints=peer.endpoints,
+            cell_label=self._label(peer.cell, now_s),
+            now_s=now_s,
+            lifetime_s=peer.config.network.advert_lifetime_s,
+        )
+        peer.advert, peer.binding = advert, binding
+        self.announcements += [
+            Announcement(time_s, peer.index, topic, advert)
+            for topic in self._topics(peer, peer.cell, now_s, shown=True)
+        ]
+        self.look(peer, peer.cell, time_s)
+
+    def withdraw(self, peer: SimulatedPeer, time_s: float) -> None:
+        """Take the own advert back everywhere."""
+        if peer.advert is None:
+            return
+        now_s = self._world.epoch_s + time_s
+        self.announcements += [
+            Announcement(time_s, peer.index, topic, peer.advert, gone=True)
+            for topic in self._topics(peer, peer.cell, now_s, shown=True)
+        ]
+
+    def look(self, peer: SimulatedPeer, cell: str, time_s: float) -> None:
+        """Look into a cell from now on."""
+        for topic in self._topics(peer, cell, self._world.epoch_s + time_s, shown=False):
+            if topic in peer.topics:
+                continue
+            peer.topics.append(topic)
+            shown = self.places.look(peer.index, topic)
+            if shown:
+                announced = tuple(Announcement(time_s, i, topic, a) for i, a in shown)
+                self._calendar.later(peer, time_s, Seen(announced))
+
+    def close_eyes(self, peer: SimulatedPeer) -> None:
+        """Look nowhere any longer."""
+        self.places.close_eyes(peer.index, peer.topics)
+        peer.topics = []
+
+    def _topics(self, peer: SimulatedPeer, cell: str, now_s: float, *, shown: bool) -> list[Topic]:
+        """Where a peer shows itself, or where it looks: there one part more, drawn at random."""
+        label, network, world = self._label(cell, now_s), peer.config.network, self._world
+        topics = []
+        if network.mdns:
+            lan = peer.index // world.settings.network.lan_peers
+            topics.append(Topic(ev.Source.MDNS, label, lan))
+        if network.mqtt:
+            own = int(peer.endpoints.mqtt_inbox[:8], 16) % world.buckets
+            parts = {own}
+            if not shown:
+                parts.add(draws.bits(world.seed, draws.BUCKET, peer.index) % world.buckets)
+            topics += [Topic(ev.Source.MQTT, label, part) for part in sorted(parts)]
+        return topics
+
+    def _label(self, cell: str, now_s: float) -> str:
+        key = (cell, int(now_s // WEEK_S))
+        if key not in self._labels:
+            self._labels[key] = cell_label(self._world.realm.catalogue.digest, cell, now_s=now_s)
+        return self._labels[key]
