@@ -12,10 +12,9 @@ from p2prec.embeddings.initial import initial_table
 from p2prec.embeddings.table import COMPRESSIONS, Device, ItemTable, budget_bytes
 from p2prec.embeddings.tables import TABLES, build_table
 
-SIZE, ROUNDS, HELD_BACK = 8, 6, 12
+SIZE = 8
 CITY = generate_city(rng=np.random.default_rng(3), n_users=12, n_places=1_500, days=60)
 COMPACT = sorted(set(TABLES) - {"full"})
-EACH = pytest.mark.parametrize("name", COMPACT)
 KINDS = pytest.mark.parametrize(
     ("name", "compression"),
     [
