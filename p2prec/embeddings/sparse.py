@@ -1,6 +1,6 @@
 """Rows of which only some entries are kept, as they lie on a device.
 
-    which items have a row | which entries each row has | scales | values
+    how many rows, and bits of a value | which items | which entries of each row | scales | values
 
 Items: a bit each, or gaps. Entries: nothing where all rows have the same ones (``SAME``), widths
 of prefixes (``PREFIX``), a bit each (``MASK``), or the number of one of a few masks (``FEW``).
@@ -14,7 +14,7 @@ that hardly moved says hardly more than noise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -42,6 +42,7 @@ from p2prec.errors import StoreError
 OVERHEAD_BYTES: Final = 128  # of names, and of how many rows there are
 _COUNT = np.dtype("<u4")
 _FEW_BITS = 4
+_ABLE_BITS = (4, 8, HALF_BITS)
 
 
 class Shape(StrEnum):
@@ -62,7 +63,7 @@ class Form:
         n_items: Of the catalogue.
         size: Of a vector.
         shape: Which entries rows have.
-        bits: Of a value.
+        bits: Of a value, at least.
         width: Entries of each row, where all have the same.
     """
 
@@ -172,6 +173,7 @@ def packed_rows(form: Form, items: Numbers, rows: Floats, kept: NDArray[np.bool_
     blob = np.concatenate(
         [
             np.frombuffer(np.array([len(items)], _COUNT).tobytes(), np.uint8),
+            np.array([form.bits], np.uint8),
             packed_ascending(items, form.n_items),
             _packed_shape(form, kept),
             scales,
@@ -179,6 +181,14 @@ def packed_rows(form: Form, items: Numbers, rows: Floats, kept: NDArray[np.bool_
         ]
     )
     return read_rows(form, packed_arrays({"rows": blob}, form=form.name))
+
+
+def finest(form: Form, kept: NDArray[np.bool_], budget: int) -> Form:
+    """The same with as many bits a value as a budget has room for, but not less than it has."""
+    n_rows, n_entries = int(kept.any(1).sum()), int(kept.sum())
+    able = [replace(form, bits=bits) for bits in _ABLE_BITS if bits > form.bits]
+    fits = [finer for finer in able if finer.nbytes(n_rows, n_entries) <= budget]
+    return fits[-1] if fits else form
 
 
 def read_rows(form: Form, data: bytes) -> SparseRows:
@@ -194,6 +204,9 @@ def read_rows(form: Form, data: bytes) -> SparseRows:
     n = int(np.frombuffer(reader.take(_COUNT.itemsize).tobytes(), _COUNT)[0])
     if n > form.n_items:
         raise StoreError("a packed table has more rows than there are items")
+    form = replace(form, bits=int(reader.take(1)[0]))
+    if form.bits not in _ABLE_BITS:
+        raise StoreError(f"a packed table cannot have values of {form.bits} bits")
     items = read_ascending(reader, n, form.n_items)
     kept = _read_shape(form, reader, n)
     lengths = kept.sum(1)

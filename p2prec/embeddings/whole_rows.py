@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.bases import OwnRows
-from p2prec.embeddings.sparse import Form, Shape, SparseRows, packed_rows, read_rows
+from p2prec.embeddings.sparse import Form, Shape, SparseRows, finest, packed_rows, read_rows
 from p2prec.embeddings.table import Device, Floats, Stored, budget_bytes
 
 BYTE_BITS: Final = 8
@@ -27,7 +27,9 @@ class KeptEntries(OwnRows):
     """
 
     shape: ClassVar[Shape]
-    bits: ClassVar[int] = 0  # of a value; 0: eight at low compressions, else four
+    bits: ClassVar[int] = (
+        0  # of a value; 0: eight at low compressions, else four, or as many as fit
+    )
 
     def __init__(self, catalogue: Catalogue, size: int, compression: int) -> None:
         super().__init__(catalogue, size, compression)
@@ -66,8 +68,9 @@ class KeptEntries(OwnRows):
 
     def pack(self, device: Device) -> SparseRows:
         """Kept entries of the vectors that the rows are composed to."""
-        vectors = self.compose(self.of_one(device))[0]
-        return packed_rows(self.packed_form, device.items, vectors, self.kept(device))
+        vectors, kept = self.compose(self.of_one(device))[0], self.kept(device)
+        form = self.packed_form if self.bits else finest(self.packed_form, kept, self.budget)
+        return packed_rows(form, device.items, vectors, kept)
 
     def unpack(self, data: bytes) -> SparseRows:
         """Read them."""

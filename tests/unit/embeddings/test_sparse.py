@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,7 @@ from p2prec.embeddings.quantised import (
 from p2prec.embeddings.sparse import (
     Form,
     Shape,
+    finest,
     fitted_entries,
     fitted_rows,
     packed_rows,
@@ -97,6 +100,11 @@ def test_no_length_that_a_stranger_writes_is_believed(shape: Shape) -> None:
     for cut in (0, 3, 5, len(body) // 2, len(body) - 20):
         with pytest.raises(StoreError):
             read_rows(kind, packed_arrays({"rows": body[:cut]}, form=kind.name))
+    for bits in (0, 1, 16, 32, 255):
+        lying = body.copy()
+        lying[4] = bits
+        with pytest.raises(StoreError):
+            read_rows(kind, packed_arrays({"rows": lying}, form=kind.name))
     for count in (0, 49, 51, N + 1, 2**32 - 1):
         lying = body.copy()
         lying[:4] = np.frombuffer(np.uint32(count).tobytes(), np.uint8)
@@ -119,3 +127,12 @@ def test_as_much_is_kept_as_fits_and_the_most_important_first(budget: int) -> No
     assert np.array_equal(whole, rows.any(1))
     if whole.any() and not whole.all():
         assert importance[whole, 0].min() >= importance[~whole, 0].max()
+
+
+def test_room_that_is_left_goes_into_finer_values() -> None:
+    kind = form(Shape.PREFIX, 4)
+    kept = np.ones((100, SIZE), np.bool_)
+    for bits in (4, 8, 16):
+        enough = replace(kind, bits=bits).nbytes(100, 100 * SIZE)
+        assert finest(kind, kept, enough).bits == bits
+        assert finest(kind, kept, enough - 1).bits == max(bits // 2, 4)
