@@ -41,7 +41,10 @@ def config(tmp_path: Path, text: str) -> Path:
             "'learner.protection.noise_multiplyer'; did you mean learner.protection.noise_mult",
         ),
         ("[learner.modle]\nx = 1", "unknown setting 'learner.modle'; did you mean learner.model?"),
-        ("zzzz = 1", "unknown setting 'zzzz'; known: catalogue, learner, memory_budget, neighbours, network"),
+        (
+            "zzzz = 1",
+            "unknown setting 'zzzz'; known: catalogue, learner, memory_budget, neighbours, network",
+        ),
         ('"sh\\u001b[31mare" = 1', "unknown setting 'sh\N{REPLACEMENT CHARACTER}[31mare'"),
         ("[network]\nport = 'four'", "`network.port`"),
         ("[neighbours]\nselection = 'geografy'", "`neighbours.selection`"),
