@@ -2,16 +2,18 @@
 
     python -m scenarios.measure_models
 
-A simulation of each pair: the same people, seeds, rounds and settings, neighbours who average;
-quality is that of the form that lies on the device. Writes ``peers/models.json``, which
-``p2prec models`` shows and by which ``memory_budget`` chooses. Rows that are there already are
-kept, unless ``--again``; those of pairs that cannot be say why.
+The same people, rounds and settings for each pair; peers average what random others send
+(``in_step.py``), and are asked for their newest interactions; quality is that of the form that lies
+on the device. Writes ``peers/models.json``, which ``p2prec models`` shows and by which
+``memory_budget`` chooses. Rows that are there already are kept, unless ``--again``; those of pairs
+that cannot be say why.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -19,14 +21,20 @@ from p2prec.embeddings.table import COMPRESSIONS
 from p2prec.embeddings.tables import TABLES
 from p2prec.errors import ConfigError
 from p2prec.models.families import FAMILIES, parse_model
+from peers.asking import sizes_of
 from peers.budget import MEASURED
 from peers.provenance import provenance
-from peers.scenario import scenario_of
-from peers.simulator.command import simulate
+from peers.scenario import learner_config, scenario_of
 from peers.swarm.data import load_realm
+from scenarios.in_step import ask, live
 
-SIZES: Final = (16, 32)
-USUAL: Final = (4, 10, 50)  # compressions; a table that cannot be as small has the next one
+USUAL: Final = 10  # compression; a table that cannot be as small has the next one
+FURTHER: Final = {  # of one family more, so that a budget has a choice
+    "mf": ((16, (1, 10)), (32, (1, 4, 10, 50))),
+    "ranker": ((8, (1,)), (16, (1,)), (32, (1,))),
+}
+_HOLD = 10  # questions of each user
+_DEGREE = 4
 
 
 def main() -> None:
@@ -47,7 +55,7 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--models", default="", help="names with commas; all where empty")
-    parser.add_argument("--users", type=int, default=60)
+    parser.add_argument("--users", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--again", action="store_true", help="also what is known")
     return parser.parse_args()
@@ -55,12 +63,14 @@ def _arguments() -> argparse.Namespace:
 
 def _names() -> Iterator[str]:
     for family, kind in FAMILIES.items():
-        for size in [s for s in SIZES if s in kind.sizes] or kind.sizes[:1]:
+        usual = ((min(kind.sizes, key=lambda size: abs(size - 16)), (USUAL,)),)
+        for size, compressions in FURTHER.get(family, usual):
             for table, form in TABLES.items():
                 able = [c for c in COMPRESSIONS if c <= form.smallest]
-                for compression in sorted({max(c for c in able if c <= want) for want in USUAL}):
-                    suffix = "" if table == "full" else f"/{table}-{compression}"
-                    yield f"{family}/{size}{suffix}"
+                for compression in sorted({max(c for c in able if c <= w) for w in compressions}):
+                    if table == "full" or compression > 1:
+                        suffix = "" if table == "full" else f"/{table}-{compression}"
+                        yield f"{family}/{size}{suffix}"
 
 
 def _measured(name: str, *, users: int, rounds: int) -> dict[str, Any]:
@@ -75,22 +85,24 @@ def _measured(name: str, *, users: int, rounds: int) -> dict[str, Any]:
                 "discovery": 1.0,
                 "data": {"kind": "city", "users": users},
                 "peers": {"count": users},
-                "schedule": {"round_interval_s": 600, "inbox_timeout_s": 120, "max_rounds": rounds},
-                "simulation": {"validate": False},
                 "methods": [{"name": "epidemic", "models": [name]}],
             },
             source="scenarios/measure_models.py",
         )
         realm = load_realm(scenario, data="")
-        found = simulate(scenario, realm, processes=1, label="", quiet=True)
+        config = learner_config(scenario, scenario.methods[0], name)
+        begun = time.process_time()
+        learners = live(realm, config, hold=_HOLD, rounds=rounds, degree=_DEGREE, seed=0)
+        sizes = [sizes_of(learner) for learner in learners]
+        found = ask(learners, realm, hold=_HOLD).means()
     except ConfigError as error:
         return row | {"why": str(error)}
-    method = found["methods"]["epidemic"]
     return row | {
-        "bytes": method["model_bytes"],
-        "hr@10": method["all"]["hr@10"],
-        "ndcg@10": method["all"]["ndcg@10"],
-        "seconds": method["seconds"],
+        "bytes": round(sum(size["model_bytes"] for size in sizes) / len(sizes)),
+        "hr@10": round(found["hr@10"], 4),
+        "ndcg@10": round(found["ndcg@10"], 4),
+        "questions": _HOLD * users,
+        "cpu_s": round(time.process_time() - begun, 1),
     }
 
 

@@ -1,0 +1,138 @@
+"""Peers whose rounds run in step, with nothing in between: for many models and many questions.
+
+A simulation has a network in it and asks each peer for one interaction. Where tens of models are to
+be told apart, more questions count for more than a network that is the same for all: here everybody
+trains, sends to random others, averages what came, and is asked for its newest interactions one
+after the other, each with those before it known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from p2prec.data.interactions import History
+from p2prec.evaluation.metrics import rank_of
+from p2prec.training.config import LearnerConfig
+from p2prec.training.learner import Received
+from p2prec.training.local import (
+    LocalLearner,
+    merge_together,
+    payloads_together,
+    train_together,
+)
+from peers.asking import asked_at, met_again
+from peers.swarm.data import Realm
+
+_TOP = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Answers to all questions.
+
+    Attributes:
+        user: Of each question.
+        new: Whether its item was new to the user.
+        hit: Whether it was among the first ten of the whole catalogue.
+        gain: Its discounted gain there.
+        auc: Chance that it is before another item.
+    """
+
+    user: tuple[int, ...]
+    new: tuple[bool, ...]
+    hit: tuple[float, ...]
+    gain: tuple[float, ...]
+    auc: tuple[float, ...]
+
+    def means(self) -> dict[str, float]:
+        """Over all questions, and those for new items."""
+        new = np.array(self.new)
+        return {
+            "hr@10": float(np.mean(self.hit)),
+            "ndcg@10": float(np.mean(self.gain)),
+            "auc": float(np.mean(self.auc)),
+            "new ndcg@10": float(np.mean(np.array(self.gain)[new])) if new.any() else 0.0,
+        }
+
+
+def live(
+    realm: Realm, config: LearnerConfig, *, hold: int, rounds: int, degree: int, seed: int
+) -> list[LocalLearner]:
+    """Learners after all rounds; with the same seed the same people send to the same.
+
+    Args:
+        realm: The users.
+        config: Of all of them.
+        hold: Newest interactions of each user that are not learned from.
+        rounds: Of training and exchange.
+        degree: How many others each sends to in a round.
+        seed: Of who sends to whom, and of each learner.
+    """
+    n = len(realm.histories)
+    learners = [
+        LocalLearner(
+            realm.catalogue, config, history=h.head(-hold), seed=1_000 * seed + i, device_seed=i
+        )
+        for i, h in enumerate(realm.histories)
+    ]
+    rng = np.random.default_rng(seed)
+    for round_ in range(rounds):
+        train_together(learners, [round_] * n)
+        said = payloads_together(learners, [round_] * n, degrees=[degree] * n)
+        inboxes: list[list[Received]] = [[] for _ in range(n)]
+        for sender in range(n):
+            others = np.delete(np.arange(n), sender)
+            for to in rng.choice(others, min(degree, n - 1), replace=False).tolist():
+                inboxes[to] += [
+                    Received(
+                        sender=str(sender),
+                        payload=payload,
+                        geographic=0.5,
+                        semantic=0.5,
+                        staleness_rounds=0,
+                    )
+                    for payload in said[sender]
+                ]
+        merge_together(learners, [round_] * n, inboxes)
+    return learners
+
+
+def ask(learners: Sequence[LocalLearner], realm: Realm, *, hold: int) -> Asked:
+    """Ask each learner for its owner's newest interactions; it learns of each after its question.
+
+    Args:
+        learners: As of ``live``.
+        realm: The users.
+        hold: As of ``live``.
+    """
+    repeats = met_again(realm.histories)
+    user, new, hit, gain, area = [], [], [], [], []
+    for number, (learner, history) in enumerate(zip(learners, realm.histories, strict=True)):
+        for back in range(hold, 0, -1):
+            known, target = history.head(-back), _one(history, len(history) - back)
+            learner.add(known)
+            scores, item = learner.scores(asked_at(target)), int(target.item[0])
+            own = learner.knowledge.timeline.own
+            if not repeats:
+                scores[own] = -np.inf
+            rank = rank_of(scores, item)
+            user.append(number)
+            new.append(item not in own)
+            hit.append(float(rank <= _TOP))
+            gain.append(1.0 / np.log2(rank + 1.0) if rank <= _TOP else 0.0)
+            others = int(np.isfinite(scores).sum()) - 1
+            area.append(1.0 - (rank - 1) / max(others, 1))
+    return Asked(
+        user=tuple(user), new=tuple(new), hit=tuple(hit), gain=tuple(gain), auc=tuple(area)
+    )
+
+
+def _one(history: History, at: int) -> History:
+    """One interaction."""
+    part = slice(at, at + 1)
+    return History(
+        item=history.item[part], timestamp_s=history.timestamp_s[part], rating=history.rating[part]
+    )
