@@ -17,7 +17,7 @@ reads the sequence itself (``reads_past``) needs no folding: the user's vector i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
-from p2prec.draws import integers
 from p2prec.embeddings.table import ItemTable
+from p2prec.models.biased import FOLD, FRESH_ACCUMULATOR, LISTENED, MU, N_BASE, WEIGHT, Biased
 from p2prec.models.context import Surrounded
 from p2prec.models.explored import Together, together
 from p2prec.models.layout import DenseLayout
@@ -50,34 +50,26 @@ from p2prec.models.table import BIAS, OTHERS
 from p2prec.models.tabled import Floats, Looked, Ready, Tabled, kept
 from p2prec.models.taste import Batch, Parts, Taste, by_peer
 
-MU, FOLD, WEIGHT, LISTENED = range(4)  # the first dense parameters: mu, c, w, and a statistic
-MIDDLE_RATING = 3.0  # of a scale of 1 to 5: where mu starts, before anybody has rated
-_SHRINKAGE = 1.0  # ratings in the middle that every owner has given, so to speak
-_FOLD = 4.0
-_WEIGHT = 1.0
 _NEVER = np.float32(-1e9)  # logit of what is masked out
-_FRESH_ACCUMULATOR, _FRESH_PIECE = 0.1, 1e-3  # Adagrad's starts: pieces are embeddings, as rows are
+_FRESH_PIECE = 1e-3  # Adagrad's start: pieces are embeddings, as rows are
 
 
-class EmbeddedModel(Taste, Tabled):
+class EmbeddedModel(Biased, Taste, Tabled):
     """A family; a member says what taste is (``taste``, ``taste_back``, ``shapes``)."""
 
     tasks: frozenset[Task] = frozenset(Task)
     sizes: tuple[int, ...] = EMBEDDING_SIZES
-    first = 0
-    row_rate = 20.0  # linear in each factor: it bears long steps, and a few hundred must do
 
     def __init__(
         self, catalogue: Catalogue, embedding_size: int, task: Task, table: ItemTable
     ) -> None:
-        self.catalogue, self.task = catalogue, task
+        self.catalogue, self.task, self.n_items = catalogue, task, len(catalogue)
         self.own_layout = DenseLayout(**self.shapes(embedding_size))
-        parts = {"base": (4,), "own": (self.own_layout.size,), "pieces": (table.n_pieces,)}
+        parts = {"base": (N_BASE,), "own": (self.own_layout.size,), "pieces": (table.n_pieces,)}
         super().__init__(catalogue, table, task, DenseLayout(**parts))
         self.n_dense = self.layout.size
-        self.statistics = slice(LISTENED, LISTENED + 1)
         self.own_bent = np.zeros(self.n_dense, np.float32)  # what differs is private
-        self.dense_accumulator = np.full(self.n_dense, _FRESH_ACCUMULATOR, np.float32)
+        self.dense_accumulator = np.full(self.n_dense, FRESH_ACCUMULATOR, np.float32)
         self.dense_accumulator[self.layout.part("own")] = self.own_accumulator
         self.dense_accumulator[self.layout.part("pieces")] = _FRESH_PIECE
         self.n_user = self.user_size(embedding_size)
@@ -97,8 +89,7 @@ class EmbeddedModel(Taste, Tabled):
     def initial_dense(self) -> Floats:
         """``mu``, ``c``, ``w``, no one listened to; then of the family and of the table."""
         dense = np.zeros(self.n_dense, np.float32)
-        rating = self.task is Task.RATING
-        dense[:4] = (MIDDLE_RATING, _FOLD, 0.0, 0.0) if rating else (0.0, _FOLD, _WEIGHT, 0.0)
+        dense[self.layout.part("base")] = self.initial_base()
         label = b"p2prec/model/1" + self.catalogue.digest + f"{self.family}/{self.size}".encode()
         seed = int.from_bytes(hashlib.sha256(label).digest(), "big")
         rng = np.random.Generator(np.random.Philox(seed=seed))
@@ -106,41 +97,13 @@ class EmbeddedModel(Taste, Tabled):
         dense[self.layout.part("pieces")] = self.table.initial_pieces()
         return dense
 
-    def initial_private(self, timeline: Timeline) -> Floats:
-        """No taste; whoever rates starts where the owner's ratings lie, shrunk towards ``mu``."""
-        private = np.zeros(self.n_private, np.float32)
-        if self.task is Task.RATING:
-            above = timeline.rating - np.float32(MIDDLE_RATING)
-            private[-1] = above.sum() / (len(timeline) + _SHRINKAGE)
-        return private
-
     def dense_rates(self, *, explore_rate: float) -> Floats:
-        """``w`` stays: an owner's own visits come back as gossip, and it would learn the echo."""
+        """Those of the base, of the family and of the table."""
         rates = np.ones(self.n_dense, np.float32)
-        rates[:4] = (1.0, explore_rate, 0.0, 0.0)
+        rates[self.layout.part("base")] = self.base_rates(explore_rate=explore_rate)
         rates[self.layout.part("own")] = self.own_rate
         rates[self.layout.part("pieces")] = self.table.piece_rates()
         return rates
-
-    def own_statistics(self, timeline: Timeline) -> Floats:
-        """One owner, whose items are counted in the rows."""
-        return np.array([float(len(timeline) > 0)], np.float32)
-
-    def sample(
-        self,
-        timelines: Sequence[Timeline],
-        owner: NDArray[np.int64],
-        at: NDArray[np.int64],
-        *,
-        negatives: int,
-        keys: NDArray[np.uint64],
-    ) -> NDArray[np.int32]:
-        """Items of which the owner chose none; a rating is compared with nothing."""
-        del timelines
-        if self.task is Task.RATING:
-            return np.empty((len(at), 0), np.int32)
-        counters = at[:, None] * negatives + np.arange(negatives)
-        return integers(keys[owner, None], counters, len(self.catalogue))
 
     def rows_of_example(self, negatives: int) -> int:
         """What was chosen, what it is compared with, and what came before."""

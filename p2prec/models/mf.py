@@ -24,15 +24,22 @@ softmax of the scores of all items outside ``X`` is the soft decision after it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
-from p2prec.draws import integers
 from p2prec.kernels import compiled
+from p2prec.models.biased import (
+    FOLD,
+    FRESH_ACCUMULATOR,
+    LISTENED,
+    MU,
+    N_BASE,
+    WEIGHT,
+    Biased,
+)
 from p2prec.models.explored import Together, together
 from p2prec.models.losses import errors_of
 from p2prec.models.model import (
@@ -44,7 +51,7 @@ from p2prec.models.model import (
     RowGradient,
     Step,
 )
-from p2prec.models.moments import Moment, Timeline
+from p2prec.models.moments import Moment
 from p2prec.models.popularity import popularity
 from p2prec.models.recommender import Task
 from p2prec.models.softmax import log_softmax
@@ -52,11 +59,6 @@ from p2prec.models.stack import Stack, dotted
 from p2prec.models.table import BIAS, OTHERS
 from p2prec.training.config import TrainingConfig
 
-MU, FOLD, WEIGHT, LISTENED = range(4)  # dense parameters: mu, c, w, and a statistic
-_MIDDLE_RATING = 3.0  # of a scale of 1 to 5: where mu starts, before anybody has rated
-_SHRINKAGE = 1.0  # ratings in the middle that every owner has given, so to speak
-_FOLD = 4.0
-_WEIGHT = 1.0
 _NEVER = np.float32(-1e9)  # logit of what is masked out
 
 
@@ -79,64 +81,31 @@ class _Gathered:
     met: NDArray[np.bool_]
 
 
-class MatrixFactorisation:
+class MatrixFactorisation(Biased):
     """Matrix factorisation with private user factors; gradients by hand on gathered rows."""
 
     family = "mf"
     tasks = frozenset(Task)
     sizes = EMBEDDING_SIZES
-    n_dense = 4
-    statistics = slice(LISTENED, LISTENED + 1)
-    own_bent = np.zeros(4, np.float32)  # what differs between owners is private
-    first = 0
+    n_dense = N_BASE
+    own_bent = np.zeros(N_BASE, np.float32)  # what differs between owners is private
     of_moments = False
-    dense_accumulator = 0.1  # they start from reasonable values
-    row_rate = 20.0  # linear in each factor: it bears long steps, and a few hundred must do
+    dense_accumulator = FRESH_ACCUMULATOR
 
     def __init__(self, catalogue: Catalogue, embedding_size: int, task: Task) -> None:
         self.task = task
         self.name = f"mf/{embedding_size}" + ("" if task is Task.RANKING else f"/{task}")
         self.width = embedding_size + 2
         self.n_private = embedding_size + 1  # p_u, then b_u
-        self._n_items = len(catalogue)
+        self.n_items = len(catalogue)
 
     def initial_dense(self) -> NDArray[np.float32]:
-        """``mu``, ``c``, ``w``, and no one listened to."""
-        if self.task is Task.RATING:
-            return np.array([_MIDDLE_RATING, _FOLD, 0.0, 0.0], np.float32)
-        return np.array([0.0, _FOLD, _WEIGHT, 0.0], np.float32)
-
-    def initial_private(self, timeline: Timeline) -> NDArray[np.float32]:
-        """No taste; whoever rates starts where the owner's ratings lie, shrunk towards ``mu``."""
-        private = np.zeros(self.n_private, np.float32)
-        if self.task is Task.RATING:
-            above = timeline.rating - np.float32(_MIDDLE_RATING)
-            private[-1] = above.sum() / (len(timeline) + _SHRINKAGE)
-        return private
+        """The base alone."""
+        return self.initial_base()
 
     def dense_rates(self, *, explore_rate: float) -> NDArray[np.float32]:
-        """``w`` stays: an owner's own visits come back as gossip, and it would learn the echo."""
-        return np.array([1.0, explore_rate, 0.0, 0.0], np.float32)
-
-    def own_statistics(self, timeline: Timeline) -> NDArray[np.float32]:
-        """One owner, whose items are counted in the rows."""
-        return np.array([float(len(timeline) > 0)], np.float32)
-
-    def sample(
-        self,
-        timelines: Sequence[Timeline],
-        owner: NDArray[np.int64],
-        at: NDArray[np.int64],
-        *,
-        negatives: int,
-        keys: NDArray[np.uint64],
-    ) -> NDArray[np.int32]:
-        """Items of which the owner chose none; a rating is compared with nothing."""
-        del timelines
-        if self.task is Task.RATING:
-            return np.empty((len(at), 0), np.int32)
-        counters = at[:, None] * negatives + np.arange(negatives)
-        return integers(keys[owner, None], counters, self._n_items)
+        """Those of the base."""
+        return self.base_rates(explore_rate=explore_rate)
 
     def rows_of_example(self, negatives: int) -> int:
         """What was chosen, and what it is compared with."""

@@ -17,9 +17,9 @@ from p2prec.collaboration.methods import METHODS
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.errors import ConfigError, StoreError
+from p2prec.models.biased import FOLD, LISTENED, WEIGHT
 from p2prec.models.explored import Explored
 from p2prec.models.families import FAMILIES, build_model, exchanged_models, parse_model
-from p2prec.models.mf import FOLD, LISTENED, WEIGHT
 from p2prec.models.recommender import Context, Task
 from p2prec.models.table import BIAS, OTHERS
 from p2prec.training.config import (
