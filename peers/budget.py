@@ -24,6 +24,7 @@ from peers.amounts import parse_bytes
 from peers.config import PeerConfig
 
 MEASURED: Final = Path(__file__).with_name("models.json")
+_ALIKE = 0.01  # of NDCG@10: less than chance could do, so that the cheapest to learn is taken
 _OWN_ITEMS = 2_048  # of an owner's long life; what it hears of is bounded by its method
 
 
@@ -36,12 +37,14 @@ class Expected:
         hr10: Share of the next places among the first ten.
         ndcg10: The same, weighted by their places.
         n_bytes: What it took there, on a device.
+        cpu_s: Seconds of a processor that it took to learn there.
     """
 
     name: str
     hr10: float
     ndcg10: float
     n_bytes: int
+    cpu_s: float
 
 
 @cache
@@ -56,7 +59,13 @@ def expected_of(name: str) -> Expected | None:
     row = measured()["models"].get(name)
     if row is None or "why" in row:
         return None
-    return Expected(name=name, hr10=row["hr@10"], ndcg10=row["ndcg@10"], n_bytes=row["bytes"])
+    return Expected(
+        name=name,
+        hr10=row["hr@10"],
+        ndcg10=row["ndcg@10"],
+        n_bytes=row["bytes"],
+        cpu_s=row["cpu_s"],
+    )
 
 
 def model_rows() -> list[dict[str, Any]]:
@@ -97,6 +106,8 @@ def _missing(family: str, table: str) -> str:
 def within_budget(catalogue: Catalogue, learner: LearnerConfig, budget: int) -> LearnerConfig:
     """The settings with the best model that keeps a budget, whatever is learned.
 
+    Of those that cannot be told apart it is the one that costs least to learn.
+
     The family is the owner's where the settings name another one than the default.
 
     Args:
@@ -124,14 +135,16 @@ def within_budget(catalogue: Catalogue, learner: LearnerConfig, budget: int) -> 
         most = most_bytes(catalogue, model, n_held=_held(learner))
         least = most if least is None else min(least, most)
         if most <= budget:
-            fitting.append((row.ndcg10, row.hr10, -most, config))
+            fitting.append((row, most, config))
     if not fitting:
         raise ConfigError(
             f"memory_budget: no model of the family {wanted.family} for {wanted.task.value} keeps "
             f"{budget:,} bytes with a catalogue of {len(catalogue):,} items"
             + (f"; the smallest takes {least:,}" if least is not None else "")
         )
-    best = max(fitting, key=lambda one: one[:3])[3]
+    least_ndcg = max(row.ndcg10 for row, _, _ in fitting) - _ALIKE
+    alike = [one for one in fitting if one[0].ndcg10 >= least_ndcg]
+    best = min(alike, key=lambda one: (one[0].cpu_s, -one[0].ndcg10, one[1]))[2]
     return replace(learner, model=replace(best, discovery=wanted.discovery))
 
 

@@ -67,7 +67,7 @@ def _memory(answer: Mapping[str, Any]) -> str:
     taken = size(memory["bytes"]) if memory["bytes"] else "nothing learned yet"
     text = f"Model: {answer['model']}, {taken}"
     if memory["budget"] is not None:
-        text += f" of the {size(memory['budget'])} that it may take"
+        text += f", and may take {size(memory['budget'])}"
     if memory["expected_hr10"] is not None:
         share = round(100 * memory["expected_hr10"])
         text += f"; in the sample city such a one has {share} % of the next places among its ten"

@@ -161,7 +161,7 @@ def test_status_for_a_person() -> None:
     }
     text = status(answer, [])
     assert "12 rounds done, waiting for its neighbours; it knows 40 check-ins of yours" in text
-    assert "Model: mf/16/qrt-10, 31.2 KiB of the 200.0 KiB that it may take; in the sample" in text
+    assert "Model: mf/16/qrt-10, 31.2 KiB, and may take 200.0 KiB; in the sample" in text
     assert "such a one has 41 % of the next places among its ten." in text
     unbound = answer["memory"] | {"budget": None, "expected_hr10": None, "bytes": 0}
     assert "\nModel: mf/16/qrt-10, nothing learned yet.\n" in status(
