@@ -5,6 +5,10 @@ also names *pseudo items*: places of the same kind nearby, with made-up changes 
 They are fixed for a device and a realm, since fresh ones are removed by intersecting rounds.
 Row changes are clipped, and Gaussian noise may be added. None of this is a guarantee without
 noise, and the ledger says so.
+
+Where items have no rows but share pieces of an item table, the pieces that have moved point at the
+owner's places as rows would. There the pieces of a message are moved as well as if the pseudo items
+had been learned of, by as much as their places have moved.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +24,15 @@ from numpy.typing import NDArray
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.updates import said_popularity
 from p2prec.draws import normals
+from p2prec.embeddings.table import Stored
 from p2prec.models.geo import nearest_alike
 from p2prec.models.moments import Timeline
 from p2prec.models.table import OTHERS
+from p2prec.models.tabled import Tabled
 from p2prec.training.config import ProtectionConfig
 from p2prec.training.knowledge import Group, Knowledge, grouped
 
+_LONGEST_STEP = 8.0  # of pieces, in parts of their gradient
 _NEARBY = 40  # a pseudo item is one of so many nearest places of the same category
 
 
@@ -83,6 +91,16 @@ class Protection:
         if self._fakes is None or self._fakes[0] is not timeline:
             self._fakes = timeline, self._made_up(timeline.own)
         return self._fakes[1]
+
+    def directions(self, size: int) -> NDArray[np.float32]:
+        """Where the vectors of pseudo items move, of length one, shape ``(n, size)``; fixed."""
+        drawn = [
+            np.random.default_rng([self._device_seed, fake, size]).standard_normal(size)
+            for fake in self.pseudo_items().made_up.tolist()
+        ]
+        directions = np.array(drawn).reshape(-1, size)
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        return directions.astype(np.float32)
 
     def _made_up(self, own: NDArray[np.int32]) -> PseudoItems:
         catalogue, width = self._knowledge.catalogue, self._knowledge.model.width
@@ -195,11 +213,50 @@ def _protected(
             rows=named[start:end],
             values=rows.values[start:end],
             evidence=rows.evidence[start:end],
-            dense=update.dense,
+            dense=_hidden_pieces(device, update.dense),
             degree=update.degree,
         )
-        for update, start, end in zip(updates, [0, *ends[:-1]], ends, strict=True)
+        for device, update, start, end in zip(devices, updates, [0, *ends[:-1]], ends, strict=True)
     ]
+
+
+def _hidden_pieces(device: Protection, dense: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Shared parameters in which pseudo items have moved as far as the places that they are like.
+
+    Args:
+        device: Whose.
+        dense: Of its update.
+    """
+    model, fakes = device.knowledge.model, device.pseudo_items()
+    if not isinstance(model, Tabled) or model.table.row_width or not model.table.n_pieces:
+        return dense
+    if not len(fakes.made_up):
+        return dense
+    part, table = model.layout.part("pieces"), model.table
+    now, start = dense[None, part], model.initial_dense()[None, part]
+
+    def vectors(items: NDArray[np.int64], pieces: NDArray[np.float32]) -> tuple[Any, Any]:
+        return table.compose(
+            Stored(
+                items=items,
+                owner=np.zeros(len(items), np.int64),
+                rows=np.zeros((len(items), 0), np.float32),
+                others=np.zeros(len(items), np.float32),
+                pieces=pieces,
+            )
+        )
+
+    moved = np.linalg.norm(vectors(fakes.like, now)[0] - vectors(fakes.like, start)[0], axis=1)
+    before, tape = vectors(fakes.made_up, now)
+    wanted = device.directions(table.size) * moved[:, None].astype(np.float32)
+    by_pieces = table.backward(tape, wanted)[1]
+    after = vectors(fakes.made_up, now + by_pieces)[0]
+    reached = float(np.linalg.norm(after - before, axis=1).mean())
+    # Pieces are shared and multiplied, so that a step along them goes another way than asked for.
+    scale = min(float(moved.mean()) / max(reached, 1e-9), _LONGEST_STEP)
+    result = dense.copy()
+    result[part] += np.float32(scale) * by_pieces[0]
+    return result
 
 
 def _hidden(group: Group, devices: Sequence[Protection], rows: _Rows) -> _Rows:
