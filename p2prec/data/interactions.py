@@ -99,7 +99,8 @@ class Interactions:
 
     def history(self, user: int) -> History:
         """The interactions of one user, as views without a copy."""
-        start, stop = np.searchsorted(self.user, [user, user + 1])
+        # Of the type of the users: else all of them are converted first, for each who asks.
+        start, stop = np.searchsorted(self.user, np.array([user, user + 1], self.user.dtype))
         return History(
             item=self.item[start:stop],
             timestamp_s=self.timestamp_s[start:stop],
