@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import gc
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Final
 
 from p2prec.collaboration.methods import METHODS
+from p2prec.collaboration.parameters import AVERAGING
 from p2prec.errors import ConfigError
 from p2prec.models.moments import ALL_KEPT_BYTES, KEPT_BYTES
 from peers.simulator.peer import SimulatedPeer
 from peers.simulator.world import World
 
 _SAMPLE: Final = 48  # peers that are built to see what one costs
-_ACQUAINTANCE_BYTES: Final = 700  # of one known peer; adverts themselves are shared
+_FIRST: Final = 8  # and before them some with whom comes what all share: tables, trees, code
+# Of one known peer, its events on the way and counters; adverts themselves are shared.
+_ACQUAINTANCE_BYTES: Final = 1_400
+# Rows have room to grow, and a shelf that grows is there twice for a while: with this factor the
+# estimate is 134 KiB where 10,000 peers of scale_simulated.toml took 145 each at most.
+_ROOM: Final = 2.0
 _KEPT_FREE: Final = 0.1  # of the memory that is available
 _MIB: Final = 1 << 20
 
@@ -25,13 +32,15 @@ def bytes_per_peer(world: World) -> float:
     Neighbours' updates fill rows up to their bound or the catalogue; each costs its values,
     its optimiser state, its evidence and its number.
     """
+    shared = _begun(world, min(_FIRST, world.n))
     gc.collect()
-    before = resident_bytes()
-    n = min(_SAMPLE, world.n)
-    peers = [SimulatedPeer(world, i) for i in range(0, world.n, max(1, world.n // n))]
-    for peer in peers:
-        peer.begin(world)
-    built = max(resident_bytes() - before, 0) / len(peers)
+    tracemalloc.start()  # of the process as a whole one would see what was free already
+    try:
+        peers = _begun(world, min(_SAMPLE, world.n))
+        built = tracemalloc.get_traced_memory()[0] / len(peers)
+    finally:
+        tracemalloc.stop()
+    del shared
     models = [p.learner.knowledge for p in peers if p.learner is not None]
     held = sum(len(m.table.rows) for m in models) / len(models)
     width = models[0].model.width
@@ -42,7 +51,19 @@ def bytes_per_peer(world: World) -> float:
     heard = 0.0
     if METHODS[world.method.name].sends in {"parameters", "both"}:
         heard = min(len(world.realm.catalogue) - held, 0.5 * k * min(most, 4.0 * held))
-    return built + heard * 4.0 * (width + 3) + 4 * k * _ACQUAINTANCE_BYTES
+        # A quarter more is kept for a while, before the least popular go.
+        heard = min(heard, 1.25 * float(options.get("max_hearsay", AVERAGING["max_hearsay"])))
+    rows = heard * 4.0 * (width + 3)
+    moments = min(KEPT_BYTES, ALL_KEPT_BYTES / world.n) if models[0].model.of_moments else 0.0
+    return _ROOM * (built + rows) + 4 * k * _ACQUAINTANCE_BYTES + moments
+
+
+def _begun(world: World, n: int) -> list[SimulatedPeer]:
+    """Some peers, evenly spread."""
+    peers = [SimulatedPeer(world, i) for i in range(0, world.n, max(1, world.n // n))]
+    for peer in peers:
+        peer.begin(world)
+    return peers
 
 
 def check_memory(world: World, *, available: int = 0) -> None:
@@ -58,7 +79,7 @@ def check_memory(world: World, *, available: int = 0) -> None:
     available = available or _available_bytes()
     if world.n < 1_000 or not available:
         return
-    each = bytes_per_peer(world) + min(KEPT_BYTES, ALL_KEPT_BYTES / world.n)
+    each = bytes_per_peer(world)
     if each * world.n > (1.0 - _KEPT_FREE) * available:
         fit = int((1.0 - _KEPT_FREE) * available / each)
         raise ConfigError(
