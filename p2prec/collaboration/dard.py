@@ -82,7 +82,9 @@ class DARD(MAC):
             own = np.maximum(self._own[name][items], FLOOR)
             now = float((shares * np.log(shares / own)).sum())
             self._loss[name] = memory * self._loss.get(name, now) + (1.0 - memory) * now
-        self._loss = {name: loss for name, loss in self._loss.items() if name in self._pool}
+        # What was spoken of may have left the pool since: it counts once more, and no longer.
+        held = {name for name in self._loss if name in self._pool or name in taught}
+        self._loss = {name: self._loss[name] for name in sorted(held)}
         names = sorted(taught)
         limit = float(np.quantile([self._loss[n] for n in names], 1.0 - self._options["noisy"]))
         kept = [name for name in names if self._loss[name] <= limit]

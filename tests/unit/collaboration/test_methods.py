@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from p2prec.collaboration import mac
 from p2prec.collaboration.dard import DARD
 from p2prec.collaboration.methods import METHODS
 from p2prec.collaboration.payload import ModelUpdate, SoftPredictions
@@ -237,3 +238,18 @@ def test_mac_tells_new_places_apart_and_makes_nobody_keener_on_them(family: str)
     biases = [peer.knowledge.table.values[:, BIAS] for peer in peers]
     assert all(np.ptp(bias) > 0.5 for bias in biases)
     assert [keenness(peer) for peer in peers] == pytest.approx(before, rel=0.15)
+
+
+@pytest.mark.parametrize("method", ["mac", "d_dist", "dard", "dclr_mac"])
+def test_reference_sequences_that_no_longer_fit_are_let_go_in_the_middle_of_a_merge(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a peer has spoken of may be pushed out by what comes with the answers to it."""
+    monkeypatch.setattr(mac, "_POOL", 8)
+    peers = [learner(user, method, family="mf") for user in (0, 1)]
+    lived(peers, rounds=3, together=True)
+    for user in (2, 3, 4):  # each comes with sequences of its own
+        peers.append(learner(user, method, family="mf"))
+        lived(peers, rounds=1, together=True)
+    for peer in peers:
+        assert np.isfinite(peer.scores(LATER)).all()
