@@ -10,7 +10,7 @@ from p2prec.data.interactions import History
 from p2prec.evaluation.metrics import rank_of
 from p2prec.models.recommender import Context
 from p2prec.training.local import LocalLearner
-from p2prec.training.on_device import on_device, table_bytes
+from p2prec.training.on_device import on_device
 
 
 def asked_at(target: History) -> Context:
@@ -45,5 +45,5 @@ def rank(learner: LocalLearner, target: History, *, repeats: bool = True) -> tup
 
 def sizes_of(learner: LocalLearner) -> dict[str, int]:
     """Bytes of the model as it lies on a device, and of the embeddings in it."""
-    knowledge = learner.knowledge
-    return {"model_bytes": len(on_device(knowledge)), "table_bytes": table_bytes(knowledge)}
+    found = on_device(learner.knowledge)
+    return {"model_bytes": len(found.data), "table_bytes": found.table_bytes}

@@ -151,7 +151,7 @@ def memory_of(config: PeerConfig, *, name: str, learner: LocalLearner | None) ->
     expected = expected_of(name)
     budget = config.memory_budget
     return {
-        "bytes": len(on_device(learner.knowledge)) if learner is not None else 0,
+        "bytes": len(on_device(learner.knowledge).data) if learner is not None else 0,
         "budget": parse_bytes(budget, source="the settings") if budget else None,
         "expected_hr10": expected.hr10 if expected else None,
         "expected_ndcg10": expected.ndcg10 if expected else None,

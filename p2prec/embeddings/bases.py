@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.initial import initial_table
-from p2prec.embeddings.table import Device, Floats, Merge, Quality
+from p2prec.embeddings.table import Device, Floats, Quality
 from p2prec.errors import StoreError
 
 
@@ -23,7 +23,6 @@ class BaseTable:
 
     name: ClassVar[str]
     smallest: ClassVar[int] = 100
-    merge: ClassVar[Merge] = Merge.MEAN
     row_width: int
     n_pieces: int
 

@@ -11,7 +11,7 @@ from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.bases import OwnRows
 from p2prec.embeddings.packed import HALF_BYTES, OVERHEAD_BYTES, PackedTable, bytes_of_bits
 from p2prec.embeddings.packing import packed_arrays, read_arrays
-from p2prec.embeddings.table import Device, Floats, Merge, budget_bytes
+from p2prec.embeddings.table import Device, Floats, budget_bytes
 from p2prec.errors import ConfigError
 
 
@@ -27,7 +27,6 @@ class BinaryRows(OwnRows):
     """
 
     smallest: ClassVar[int] = 100
-    merge: ClassVar[Merge] = Merge.VOTE
 
     def __init__(self, catalogue: Catalogue, size: int, compression: int) -> None:
         super().__init__(catalogue, size, compression)

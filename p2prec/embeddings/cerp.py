@@ -36,7 +36,7 @@ from p2prec.embeddings.packed import (
     bytes_of_bits,
 )
 from p2prec.embeddings.packing import packed_arrays, read_arrays
-from p2prec.embeddings.table import Device, Floats, Merge, Quality, Stored, budget_bytes
+from p2prec.embeddings.table import Device, Floats, Quality, Stored, budget_bytes
 from p2prec.errors import ConfigError, StoreError
 
 _DENSITY = 0.5  # of values that are kept, where the tables may be as long as they like
@@ -56,7 +56,6 @@ class CompositionalPruned(SharedPieces):
     """
 
     name: ClassVar[str] = "cerp"
-    merge: ClassVar[Merge] = Merge.MASKED
 
     def __init__(self, catalogue: Catalogue, size: int, compression: int) -> None:
         super().__init__(catalogue, size, compression)

@@ -39,7 +39,7 @@ from p2prec.embeddings.packed import (
     codes_of,
 )
 from p2prec.embeddings.packing import packed_arrays, read_arrays
-from p2prec.embeddings.table import Device, Floats, Merge, Quality, Stored, budget_bytes
+from p2prec.embeddings.table import Device, Floats, Quality, Stored, budget_bytes
 from p2prec.errors import ConfigError
 
 _BOOKS, _BITS = 8, 8  # at most
@@ -75,7 +75,6 @@ class CompositionalCodes(OwnRows):
     """
 
     name: ClassVar[str] = "codes"
-    merge: ClassVar[Merge] = Merge.MEAN
 
     def __init__(self, catalogue: Catalogue, size: int, compression: int) -> None:
         super().__init__(catalogue, size, compression)

@@ -30,7 +30,7 @@ from p2prec.embeddings.packed import (
     codes_of,
 )
 from p2prec.embeddings.packing import packed_arrays, read_arrays
-from p2prec.embeddings.table import Device, Floats, Merge, Stored, budget_bytes
+from p2prec.embeddings.table import Device, Floats, Stored, budget_bytes
 from p2prec.errors import StoreError
 
 N_BLOCKS: Final = 4  # by which every embedding size divides
@@ -64,7 +64,6 @@ class ElasticRows(OwnRows):
         n_own: Pieces that a member adds.
     """
 
-    merge: ClassVar[Merge] = Merge.MASKED
     cut_after: ClassVar[int] = 3  # rounds
     n_own: ClassVar[int] = 0
 

@@ -22,11 +22,8 @@ def initial_table(digest: bytes, name: str, n_rows: int, width: int) -> NDArray[
     """
     table = np.empty((n_rows, width), np.float32)
     for start in range(0, n_rows, _BLOCK_ROWS):
-        label = b"p2prec/table/1" + digest + f"{name}/{width}/{start}".encode()
-        seed = int.from_bytes(hashlib.sha256(label).digest(), "big")
-        block = np.random.Generator(np.random.Philox(seed=seed)).standard_normal(
-            (_BLOCK_ROWS, width)
-        )
+        rng = labelled(b"p2prec/table/1" + digest + f"{name}/{width}/{start}".encode())
+        block = rng.standard_normal((_BLOCK_ROWS, width))
         table[start : start + _BLOCK_ROWS] = block[: n_rows - start]
     table *= 0.5 / np.sqrt(max(width - 2, 1))
     table[:, -2:] = 0.0
@@ -36,5 +33,10 @@ def initial_table(digest: bytes, name: str, n_rows: int, width: int) -> NDArray[
 
 def realm_generator(digest: bytes, name: str) -> np.random.Generator:
     """Draws that are the same in all peers of a realm; ``name`` says what for."""
-    seed = hashlib.sha256(b"p2prec/draws/1" + digest + name.encode()).digest()
-    return np.random.Generator(np.random.Philox(seed=int.from_bytes(seed, "big")))
+    return labelled(b"p2prec/draws/1" + digest + name.encode())
+
+
+def labelled(label: bytes) -> np.random.Generator:
+    """Draws that are a function of what they are for."""
+    seed = int.from_bytes(hashlib.sha256(label).digest(), "big")
+    return np.random.Generator(np.random.Philox(seed=seed))

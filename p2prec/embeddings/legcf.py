@@ -29,7 +29,7 @@ from p2prec.embeddings.bases import OwnRows, summed
 from p2prec.embeddings.initial import realm_generator
 from p2prec.embeddings.packed import HALF_BYTES, OVERHEAD_BYTES, PIECES_AT_MOST, PackedTable
 from p2prec.embeddings.packing import packed_arrays, read_arrays
-from p2prec.embeddings.table import Device, Floats, Merge, Quality, Stored, budget_bytes
+from p2prec.embeddings.table import Device, Floats, Quality, Stored, budget_bytes
 from p2prec.errors import ConfigError
 
 _ENTRIES = 4  # of an item, at most
@@ -52,7 +52,6 @@ class LearnedAssignment(OwnRows):
     """
 
     name: ClassVar[str] = "legcf"
-    merge: ClassVar[Merge] = Merge.MEAN
 
     def __init__(self, catalogue: Catalogue, size: int, compression: int) -> None:
         super().__init__(catalogue, size, compression)

@@ -32,7 +32,7 @@ from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.bases import summed
 from p2prec.embeddings.prefixes import known_of
 from p2prec.embeddings.sparse import Shape, fitted_entries
-from p2prec.embeddings.table import Device, Floats, Merge, Quality, Stored
+from p2prec.embeddings.table import Device, Floats, Quality, Stored
 from p2prec.embeddings.whole_rows import KeptEntries
 
 _START = -3.0  # of s
@@ -49,7 +49,6 @@ class Thresholded(KeptEntries):
     """Pieces: ``s`` of each column, and whether and how pruning is over."""
 
     name: ClassVar[str] = "pep"
-    merge: ClassVar[Merge] = Merge.MASKED
     shape: ClassVar[Shape] = Shape.MASK
 
     def __init__(self, catalogue: Catalogue, size: int, compression: int) -> None:
@@ -89,7 +88,7 @@ class Thresholded(KeptEntries):
 
     def kept(self, device: Device) -> NDArray[np.bool_]:
         """The most important ones of what is not pruned."""
-        return self.fitted(device, self.compose(self.of_one(device))[0])
+        return self.fitted(device, self.compose(Stored.of_one(device))[0])
 
     def fitted(self, device: Device, vectors: Floats) -> NDArray[np.bool_]:
         """The most important entries of vectors that the budget has room for."""
@@ -108,7 +107,7 @@ class Thresholded(KeptEntries):
         n = len(device.items)
         if self.packed_form.nbytes(n, n * self.size) <= self.budget:
             return self._over(device, _WHOLE, device.rows)
-        left = self.compose(self.of_one(device))[0] != 0
+        left = self.compose(Stored.of_one(device))[0] != 0
         nbytes = self.packed_form.nbytes(int(left.any(1).sum()), int(left.sum()))
         if nbytes > self.budget and round_ + 1 < _LATEST:
             return None

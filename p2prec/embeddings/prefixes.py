@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from p2prec.embeddings.bases import OwnRows
 from p2prec.embeddings.sparse import Shape, SparseRows, fitted_rows
-from p2prec.embeddings.table import Device, Floats, Merge, Stored
+from p2prec.embeddings.table import Device, Floats, Stored
 from p2prec.embeddings.whole_rows import KeptEntries
 
 Widths = NDArray[np.int64]
@@ -65,7 +65,6 @@ def features_of(known: Floats, others: Floats) -> Floats:
 class PrefixRows(KeptEntries):
     """A member says how wide items are."""
 
-    merge: ClassVar[Merge] = Merge.MASKED
     shape: ClassVar[Shape] = Shape.PREFIX
 
     @abstractmethod
@@ -78,7 +77,7 @@ class PrefixRows(KeptEntries):
 
     def budgeted(self, device: Device) -> Device:
         """The device with the price that its budget asks for."""
-        choose, n = self.chooser(self.of_one(device)), len(device.items)
+        choose, n = self.chooser(Stored.of_one(device)), len(device.items)
         low, high = -_MOST_PRICE, _MOST_PRICE
         for _ in range(_TRIES):
             middle = (low + high) / 2
@@ -105,7 +104,7 @@ class PrefixRows(KeptEntries):
 
     def kept(self, device: Device) -> NDArray[np.bool_]:
         """The first columns, of rows that moved most where not all fit."""
-        mask = self._mask(self.widths(self.of_one(device)))
+        mask = self._mask(self.widths(Stored.of_one(device)))
         moved = self.moved(device.items, device.rows)
         return fitted_rows(self.packed_form, mask, moved, self.budget)
 

@@ -15,8 +15,6 @@ product: ``sum_c u_c E_1[a, c] E_2[b, c]`` for all ``a, b``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,57 +23,13 @@ from numpy.typing import NDArray
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.bases import SharedPieces, summed
 from p2prec.embeddings.initial import realm_generator
+from p2prec.embeddings.packed import HALF_BYTES, PackedTable
 from p2prec.embeddings.packing import packed_arrays, read_arrays
 from p2prec.embeddings.table import Device, Floats, Stored, budget_bytes
 from p2prec.errors import ConfigError
 
 _OVERHEAD_BYTES = 192  # of names and shapes
-_HALF_BYTES = 2
 _SPREAD = 0.25  # of the factors around one
-
-
-@dataclass(frozen=True, slots=True)
-class PackedTables:
-    """The small tables.
-
-    Attributes:
-        tables: Shape ``(m_j, size)`` each.
-        digits: Shape ``(n_tables, n_items)``, the row of each item in each table.
-        data: As it lies on the device.
-    """
-
-    tables: Sequence[Floats]
-    digits: NDArray[np.int64]
-    data: bytes
-
-    @property
-    def nbytes(self) -> int:
-        """Of what lies on the device."""
-        return len(self.data)
-
-    def to_bytes(self) -> bytes:
-        """As it lies on the device."""
-        return self.data
-
-    def vectors(self, items: NDArray[np.integer[Any]]) -> Floats:
-        """Products of rows."""
-        found: Floats = self.tables[0][self.digits[0, items]]
-        for table, digits in zip(self.tables[1:], self.digits[1:], strict=True):
-            found = found * table[digits[items]]
-        return found
-
-    def dots(self, query: Floats) -> Floats:
-        """All combinations at once, then those that there are."""
-        found = self.tables[0] * query
-        for table in self.tables[1:-1]:
-            found = (table[:, None] * found).reshape(-1, len(query))
-        combined = self.tables[-1] @ found.T
-        numbers, before = np.zeros(self.digits.shape[1], np.int64), 1
-        for table, digits in zip(self.tables, self.digits, strict=True):
-            numbers += digits * before
-            before *= len(table)
-        result: Floats = combined.ravel()[numbers]
-        return result
 
 
 class QuotientRemainder(SharedPieces):
@@ -85,11 +39,12 @@ class QuotientRemainder(SharedPieces):
 
     def __init__(self, catalogue: Catalogue, size: int, compression: int) -> None:
         super().__init__(catalogue, size, compression)
-        floats = (budget_bytes(self) - _OVERHEAD_BYTES) // _HALF_BYTES
+        floats = (budget_bytes(self) - _OVERHEAD_BYTES) // HALF_BYTES
         self.lengths = _lengths(self.n_items, max(floats // size, 1))
         self.n_pieces = sum(self.lengths) * size
-        order = realm_generator(catalogue.digest, "qrt").permutation(self.n_items)
-        self.digits = np.stack(np.unravel_index(order, self.lengths, order="F"))
+        # Of each item, the number of its combination; and what its rows are then.
+        self.combination = realm_generator(catalogue.digest, "qrt").permutation(self.n_items)
+        self.digits = np.stack(np.unravel_index(self.combination, self.lengths, order="F"))
 
     def initial_pieces(self) -> Floats:
         """The first table like full rows, the others around one."""
@@ -122,20 +77,36 @@ class QuotientRemainder(SharedPieces):
             by_pieces += summed(owner, rows, by_factor, shape)
         return np.zeros((len(owner), 0), np.float32), by_pieces
 
-    def pack(self, device: Device) -> PackedTables:
+    def pack(self, device: Device) -> PackedTable:
         """In half precision."""
         half = device.pieces.astype(np.float16)
         return self._packed(half, packed_arrays({"tables": half}, form=self.form))
 
-    def unpack(self, data: bytes) -> PackedTables:
+    def unpack(self, data: bytes) -> PackedTable:
         """Read them."""
         parts = {"tables": (np.dtype(np.float16), (self.n_pieces,))}
         return self._packed(read_arrays(data, parts, form=self.form)["tables"], data)
 
-    def _packed(self, pieces: NDArray[np.generic], data: bytes) -> PackedTables:
+    def _packed(self, pieces: NDArray[np.generic], data: bytes) -> PackedTable:
         rows = pieces.astype(np.float32).reshape(-1, self.size)
         tables = np.split(rows, np.cumsum(self.lengths)[:-1])
-        return PackedTables(tables=tables, digits=self.digits, data=data)
+
+        def of(items: NDArray[np.integer[Any]]) -> Floats:
+            """Products of rows."""
+            found: Floats = tables[0][self.digits[0, items]]
+            for table, digits in zip(tables[1:], self.digits[1:], strict=True):
+                found = found * table[digits[items]]
+            return found
+
+        def products(query: Floats) -> Floats:
+            """All combinations at once, then those that there are."""
+            found = tables[0] * query
+            for table in tables[1:-1]:
+                found = (table[:, None] * found).reshape(-1, self.size)
+            result: Floats = (tables[-1] @ found.T).ravel()[self.combination]
+            return result
+
+        return PackedTable(data=data, of=of, products=products)
 
 
 def _lengths(n_items: int, n_rows: int) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.bases import summed
 from p2prec.embeddings.prefixes import N_GROUPS, groups_of, known_of
 from p2prec.embeddings.sparse import Shape, fitted_rows
-from p2prec.embeddings.table import Device, Floats, Merge, Quality, Stored
+from p2prec.embeddings.table import Device, Floats, Quality, Stored
 from p2prec.embeddings.whole_rows import KeptEntries
 
 _PRETRAINING = 3  # rounds, counted from 1
@@ -39,7 +39,6 @@ class SingleShot(KeptEntries):
     """Pieces: a mask and the sum of saliencies for each group."""
 
     name: ClassVar[str] = "sseds"
-    merge: ClassVar[Merge] = Merge.MASKED
     shape: ClassVar[Shape] = Shape.FEW
 
     def __init__(self, catalogue: Catalogue, size: int, compression: int) -> None:
@@ -71,7 +70,7 @@ class SingleShot(KeptEntries):
 
     def kept(self, device: Device) -> NDArray[np.bool_]:
         """The columns of each group, of rows that moved most where not all fit."""
-        stored = self.of_one(device)
+        stored = Stored.of_one(device)
         mask = self._masks(stored.pieces)[0, groups_of(known_of(self, stored))]
         moved = self.moved(device.items, device.rows)
         return fitted_rows(self.packed_form, mask, moved, self.budget)
@@ -81,7 +80,7 @@ class SingleShot(KeptEntries):
         del quality
         if round_ + 1 != _PRETRAINING:
             return None
-        counts = np.bincount(groups_of(known_of(self, self.of_one(device))), minlength=N_GROUPS)
+        counts = np.bincount(groups_of(known_of(self, Stored.of_one(device))), minlength=N_GROUPS)
         shape = (N_GROUPS, self.size)
         saliency = device.pieces[self.n_masks :].reshape(shape)
         order = np.argsort(-saliency.ravel(), kind="stable")

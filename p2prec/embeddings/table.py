@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
@@ -29,13 +28,21 @@ FLOAT_BYTES: Final = 4
 COMPRESSIONS: Final = (1, 2, 4, 10, 20, 50, 100)  # what peers of one realm may exchange
 
 
-class Merge(StrEnum):
-    """What the mean of two peers' stored values means."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """What one peer stores.
 
-    MEAN = "mean"  # the mean of the parts is a sensible part of both
-    MASKED = "masked_mean"  # as above; what one of them has pruned counts as zero
-    SHARED_START = "shared_start"  # only near to a common start: products of parts are not linear
-    VOTE = "vote"  # the sign of a mean is the majority of the signs
+    Attributes:
+        items: Shape ``(n_held,)``, ascending: items whose rows differ from the initial ones.
+        rows: Shape ``(n_held, row_width)``.
+        others: Shape ``(n_held,)``, the share of others that met each item.
+        pieces: Shape ``(n_pieces,)``.
+    """
+
+    items: NDArray[np.integer[Any]]
+    rows: Floats
+    others: Floats
+    pieces: Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,22 +63,16 @@ class Stored:
     others: Floats
     pieces: Floats
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
-    """What one peer stores.
-
-    Attributes:
-        items: Shape ``(n_held,)``, ascending: items whose rows differ from the initial ones.
-        rows: Shape ``(n_held, row_width)``.
-        others: Shape ``(n_held,)``, the share of others that met each item.
-        pieces: Shape ``(n_pieces,)``.
-    """
-
-    items: NDArray[np.integer[Any]]
-    rows: Floats
-    others: Floats
-    pieces: Floats
+    @classmethod
+    def of_one(cls, device: Device) -> Stored:
+        """All that one peer stores."""
+        return cls(
+            items=device.items,
+            owner=np.zeros(len(device.items), np.int64),
+            rows=device.rows,
+            others=device.others,
+            pieces=device.pieces[None],
+        )
 
 
 Quality = Callable[[Device], float]
@@ -109,7 +110,6 @@ class ItemTable(Protocol):
     Attributes:
         name: In the registry.
         smallest: The largest compression that it can reach; ``COMPRESSIONS`` up to it are built.
-        merge: What a mean of two peers means.
         size: Length of an item's vector.
         n_items: Of the catalogue.
         compression: How many times smaller than a full table it is to be.
@@ -119,7 +119,6 @@ class ItemTable(Protocol):
 
     name: ClassVar[str]
     smallest: ClassVar[int]
-    merge: ClassVar[Merge]
     size: int
     n_items: int
     compression: int

@@ -28,7 +28,7 @@ from p2prec.embeddings.bases import SharedPieces, summed
 from p2prec.embeddings.initial import realm_generator
 from p2prec.embeddings.packed import HALF_BYTES, OVERHEAD_BYTES, PIECES_AT_MOST, PackedTable
 from p2prec.embeddings.packing import packed_arrays, read_arrays
-from p2prec.embeddings.table import Device, Floats, Merge, Stored, budget_bytes
+from p2prec.embeddings.table import Device, Floats, Stored, budget_bytes
 from p2prec.errors import ConfigError
 
 
@@ -43,7 +43,6 @@ class SemiTensorProduct(SharedPieces):
     """
 
     name: ClassVar[str] = "stp"
-    merge: ClassVar[Merge] = Merge.SHARED_START
     step: ClassVar[int] = 2
 
     def __init__(self, catalogue: Catalogue, size: int, compression: int) -> None:

@@ -48,16 +48,6 @@ class KeptEntries(OwnRows):
     def kept(self, device: Device) -> NDArray[np.bool_]:
         """Entries that are kept, shape ``(n_held, size)``, within the budget."""
 
-    def of_one(self, device: Device) -> Stored:
-        """All that one peer stores."""
-        return Stored(
-            items=device.items,
-            owner=np.zeros(len(device.items), np.int64),
-            rows=device.rows,
-            others=device.others,
-            pieces=device.pieces[None],
-        )
-
     def compose(self, stored: Stored) -> tuple[Floats, Any]:
         """The row."""
         return stored.rows, len(stored.pieces)
@@ -68,7 +58,7 @@ class KeptEntries(OwnRows):
 
     def pack(self, device: Device) -> SparseRows:
         """Kept entries of the vectors that the rows are composed to."""
-        vectors, kept = self.compose(self.of_one(device))[0], self.kept(device)
+        vectors, kept = self.compose(Stored.of_one(device))[0], self.kept(device)
         form = self.packed_form if self.bits else finest(self.packed_form, kept, self.budget)
         return packed_rows(form, device.items, vectors, kept)
 

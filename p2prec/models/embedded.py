@@ -16,7 +16,6 @@ reads the sequence itself (``reads_past``) needs no folding: the user's vector i
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
+from p2prec.embeddings.initial import labelled
 from p2prec.embeddings.table import ItemTable
 from p2prec.models.biased import FOLD, FRESH_ACCUMULATOR, LISTENED, MU, N_BASE, WEIGHT, Biased
 from p2prec.models.context import Surrounded
@@ -91,9 +91,7 @@ class EmbeddedModel(Biased, Taste, Tabled):
         dense = np.zeros(self.n_dense, np.float32)
         dense[self.layout.part("base")] = self.initial_base()
         label = b"p2prec/model/1" + self.catalogue.digest + f"{self.family}/{self.size}".encode()
-        seed = int.from_bytes(hashlib.sha256(label).digest(), "big")
-        rng = np.random.Generator(np.random.Philox(seed=seed))
-        dense[self.layout.part("own")] = self.initial_own(rng)
+        dense[self.layout.part("own")] = self.initial_own(labelled(label))
         dense[self.layout.part("pieces")] = self.table.initial_pieces()
         return dense
 

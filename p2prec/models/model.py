@@ -230,28 +230,36 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """What one peer has learned, as far as a search may change it.
+class Snapshot:
+    """One state of what a peer has learned, as small as what it has changed.
 
     Attributes:
-        items: Shape ``(n_held,)``, ascending.
-        values: Shape ``(n_held, width)``, their rows.
+        initial: Shape ``(n_items, width)``, of the realm.
+        rows: Shape ``(n_held,)``.
+        values: Shape ``(n_held, width)``.
         dense: Shape ``(n_dense,)``.
-        private: Shape ``(n_private,)``, which a search reads only.
+        private: Shape ``(n_private,)``.
     """
 
-    items: NDArray[np.int32]
+    initial: NDArray[np.float32]
+    rows: NDArray[np.int32]
     values: NDArray[np.float32]
     dense: NDArray[np.float32]
     private: NDArray[np.float32]
+
+    def parameters(self) -> Parameters:
+        """All that scoring needs."""
+        table = self.initial.copy()
+        table[self.rows] = self.values
+        return Parameters(table=table, dense=self.dense, private=self.private)
 
 
 @runtime_checkable
 class Searching(Protocol):
     """A family that looks for a better form of what it stores, once a round."""
 
-    def searched(self, held: Held, timeline: Timeline, round_: int) -> Held | None:
-        """What is to take the place of ``held``, which has the same items; None for no change."""
+    def searched(self, now: Snapshot, timeline: Timeline, round_: int) -> Snapshot | None:
+        """What is to take the place of ``now``, which has the same rows; None for no change."""
         ...
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.embeddings.packing import packed_arrays, read_arrays
+from p2prec.embeddings.table import Packed
 from p2prec.errors import StoreError
-from p2prec.models.model import Held, Outlook
+from p2prec.models.model import Outlook, Snapshot
 from p2prec.models.moments import Moment
 from p2prec.models.popularity import share_of
 from p2prec.models.table import BIAS, OTHERS
@@ -37,21 +38,9 @@ class PackedModel:
     data: bytes
 
     @classmethod
-    def of(cls, model: Tabled, held: Held) -> PackedModel:
+    def of(cls, model: Tabled, now: Snapshot) -> PackedModel:
         """What one peer has learned, packed and read again."""
-        n, listened = len(model.catalogue), held.dense[model.statistics].sum()
-        items, marks = held.items.astype(np.uint32), np.zeros(n, np.bool_)
-        marks[held.items] = True
-        named = {"items": items} if items.nbytes < n // 8 else {"marks": np.packbits(marks)}
-        arrays: dict[str, NDArray[np.generic]] = {
-            **named,
-            "bias": held.values[:, BIAS].astype(_HALF),
-            "shares": share_of(held.values[:, OTHERS], listened).astype(_HALF),
-            "dense": held.dense[: _n_own(model)].astype(_HALF),
-            "private": held.private.astype(_HALF),
-            "table": np.frombuffer(model.table.pack(model.device(held)).to_bytes(), np.uint8),
-        }
-        return cls.read(model, packed_arrays(arrays, form=model.name))
+        return cls.read(model, packed_model(model, now, table=model.table.pack(model.device(now))))
 
     @classmethod
     def read(cls, model: Tabled, data: bytes) -> PackedModel:
@@ -96,6 +85,29 @@ class PackedModel:
     def to_bytes(self) -> bytes:
         """As it lies on the device."""
         return self.data
+
+
+def packed_model(model: Tabled, now: Snapshot, *, table: Packed) -> bytes:
+    """The bytes of what one peer has learned.
+
+    Args:
+        model: The formulas.
+        now: What has been learned.
+        table: Of it, packed.
+    """
+    n, listened = len(model.catalogue), now.dense[model.statistics].sum()
+    items, marks = now.rows.astype(np.uint32), np.zeros(n, np.bool_)
+    marks[now.rows] = True
+    named = {"items": items} if items.nbytes < n // 8 else {"marks": np.packbits(marks)}
+    arrays: dict[str, NDArray[np.generic]] = {
+        **named,
+        "bias": now.values[:, BIAS].astype(_HALF),
+        "shares": share_of(now.values[:, OTHERS], listened).astype(_HALF),
+        "dense": now.dense[: _n_own(model)].astype(_HALF),
+        "private": now.private.astype(_HALF),
+        "table": np.frombuffer(table.to_bytes(), np.uint8),
+    }
+    return packed_arrays(arrays, form=model.name)
 
 
 def _n_own(model: Tabled) -> int:

@@ -16,7 +16,7 @@ from p2prec.embeddings.table import Device, ItemTable, Packed, Stored
 from p2prec.errors import ConfigError
 from p2prec.limits import MAX_DENSE_VALUES
 from p2prec.models.layout import DenseLayout
-from p2prec.models.model import Held, Observer, Outlook, Parameters
+from p2prec.models.model import Observer, Outlook, Parameters, Snapshot
 from p2prec.models.moments import Moment, Timeline
 from p2prec.models.popularity import share_of
 from p2prec.models.recommender import Task
@@ -169,36 +169,36 @@ class Tabled(ABC):
 
     # --- searching -----------------------------------------------------------------------
 
-    def searched(self, held: Held, timeline: Timeline, round_: int) -> Held | None:
+    def searched(self, now: Snapshot, timeline: Timeline, round_: int) -> Snapshot | None:
         """The table's search step, as of ``Searching``."""
         pieces, width = self.layout.part("pieces"), self.table.row_width
 
-        def with_(device: Device) -> Held:
-            values, dense = held.values.copy(), held.dense.copy()
+        def with_(device: Device) -> Snapshot:
+            values, dense = now.values.copy(), now.dense.copy()
             values[:, :width], dense[pieces] = device.rows, device.pieces
-            return replace(held, values=values, dense=dense)
+            return replace(now, values=values, dense=dense)
 
         def quality(device: Device) -> float:
             return self._quality(with_(device), timeline)
 
-        found = self.table.searched(self.device(held), round_, quality)
+        found = self.table.searched(self.device(now), round_, quality)
         return None if found is None else with_(found)
 
-    def device(self, held: Held) -> Device:
+    def device(self, now: Snapshot) -> Device:
         """What the table stores of it."""
+        return self._device(now.rows, now.values, now.dense)
+
+    def _device(self, items: NDArray[np.integer[Any]], rows: Floats, dense: Floats) -> Device:
         return Device(
-            items=held.items,
-            rows=held.values[:, : self.table.row_width],
-            others=held.values[:, OTHERS],
-            pieces=held.dense[self.layout.part("pieces")],
+            items=items,
+            rows=rows[:, : self.table.row_width],
+            others=rows[:, OTHERS],
+            pieces=dense[self.layout.part("pieces")],
         )
 
-    def _quality(self, held: Held, timeline: Timeline) -> float:
+    def _quality(self, now: Snapshot, timeline: Timeline) -> float:
         """Mean reciprocal rank of the owner's newest interactions; 0 where there are none."""
-        rows = initial_table(self.catalogue.digest, "items", len(self.catalogue), self.width).copy()
-        rows[held.items] = held.values
-        parameters = Parameters(table=rows, dense=held.dense, private=held.private)
-        observe, total = self.observer(), 0.0
+        parameters, observe, total = now.parameters(), self.observer(), 0.0
         newest = range(len(timeline))[-_ASKED:]
         for at in newest:
             if at < max(self.first, 1):
@@ -231,33 +231,18 @@ class Tabled(ABC):
 
     def composed(self, parameters: Parameters) -> Composed:
         """Vectors of all items, in blocks."""
-        pieces = parameters.dense[None, self.layout.part("pieces")]
         n = len(parameters.table)
         whole = np.empty((n, self.size), np.float32)
         for items in blocks(n):
-            whole[items] = self.table.compose(
-                Stored(
-                    items=items,
-                    owner=np.zeros(len(items), np.int64),
-                    rows=parameters.table[items, : self.table.row_width],
-                    others=parameters.table[items, OTHERS],
-                    pieces=pieces,
-                )
-            )[0]
+            device = self._device(items, parameters.table[items], parameters.dense)
+            whole[items] = self.table.compose(Stored.of_one(device))[0]
         return Composed(whole)
 
     def packed(self, parameters: Parameters) -> Packed:
         """The table as it lies on the device."""
         initial = initial_table(self.catalogue.digest, "items", len(self.catalogue), self.width)
         items = np.flatnonzero((parameters.table != initial).any(axis=1))
-        return self.table.pack(
-            Device(
-                items=items,
-                rows=parameters.table[items, : self.table.row_width],
-                others=parameters.table[items, OTHERS],
-                pieces=parameters.dense[self.layout.part("pieces")],
-            )
-        )
+        return self.table.pack(self._device(items, parameters.table[items], parameters.dense))
 
 
 def blocks(n: int) -> list[NDArray[np.int64]]:

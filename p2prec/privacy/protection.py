@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.updates import said_popularity
 from p2prec.draws import normals
-from p2prec.embeddings.table import Stored
+from p2prec.embeddings.table import Device, Stored
 from p2prec.models.geo import nearest_alike
+from p2prec.models.model import Model
 from p2prec.models.moments import Timeline
 from p2prec.models.table import OTHERS
 from p2prec.models.tabled import Tabled
@@ -44,11 +45,14 @@ class PseudoItems:
         made_up: Shape ``(n,)``, ascending.
         like: Shape ``(n,)``, the place that each stands beside.
         direction: Shape ``(n, width)``, of length one: where the change of its row points.
+        heading: Shape ``(n, size)``, of length one: where its vector moves, for a table whose
+            items share pieces; ``size`` is 0 with others.
     """
 
     made_up: NDArray[np.int64]
     like: NDArray[np.int64]
     direction: NDArray[np.float32]
+    heading: NDArray[np.float32]
 
 
 class Protection:
@@ -92,16 +96,6 @@ class Protection:
             self._fakes = timeline, self._made_up(timeline.own)
         return self._fakes[1]
 
-    def directions(self, size: int) -> NDArray[np.float32]:
-        """Where the vectors of pseudo items move, of length one, shape ``(n, size)``; fixed."""
-        drawn = [
-            np.random.default_rng([self._device_seed, fake, size]).standard_normal(size)
-            for fake in self.pseudo_items().made_up.tolist()
-        ]
-        directions = np.array(drawn).reshape(-1, size)
-        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        return directions.astype(np.float32)
-
     def _made_up(self, own: NDArray[np.int32]) -> PseudoItems:
         catalogue, width = self._knowledge.catalogue, self._knowledge.model.width
         taken = set(own.tolist())
@@ -125,7 +119,21 @@ class Protection:
             made_up=np.array([fake for fake, _, _ in found], np.int64),
             like=np.array([place for _, place, _ in found], np.int64),
             direction=direction.astype(np.float32),
+            heading=self._heading([fake for fake, _, _ in found]),
         )
+
+    def _heading(self, made_up: Sequence[int]) -> NDArray[np.float32]:
+        model = self._knowledge.model
+        if not _shares_pieces(model):
+            return np.empty((len(made_up), 0), np.float32)
+        size = model.table.size
+        drawn = [
+            np.random.default_rng([self._device_seed, fake, size]).standard_normal(size)
+            for fake in made_up
+        ]
+        heading = np.array(drawn).reshape(-1, size)
+        heading /= np.linalg.norm(heading, axis=1, keepdims=True)
+        return heading.astype(np.float32)
 
 
 def protect_together(
@@ -228,34 +236,26 @@ def _hidden_pieces(device: Protection, dense: NDArray[np.float32]) -> NDArray[np
         dense: Of its update.
     """
     model, fakes = device.knowledge.model, device.pseudo_items()
-    if not isinstance(model, Tabled) or model.table.row_width or not model.table.n_pieces:
-        return dense
-    if not len(fakes.made_up):
+    if not _shares_pieces(model) or not len(fakes.made_up):
         return dense
     part, table = model.layout.part("pieces"), model.table
-    now, start = dense[None, part], model.initial_dense()[None, part]
+    now, start = dense[part], table.initial_pieces()
 
     def vectors(items: NDArray[np.int64], pieces: NDArray[np.float32]) -> tuple[Any, Any]:
-        return table.compose(
-            Stored(
-                items=items,
-                owner=np.zeros(len(items), np.int64),
-                rows=np.zeros((len(items), 0), np.float32),
-                others=np.zeros(len(items), np.float32),
-                pieces=pieces,
-            )
-        )
+        rows, others = np.zeros((len(items), 0), np.float32), np.zeros(len(items), np.float32)
+        asked = Device(items=items, rows=rows, others=others, pieces=pieces)
+        return table.compose(Stored.of_one(asked))
 
     moved = np.linalg.norm(vectors(fakes.like, now)[0] - vectors(fakes.like, start)[0], axis=1)
     before, tape = vectors(fakes.made_up, now)
-    wanted = device.directions(table.size) * moved[:, None].astype(np.float32)
-    by_pieces = table.backward(tape, wanted)[1]
+    wanted = fakes.heading * moved[:, None].astype(np.float32)
+    by_pieces = table.backward(tape, wanted)[1][0]
     after = vectors(fakes.made_up, now + by_pieces)[0]
     reached = float(np.linalg.norm(after - before, axis=1).mean())
     # Pieces are shared and multiplied, so that a step along them goes another way than asked for.
     scale = min(float(moved.mean()) / max(reached, 1e-9), _LONGEST_STEP)
     result = dense.copy()
-    result[part] += np.float32(scale) * by_pieces[0]
+    result[part] += np.float32(scale) * by_pieces
     return result
 
 
@@ -291,3 +291,8 @@ def _hidden(group: Group, devices: Sequence[Protection], rows: _Rows) -> _Rows:
         values=np.concatenate([rows.values[kept], values])[order],
         evidence=np.concatenate([rows.evidence[kept], rows.evidence[like]])[order],
     )
+
+
+def _shares_pieces(model: Model) -> TypeGuard[Tabled]:
+    """Whether its items have no rows, so that pieces alone say what was learned of them."""
+    return isinstance(model, Tabled) and not model.table.row_width and model.table.n_pieces > 0

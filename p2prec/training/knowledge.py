@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.embeddings.initial import initial_table
-from p2prec.models.model import Held, Model, Parameters, Searching
+from p2prec.models.model import Model, Parameters, Searching, Snapshot
 from p2prec.models.moments import Timeline
 from p2prec.models.shelf import MAX_SEATS, Shelf
 from p2prec.models.stack import Stack
@@ -23,31 +23,6 @@ from p2prec.training.config import TrainingConfig
 _ROW_ACCUMULATOR = 1e-3  # Adagrad's start for rows: the first step of a row is a large one
 # Held rows that are worked on at once: what is computed about them stays in a core's cache.
 _ROWS_TOGETHER = 1 << 18
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """One state of what a peer has learned, as small as what it has changed.
-
-    Attributes:
-        initial: Shape ``(n_items, width)``, of the realm.
-        rows: Shape ``(n_held,)``.
-        values: Shape ``(n_held, width)``.
-        dense: Shape ``(n_dense,)``.
-        private: Shape ``(n_private,)``.
-    """
-
-    initial: NDArray[np.float32]
-    rows: NDArray[np.int32]
-    values: NDArray[np.float32]
-    dense: NDArray[np.float32]
-    private: NDArray[np.float32]
-
-    def parameters(self) -> Parameters:
-        """All that scoring needs."""
-        table = self.initial.copy()
-        table[self.rows] = self.values
-        return Parameters(table=table, dense=self.dense, private=self.private)
 
 
 class Knowledge:
@@ -151,19 +126,10 @@ class Knowledge:
         """Let a family that looks for a better form of what it stores take a step."""
         if not isinstance(self.model, Searching):
             return
-        found = self.model.searched(self.held(), self.timeline, round_)
+        found = self.model.searched(self.snapshot(), self.timeline, round_)
         if found is not None:
             self.table.values[:] = found.values
             self.dense = found.dense
-
-    def held(self) -> Held:
-        """A copy of what may be packed or searched."""
-        return Held(
-            items=self.table.rows.copy(),
-            values=self.table.whole_rows,
-            dense=self.dense.copy(),
-            private=self.private.copy(),
-        )
 
     def parameters(self) -> Parameters:
         """A copy of all that scoring needs."""

@@ -17,13 +17,13 @@ from p2prec.draws import generator, stream, word
 from p2prec.errors import StoreError
 from p2prec.models.explored import Explored
 from p2prec.models.families import build_model
-from p2prec.models.model import Outlook
+from p2prec.models.model import Outlook, Snapshot
 from p2prec.models.recommender import Context, Task
 from p2prec.privacy.protection import Protection, protect_together
 from p2prec.training.combinations import check_learner
 from p2prec.training.config import LearnerConfig
 from p2prec.training.epoch import Pupil, train_epoch
-from p2prec.training.knowledge import Knowledge, Snapshot
+from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received, Recommendation, TrainingReport
 
 TRAIN, PUBLISH, _PROTECT = 0, 1, 2  # purposes of random streams

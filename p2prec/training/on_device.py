@@ -7,6 +7,7 @@ Adagrad, evidence) is not in it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.packing import packed_arrays
 from p2prec.embeddings.table import FLOAT_BYTES, budget_bytes, full_bytes
 from p2prec.models.model import Model
-from p2prec.models.packed import PackedModel
+from p2prec.models.packed import packed_model
 from p2prec.models.table import OTHERS
 from p2prec.models.tabled import Tabled
 from p2prec.training.knowledge import Knowledge
@@ -25,32 +26,39 @@ _NUMBER_BYTES, _HALF_BYTES = 4, 2
 _OVERHEAD_BYTES: Final = 1_024  # of names and shapes, at most
 
 
-def on_device(knowledge: Knowledge) -> bytes:
-    """All that recommending needs."""
-    table, model = knowledge.table, knowledge.model
+@dataclass(frozen=True, slots=True)
+class OnDevice:
+    """One model as it lies on a device.
+
+    Attributes:
+        data: All that recommending needs.
+        table_bytes: What the embeddings in it take; 0 of a model that has none.
+    """
+
+    data: bytes
+    table_bytes: int
+
+
+def on_device(knowledge: Knowledge) -> OnDevice:
+    """What one peer has learned, packed."""
+    now, model = knowledge.snapshot(), knowledge.model
     if isinstance(model, Tabled) and model.compact:
-        return PackedModel.of(model, knowledge.held()).to_bytes()
+        table = model.table.pack(model.device(now))
+        return OnDevice(packed_model(model, now, table=table), table.nbytes)
     arrays: dict[str, NDArray[Any]] = {
-        "items": table.rows.astype(np.uint32),
-        "rows": table.whole_rows,
-        "dense": knowledge.dense.copy(),
-        "private": knowledge.private.copy(),
+        "items": now.rows.astype(np.uint32),
+        "rows": now.values,
+        "dense": now.dense,
+        "private": now.private,
     }
-    return packed_arrays(arrays, form=model.name)
-
-
-def table_bytes(knowledge: Knowledge) -> int:
-    """What the embeddings alone take on the device: 0 of a model that has none."""
-    model, n_held = knowledge.model, len(knowledge.table.rows)
-    if isinstance(model, Tabled) and model.compact:
-        return model.packed(knowledge.parameters()).nbytes
-    size = model.width + OTHERS
+    size = max(model.width + OTHERS, 0)
+    changed = len(now.rows) * (_NUMBER_BYTES + FLOAT_BYTES * size) if size else 0
     whole = full_bytes(len(knowledge.catalogue), size)
-    return min(whole, n_held * (_NUMBER_BYTES + FLOAT_BYTES * size)) if size > 0 else 0
+    return OnDevice(packed_arrays(arrays, form=model.name), min(whole, changed))
 
 
 def most_bytes(catalogue: Catalogue, model: Model, *, n_held: int) -> int:
-    """The most that ``on_device`` can take.
+    """The most that the data of ``on_device`` can take.
 
     Args:
         catalogue: Of the realm.

@@ -28,7 +28,7 @@ from p2prec.embeddings.table import COMPRESSIONS
 from p2prec.embeddings.tables import TABLES, build_table
 from p2prec.errors import ConfigError
 from p2prec.models.families import EMBEDDED
-from p2prec.models.model import Held
+from p2prec.models.model import Snapshot
 from p2prec.models.moments import Timeline
 from p2prec.models.packed import PackedModel
 from p2prec.models.recommender import Task
@@ -62,7 +62,7 @@ def owner(catalogue: Catalogue) -> History:
     )
 
 
-def learned(model: Tabled, catalogue: Catalogue, history: History, n_heard: int) -> Held:
+def learned(model: Tabled, catalogue: Catalogue, history: History, n_heard: int) -> Snapshot:
     """A peer after two rounds, that has heard of ``n_heard`` items."""
     config = TrainingConfig(negatives=16)
     peer = Knowledge(catalogue, model, config, history)  # type: ignore[arg-type]
@@ -72,7 +72,7 @@ def learned(model: Tabled, catalogue: Catalogue, history: History, n_heard: int)
     at = peer.table.touch(rng.permutation(len(catalogue))[:n_heard])
     peer.table.others[at] = rng.random(len(at)).astype(np.float32) / 3
     peer.table.values[at, :-2] += rng.normal(0, 0.1, (len(at), model.width - 2))
-    return peer.held()
+    return peer.snapshot()
 
 
 def answered(packed: PackedModel, catalogue: Catalogue, history: History, n: int) -> list[float]:

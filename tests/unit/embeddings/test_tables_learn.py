@@ -48,7 +48,7 @@ class Result:
 def device_of(learner: LocalLearner) -> Device:
     knowledge = learner.knowledge
     assert isinstance(knowledge.model, EmbeddedModel)
-    return knowledge.model.device(knowledge.held())
+    return knowledge.model.device(knowledge.snapshot())
 
 
 def network(table: str, compression: int) -> list[LocalLearner]:

@@ -49,7 +49,7 @@ def trained(model: Tabled, n_heard: int) -> Knowledge:
 def test_it_says_the_same_after_it_was_packed(name: str, n_heard: int) -> None:
     model = built(name)
     peer = trained(model, n_heard)
-    packed = PackedModel.of(model, peer.held())
+    packed = PackedModel.of(model, peer.snapshot())
     again = PackedModel.read(model, packed.to_bytes())
     for moment in (peer.timeline.before(30), None):
         before = model.observer()(peer.parameters(), moment).scores()
@@ -66,7 +66,7 @@ def test_it_says_the_same_after_it_was_packed(name: str, n_heard: int) -> None:
 
 def test_what_is_no_such_model_is_refused() -> None:
     model = built("mf/8/qrt-4")
-    data = PackedModel.of(model, trained(model, 20).held()).to_bytes()
+    data = PackedModel.of(model, trained(model, 20).snapshot()).to_bytes()
     for wrong in (b"", data[:-1], data[: len(data) // 2], b"\xff" * 99):
         with pytest.raises(StoreError):
             PackedModel.read(model, wrong)

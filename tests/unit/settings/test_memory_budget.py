@@ -98,7 +98,7 @@ def test_what_lies_on_the_device_keeps_the_bound(name: str) -> None:
     one.train(0)
     held = len(one.knowledge.table.rows)
     most = most_bytes(CITY.catalogue, model_of(CITY.catalogue, config), n_held=held)
-    assert 0 < len(on_device(one.knowledge)) <= most
+    assert 0 < len(on_device(one.knowledge).data) <= most
 
 
 def test_the_settings_name_the_file_where_the_budget_is_none(tmp_path: Path) -> None:
