@@ -8,11 +8,12 @@ after the other, each with those before it known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from p2prec.collaboration.payload import Payload
 from p2prec.data.interactions import History
 from p2prec.evaluation.metrics import rank_of
 from p2prec.training.config import LearnerConfig
@@ -58,6 +59,46 @@ class Asked:
         }
 
 
+def exchange(
+    learners: Sequence[LocalLearner],
+    round_: int,
+    hears: Sequence[Sequence[int]],
+    *,
+    degree: int,
+    alike: Callable[[int, int], tuple[float, float]] = lambda *_: (0.5, 0.5),
+) -> list[Sequence[Payload]]:
+    """Train, send, merge; returns what each learner sent to all who hear it.
+
+    Args:
+        learners: Different ones.
+        round_: Of all of them.
+        hears: For each learner those whom it hears, in the order in which they arrive.
+        degree: How many hear each, as each is told.
+        alike: Geographic and semantic similarity of who hears with whom it hears.
+    """
+    n, rounds = len(learners), [round_] * len(learners)
+    train_together(learners, rounds)
+    said = payloads_together(learners, rounds, degrees=[degree] * n)
+    inboxes = []
+    for i, heard in enumerate(hears):
+        inbox = []
+        for j in heard:
+            geographic, semantic = alike(i, j)
+            inbox += [
+                Received(
+                    sender=str(j),
+                    payload=payload,
+                    geographic=geographic,
+                    semantic=semantic,
+                    staleness_rounds=0,
+                )
+                for payload in said[j]
+            ]
+        inboxes.append(inbox)
+    merge_together(learners, rounds, inboxes)
+    return said
+
+
 def live(
     realm: Realm, config: LearnerConfig, *, hold: int, rounds: int, degree: int, seed: int
 ) -> list[LocalLearner]:
@@ -80,23 +121,12 @@ def live(
     ]
     rng = np.random.default_rng(seed)
     for round_ in range(rounds):
-        train_together(learners, [round_] * n)
-        said = payloads_together(learners, [round_] * n, degrees=[degree] * n)
-        inboxes: list[list[Received]] = [[] for _ in range(n)]
+        hears: list[list[int]] = [[] for _ in range(n)]
         for sender in range(n):
             others = np.delete(np.arange(n), sender)
             for to in rng.choice(others, min(degree, n - 1), replace=False).tolist():
-                inboxes[to] += [
-                    Received(
-                        sender=str(sender),
-                        payload=payload,
-                        geographic=0.5,
-                        semantic=0.5,
-                        staleness_rounds=0,
-                    )
-                    for payload in said[sender]
-                ]
-        merge_together(learners, [round_] * n, inboxes)
+                hears[to].append(sender)
+        exchange(learners, round_, hears, degree=degree)
     return learners
 
 

@@ -21,6 +21,7 @@ from p2prec.collaboration.updates import Room, Said, say
 from p2prec.draws import stream
 from p2prec.errors import ConfigError
 from p2prec.kernels import compiled
+from p2prec.models.model import Searching
 from p2prec.models.stack import Stack
 from p2prec.training.epoch import Examples, learn
 from p2prec.training.knowledge import Group, shelved
@@ -79,6 +80,7 @@ class Cohort:
             raise ConfigError("the learners of a cohort have one model and one setting")
         self._learners = learners
         self._model, self._config, self._options = knowledge.model, knowledge.config, method.options
+        self._searches = isinstance(self._model, Searching)
         self._seeds = np.array([learner.seed for learner in learners], np.uint64)
         self._held: list[object] = []  # tables and histories that the benches are made of
         self._benches: list[_Bench] = []
@@ -97,6 +99,9 @@ class Cohort:
         """
         self._sit()
         self._train(round_)
+        if self._searches:
+            for learner in self._learners:
+                learner.knowledge.search(round_)
         said = self._speak(round_)
         self._listen(round_, said, firsts, senders)
         for learner in self._learners:

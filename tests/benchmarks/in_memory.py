@@ -13,14 +13,11 @@ from p2prec.collaboration.payload import Payload
 from p2prec.collaboration.updates import Said
 from p2prec.training.cohort import Cohort
 from p2prec.training.config import LearnerConfig
-from p2prec.training.learner import Received
 from p2prec.training.local import (
     LocalLearner,
-    merge_together,
-    payloads_together,
-    train_together,
 )
 from peers.config import NeighbourConfig
+from scenarios.in_step import exchange
 from topology.cells import blurred_area
 from topology.profile import sketch
 from topology.selection import Candidate, choose_neighbours
@@ -56,7 +53,6 @@ class InMemory:
     ) -> None:
         self.learners = learners
         self._degree = settings.k
-        self._names = [str(i) for i in range(len(learners))]
         said = []
         for learner in learners:
             catalogue, history = learner.knowledge.catalogue, learner.knowledge.history
@@ -76,31 +72,9 @@ class InMemory:
 
     def round(self, round_: int) -> list[Sequence[Payload]]:
         """Train, exchange, merge; returns what each learner sent to all who listen to it."""
-        train_together(self.learners, [round_] * len(self.learners))
-        n = len(self.learners)
-        rounds = [round_] * n
-        said = payloads_together(self.learners, rounds, degrees=[self._degree] * n)
-        senders = self.senders()
-        inboxes: list[list[Received]] = [[] for _ in range(n)]
-        for i, inbox in enumerate(inboxes):
-            for j in senders[i]:
-                geographic, semantic = self._alike(i, j)
-                inbox += [
-                    Received(
-                        sender=self._names[j],
-                        payload=payload,
-                        geographic=geographic,
-                        semantic=semantic,
-                        staleness_rounds=0,
-                    )
-                    for payload in said[j]
-                ]
-        merge_together(self.learners, rounds, inboxes)
-        return said
-
-    def senders(self) -> Sequence[Sequence[int]]:
-        """To whom each learner listens in this round."""
-        return self._neighbours
+        return exchange(
+            self.learners, round_, self._neighbours, degree=self._degree, alike=self._alike
+        )
 
     def _chosen(self, i: int, settings: NeighbourConfig, rng: np.random.Generator) -> list[int]:
         n = len(self.learners)

@@ -22,13 +22,11 @@ from p2prec.training.config import (
     ProtectionConfig,
     TrainingConfig,
 )
-from p2prec.training.learner import Received
 from p2prec.training.local import (
     LocalLearner,
-    merge_together,
-    payloads_together,
     train_together,
 )
+from scenarios.in_step import exchange
 
 USERS, ROUNDS, SIZE = 16, 8, 16
 CITY = generate_city(rng=np.random.default_rng(4), n_users=USERS, n_places=400, days=160)
@@ -63,23 +61,9 @@ def network(table: str, compression: int) -> list[LocalLearner]:
         LocalLearner(CITY.catalogue, config, history=told, seed=user)
         for user, told in enumerate(TOLD)
     ]
+    hears = [[(user + step) % USERS for step in (1, 3, 7, 12)] for user in range(USERS)]
     for round_ in range(ROUNDS):
-        train_together(learners, [round_] * USERS)
-        said = payloads_together(learners, [round_] * USERS, degrees=[4] * USERS)
-        inbox = [
-            [
-                Received(
-                    sender=str(j),
-                    payload=said[j][0],
-                    geographic=0.5,
-                    semantic=0.5,
-                    staleness_rounds=0,
-                )
-                for j in ((user + step) % USERS for step in (1, 3, 7, 12))
-            ]
-            for user in range(USERS)
-        ]
-        merge_together(learners, [round_] * USERS, inbox)
+        exchange(learners, round_, hears, degree=4)
     train_together(learners, [ROUNDS] * USERS)
     return learners
 

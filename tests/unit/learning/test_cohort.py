@@ -22,18 +22,26 @@ from p2prec.training.config import (
     ProtectionConfig,
     TrainingConfig,
 )
-from p2prec.training.learner import Received
-from p2prec.training.local import LocalLearner, merge_together, payloads_together, train_together
+from p2prec.training.local import LocalLearner, payloads_together, train_together
+from scenarios.in_step import exchange
 
 N = 7
 CITY = generate_city(rng=np.random.default_rng(3), n_users=N, n_places=90, days=60)
 
 
 def learners(
-    task: Task, lengths: list[int], *, method: str = "epidemic", **options: float
+    task: Task,
+    lengths: list[int],
+    *,
+    method: str = "epidemic",
+    table: str = "full",
+    compression: int = 1,
+    **options: float,
 ) -> list[LocalLearner]:
     config = LearnerConfig(
-        model=ModelConfig(family="mf", embedding_size=4, task=task),
+        model=ModelConfig(
+            family="mf", embedding_size=4, task=task, table=table, compression=compression
+        ),
         training=TrainingConfig(epochs=2, batch_size=7, negatives=3, max_examples=30),
         collaboration=CollaborationConfig(method=method, options=options),
         protection=ProtectionConfig(method="none"),
@@ -44,23 +52,6 @@ def learners(
         )
         for user, n in enumerate(lengths)
     ]
-
-
-def by_messages(peers: list[LocalLearner], round_: int, hears: list[list[int]]) -> None:
-    rounds = [round_] * N
-    train_together(peers, rounds)
-    said = payloads_together(peers, rounds, degrees=[1] * N)
-    inboxes = [
-        [
-            Received(
-                sender=str(j), payload=payload, geographic=0.0, semantic=0.0, staleness_rounds=0
-            )
-            for j in heard
-            for payload in said[j]
-        ]
-        for heard in hears
-    ]
-    merge_together(peers, rounds, inboxes)
 
 
 def arrows(hears: list[list[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -113,13 +104,24 @@ def test_a_round_in_arrays_is_a_round_of_messages_bit_for_bit(
     told, counted = learners(task, lengths, **options), learners(task, lengths, **options)
     cohort = Cohort(counted)
     for round_, hears in enumerate(rounds):
-        by_messages(told, round_, hears)
+        exchange(told, round_, hears, degree=1)
         said = cohort.round(round_, *arrows(hears))
         assert sum(len(part.counts) for part in said) == N
         assert sorted(cohort.spoken.tolist()) == list(range(N))
         if longer:  # the owner of one goes on meeting items between two rounds
             for peers in (told, counted):
                 peers[2].add(CITY.interactions.history(2).head(60 + round_))
+    for some, other in zip(told, counted, strict=True):
+        same(some, other)
+
+
+@pytest.mark.parametrize("table", ["pep", "amtl", "codes"])
+def test_tables_are_searched_for_as_by_learners_one_by_one(table: str) -> None:
+    told, counted = (learners(Task.CLICK, [40] * N, table=table, compression=2) for _ in range(2))
+    cohort, hears = Cohort(counted), [[(i + 1) % N, (i + 3) % N] for i in range(N)]
+    for round_ in range(4):
+        exchange(told, round_, hears, degree=1)
+        cohort.round(round_, *arrows(hears))
     for some, other in zip(told, counted, strict=True):
         same(some, other)
 

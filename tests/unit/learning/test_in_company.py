@@ -23,10 +23,8 @@ from p2prec.training.config import (
 from p2prec.training.learner import Received
 from p2prec.training.local import (
     LocalLearner,
-    merge_together,
-    payloads_together,
-    train_together,
 )
+from scenarios.in_step import exchange
 
 TABLES = ("full-1", "qrt-4")
 MEMBERS = [
@@ -111,18 +109,9 @@ def lived(learners: Sequence[LocalLearner], rounds: range) -> None:
     """Rounds in which everybody hears three others."""
     n = len(learners)
     for round_ in rounds:
-        train_together(learners, [round_] * n)
-        said = payloads_together(learners, [round_] * n, degrees=[3] * n)
-        hear = np.random.default_rng(round_).integers(1, n, (n, 3))
-        inboxes = [
-            [
-                Received(sender=str(j), payload=p, geographic=0.5, semantic=0.5, staleness_rounds=0)
-                for j in sorted({int((i + step) % n) for step in hear[i]})
-                for p in said[j]
-            ]
-            for i in range(n)
-        ]
-        merge_together(learners, [round_] * n, inboxes)
+        steps = np.random.default_rng(round_).integers(1, n, (n, 3))
+        hears = [sorted({int((i + step) % n) for step in steps[i]}) for i in range(n)]
+        exchange(learners, round_, hears, degree=3)
 
 
 def crowd(family: str, task: Task, table: str, world: World) -> list[LocalLearner]:
