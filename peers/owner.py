@@ -165,7 +165,7 @@ def stored_status(
     keys, progress, counters = store.keyring(), store.progress(), store.counters()
     config = settled(config, catalogue)
     model = model_of(catalogue, config.learner.model).name
-    learner = stored_learner(store, catalogue, config) if "dense" in store.learner_state() else None
+    learner = stored_learner(store, catalogue, config) if progress else None
     keyring = Keyring.from_bytes(keys) if keys else None
     return {
         "peer_id": keyring.peer_id if keyring else "",

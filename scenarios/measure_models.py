@@ -41,10 +41,10 @@ def main() -> None:
     """Measure what is missing, write after each."""
     args = _arguments()
     known: dict[str, Any] = {}
-    if MEASURED.exists() and not args.again:
+    if MEASURED.exists():
         known = json.loads(MEASURED.read_text(encoding="utf-8"))["models"]
     for name in args.models.split(",") if args.models else _names():
-        if name not in known or (args.models and args.again):
+        if name not in known or args.again:
             known[name] = _measured(name, users=args.users, rounds=args.rounds)
             print(name, known[name], flush=True)
             _write(known, args)
