@@ -177,7 +177,7 @@ def _write(rows: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> None:
     (out / "compact.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
 
-_ABOUT = """{users} users a seed, {seeds} seeds (disjoint users), {rounds} rounds in step, each
+_ABOUT = """{users} users a seed, seeds: {seeds}, of disjoint users, {rounds} rounds in step, each
 peer sending to eight random others, who average; `{family}/{size}`, two epochs a round; the same
 for every row, nothing tuned on these data. Quality over the full catalogue on the last two
 interactions of each user, of the form that lies on the device: mean and standard deviation over
