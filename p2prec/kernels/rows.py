@@ -51,6 +51,21 @@ def fetch(_context: Any, address: Any) -> Any:
     return types.void(address), generate
 
 
+@intrinsic
+def equal(_context: Any, one: Any, other: Any, n_bytes: Any) -> Any:
+    """Whether the same bytes lie at two addresses."""
+
+    def generate(_target: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
+        number = ir.IntType(32)
+        kind = ir.FunctionType(number, [cgutils.voidptr_t, cgutils.voidptr_t, values[2].type])
+        function = cgutils.get_or_insert_function(builder.module, kind, "memcmp")
+        places = [builder.inttoptr(value, cgutils.voidptr_t) for value in values[:2]]
+        result = builder.call(function, [*places, values[2]])
+        return builder.icmp_signed("==", result, ir.Constant(number, 0))
+
+    return types.boolean(one, other, n_bytes), generate
+
+
 def row_operation(expression: Expression) -> Callable[..., None]:
     """A loop over the numbers of rows: ``operation(width, addresses, numbers)``.
 

@@ -8,9 +8,9 @@ import numpy as np
 from numba import carray, njit
 from numpy.typing import NDArray
 
-from p2prec.kernels.rows import ONE, ZERO, copy, pointer
+from p2prec.kernels.rows import ONE, ZERO, copy, equal, pointer
 
-_FLOAT_BYTES = 4
+_FLOAT_BYTES = _ITEM_BYTES = 4
 
 
 @njit(cache=True)
@@ -63,12 +63,9 @@ def _unheld(
     rows: Any, start: int, length: int, named: Any, n_items: int, fresh: Any, end: int
 ) -> int:
     """Note the named items that a segment lacks; where the next one goes."""
-    if length == len(named):
-        different = 0
-        for at in range(length):
-            different += rows[start + at] != np.int32(named[at])
-        if different == 0:
-            return end
+    place = rows.ctypes.data + start * _ITEM_BYTES
+    if length == len(named) and equal(place, named.ctypes.data, length * _ITEM_BYTES):
+        return end
     at, stop = start, start + length
     for number in range(len(named)):
         item = np.int32(named[number])
