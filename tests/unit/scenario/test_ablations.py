@@ -34,8 +34,8 @@ COMMON = {"no exchange", "neighbours", "attention", "K", "messages a day"}
 @pytest.mark.parametrize(
     ("method", "expected"),
     [
-        ("dclr", COMMON),
-        ("dclr with embeddings", {"mutual information"}),
+        ("dclr", COMMON | {"a message"}),
+        ("dclr with embeddings", {"mutual information", "a message"}),
         ("mac", COMMON | {"reference data", "models"}),
     ],
 )
