@@ -30,8 +30,10 @@ from scipy.stats import rankdata
 from p2prec.collaboration.payload import ModelUpdate, Payload, SoftPredictions
 from p2prec.data.split import leave_one_out
 from p2prec.evaluation.metrics import rank_of
+from p2prec.models.moments import HOUR_BLOCKS, category_columns
 from p2prec.models.recommender import Context
 from p2prec.models.table import OTHERS
+from p2prec.training.knowledge import Knowledge
 from p2prec.training.local import LocalLearner
 from peers.scenario import MethodConfig, Scenario, load_scenario, peer_config
 from peers.swarm.data import Realm, load_realm
@@ -52,13 +54,16 @@ class Updates:
     """Attacks on model updates; sums over rounds, so that noise is averaged away.
 
     Args:
-        initial: The realm's initial table, known to everybody.
+        knowledge: Of one of the senders, whose model they share.
         n_owners: Senders that are listened to.
     """
 
-    def __init__(self, initial: NDArray[np.float32], n_owners: int) -> None:
-        self._initial = initial
-        shape = (n_owners, *initial.shape)
+    def __init__(self, knowledge: Knowledge, n_owners: int) -> None:
+        self._statistics = knowledge.model.statistics
+        self._kind = category_columns(knowledge.catalogue)
+        self._initial = knowledge.table.initial  # known to everybody
+        self._said = np.zeros((n_owners, knowledge.model.n_dense))
+        shape = (n_owners, *self._initial.shape)
         self._change = np.zeros(shape, np.float32)
         self._before = np.zeros(shape, np.float32)
         self._named, self._evidence, self._moved = (np.zeros(shape[:2]) for _ in range(3))
@@ -68,6 +73,7 @@ class Updates:
         for update in payloads:
             if isinstance(update, ModelUpdate):
                 rows = update.rows
+                self._said[owner] += update.dense
                 change = update.values - self._initial[rows]
                 step = (change - self._before[owner, rows])[:, :OTHERS]
                 self._moved[owner, rows] += np.linalg.norm(step, axis=1)
@@ -80,7 +86,10 @@ class Updates:
         """Higher for places that are thought to be the owner's."""
         length = np.linalg.norm(self._change[:, :, :OTHERS], axis=2).astype(np.float64)
         said = self._change[:, :, OTHERS].astype(np.float64)
+        kinds = self._kinds()
         return {
+            "kinds that were tried": kinds,
+            "kinds that were tried, beyond others": kinds - kinds.mean(axis=0),
             "named": self._named,
             "length of the change": length,
             "change beyond that of others": length - length.mean(axis=0),
@@ -90,6 +99,14 @@ class Updates:
             "evidence beyond that of others": self._evidence - self._evidence.mean(axis=0),
             "steps from round to round": self._moved,
         }
+
+    def _kinds(self) -> NDArray[np.float64]:
+        """What the statistics of first visits say of the kind of each place; 0 without any."""
+        said = self._said[:, self._statistics]
+        if not said.shape[1]:
+            return np.zeros(self._named.shape)
+        kinds: NDArray[np.float64] = said.reshape(len(said), -1, HOUR_BLOCKS).sum(2)
+        return kinds.take(self._kind, axis=1)
 
 
 class SoftDecisions:
@@ -177,7 +194,7 @@ def _listen(
             )
         )
     network = InMemory(learners, scenario.neighbours, np.random.default_rng(scenario.seed))
-    updates = Updates(learners[0].knowledge.table.initial, len(learners))
+    updates = Updates(learners[0].knowledge, len(learners))
     decisions = SoftDecisions(len(learners), len(realm.catalogue))
     attack = decisions if method.name == "mac" else updates
     found: dict[str, object] = {}
