@@ -189,10 +189,14 @@ def _ratings(ratings: Mapping[str, Any]) -> Sequence[str]:
 def _thirds(summary: Mapping[str, Any]) -> Sequence[str]:
     """NDCG@10 by thirds of the users and of the items."""
     first = next(iter(summary["figures"].values()))
-    heads = [
-        f"{name} (≤ {first[by][name]['most']}, n={first[by][name]['n']})"
+    parts = [  # equal values stay together, so that a part may be empty
+        (by, name)
         for by in ("by_activity", "by_popularity")
         for name in ACTIVITY
+        if first[by][name]["n"]
+    ]
+    heads = [
+        f"{name} (≤ {first[by][name]['most']}, n={first[by][name]['n']})" for by, name in parts
     ]
     lines = [
         "",
@@ -200,17 +204,13 @@ def _thirds(summary: Mapping[str, Any]) -> Sequence[str]:
         "",
         (
             "NDCG@10 in thirds: first of the users by their interactions before the question, then "
-            "of the right items by the users who had met them."
+            "of the right items by the users who had met them; what is equal stays together."
         ),
         "",
         *rows_of(("method", *heads)),
     ]
     for name, found in summary["figures"].items():
-        cells = (
-            f"{found[by][third]['ndcg@10']:.3f}"
-            for by in ("by_activity", "by_popularity")
-            for third in ACTIVITY
-        )
+        cells = (f"{found[by][third]['ndcg@10']:.3f}" for by, third in parts)
         lines += rows_of((name, *cells), head=False)
     return lines
 
