@@ -12,10 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2prec.collaboration.payload import Payload
 from p2prec.data.interactions import History
+from p2prec.evaluation.baselines import BASELINES
 from p2prec.evaluation.metrics import rank_of
+from p2prec.models.recommender import Context
 from p2prec.training.config import LearnerConfig
 from p2prec.training.learner import Received
 from p2prec.training.local import (
@@ -138,14 +141,43 @@ def ask(learners: Sequence[LocalLearner], realm: Realm, *, hold: int) -> Asked:
         realm: The users.
         hold: As of ``live``.
     """
+
+    def scores(number: int, known: History, now: Context) -> NDArray[np.float32]:
+        learners[number].add(known)
+        return learners[number].scores(now)
+
+    return _asked(scores, realm, hold=hold)
+
+
+def ask_baseline(name: str, realm: Realm, *, hold: int) -> Asked:
+    """The same questions to a baseline that reads what all learners together have learned from.
+
+    Args:
+        name: Of ``p2prec.evaluation.baselines``.
+        realm: The users.
+        hold: As of ``live``.
+    """
+    baseline = BASELINES[name](realm.catalogue, [h.head(-hold) for h in realm.histories])
+    return _asked(lambda _, known, now: baseline.scores(known, now), realm, hold=hold)
+
+
+def _asked(
+    scores_of: Callable[[int, History, Context], NDArray[np.float32]], realm: Realm, *, hold: int
+) -> Asked:
+    """Ask for the newest interactions of each user, one after the other.
+
+    Args:
+        scores_of: Scores of all items for a user, by number, of whom some history is known.
+        realm: The users.
+        hold: Questions of each.
+    """
     repeats = met_again(realm.histories)
     user, new, hit, gain, area = [], [], [], [], []
-    for number, (learner, history) in enumerate(zip(learners, realm.histories, strict=True)):
+    for number, history in enumerate(realm.histories):
         for back in range(hold, 0, -1):
             known, target = history.head(-back), _one(history, len(history) - back)
-            learner.add(known)
-            scores, item = learner.scores(asked_at(target)), int(target.item[0])
-            own = learner.knowledge.timeline.own
+            scores, item = scores_of(number, known, asked_at(target)), int(target.item[0])
+            own = np.unique(known.item)
             if not repeats:
                 scores[own] = -np.inf
             rank = rank_of(scores, item)
