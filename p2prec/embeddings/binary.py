@@ -72,29 +72,31 @@ class BinaryRows(OwnRows):
         bits = np.unpackbits(
             arrays["bits"].astype(np.uint8), count=self.n_items * self.n_bits, bitorder="little"
         ).reshape(self.n_items, self.n_bits)
-        octets = np.packbits(bits, axis=1, bitorder="little")
+        # The octets of one column of octets lie together; each stands for eight signs.
+        octets = np.ascontiguousarray(np.packbits(bits, axis=1, bitorder="little").T)
+        numbers = np.arange(256, dtype=np.uint8)[:, None]
+        signs = 2 * np.unpackbits(numbers, axis=1, bitorder="little").astype(np.float32) - 1
+        weights = np.zeros((len(octets), 8), np.float32)
+        weights.ravel()[: self.n_bits] = scales
+        entries = signs * weights[:, None]
 
         def of(items: NDArray[np.integer[Any]]) -> Floats:
-            chosen = np.unpackbits(octets[items], axis=1, count=self.n_bits, bitorder="little")
-            return self.widened((2.0 * chosen - 1.0) * scales)
+            found = np.empty((len(items), len(octets), 8), np.float32)
+            for at, (eight, column) in enumerate(zip(entries, octets, strict=True)):
+                found[:, at] = eight.take(column[items], axis=0)
+            return self.widened(found.reshape(len(items), weights.size)[:, : self.n_bits])
 
         def products(query: Floats) -> Floats:
             # Eight bits at once: what each of 256 octets is worth is summed once a query. Counting
             # equal bits instead would need a query of bits, and owners' vectors are real.
-            worth = np.zeros(8 * octets.shape[1], np.float32)
+            worth = np.zeros(weights.size, np.float32)
             worth[: self.n_bits] = query[: self.n_bits] * scales
-            signs = (
-                2.0
-                * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
-                - 1.0
-            )
-            tables = worth.reshape(-1, 8) @ signs.T.astype(np.float32)
             found = np.zeros(self.n_items, np.float32)
-            for table, column in zip(tables, octets.T, strict=True):
+            for table, column in zip(worth.reshape(-1, 8) @ signs.T, octets, strict=True):
                 found += table[column]
             return found
 
-        return PackedTable(data=data, of=of, products=products)
+        return PackedTable(data=data, of=of, products=products, n_items=self.n_items)
 
 
 def passed_on(rows: Floats, by_bits: Floats, bound: Floats | np.float32) -> Floats:

@@ -175,7 +175,7 @@ class CompositionalPruned(SharedPieces):
             found: Floats = (first @ query)[self.digits[0]] + (second @ query)[self.digits[1]]
             return found
 
-        return PackedTable(data=data, of=of, products=products)
+        return PackedTable(data=data, of=of, products=products, n_items=self.n_items)
 
     def _parts(self, pieces: Floats) -> tuple[Floats, Floats, np.float32]:
         return pieces[: self.n_values], pieces[self.n_values : -1], pieces[-1]

@@ -187,20 +187,24 @@ class CompositionalCodes(OwnRows):
         )
 
     def _packed(self, books: Codebooks, data: bytes) -> PackedTable:
+        # A code has at most eight bits; those of one book lie together.
+        groups, words = books.groups, books.words
+        codes = np.ascontiguousarray(books.codes.T, np.uint8)
+
         def of(items: NDArray[np.integer[Any]]) -> Floats:
-            found: Floats = books.groups[self.group[items]]
-            for book in range(self.n_books):
-                found = found + books.words[book, books.codes[items, book]]
+            found: Floats = groups.take(self.group[items], axis=0)
+            for book, of_items in zip(words, codes, strict=True):
+                found += book.take(of_items[items], axis=0)
             return found
 
         def products(query: Floats) -> Floats:
             # Each word is asked once; an item's product is a sum of looked-up numbers.
-            found: Floats = (books.groups @ query)[self.group]
-            for book, asked in enumerate(books.words @ query):
-                found = found + asked[books.codes[:, book]]
+            found: Floats = (groups @ query)[self.group]
+            for asked, of_items in zip(words @ query, codes, strict=True):
+                found += asked.take(of_items)
             return found
 
-        return PackedTable(data=data, of=of, products=products)
+        return PackedTable(data=data, of=of, products=products, n_items=self.n_items)
 
     def _parts(self, pieces: Floats) -> tuple[Floats, Floats, Floats]:
         n, split = len(pieces), self.n_groups * self.size

@@ -12,7 +12,9 @@ items of each group, or two bits an item where these are fewer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -30,7 +32,7 @@ from p2prec.embeddings.packed import (
     codes_of,
 )
 from p2prec.embeddings.packing import packed_arrays, read_arrays
-from p2prec.embeddings.table import Device, Floats, Stored, budget_bytes
+from p2prec.embeddings.table import Blocks, Device, Floats, Stored, blocks, budget_bytes
 from p2prec.errors import StoreError
 
 N_BLOCKS: Final = 4  # by which every embedding size divides
@@ -41,6 +43,9 @@ _LEVELS = 127.0  # of a byte, on each side of zero
 _NOBODY = 1e-6  # share of people that no item in a group but the last falls below
 _EVERYBODY = 2.0  # where no group but the last has begun
 _DIVERSITY = 1e-3
+
+_Part = tuple[NDArray[np.int64], NDArray[np.generic], NDArray[np.int64]]
+"""Items of a group, levels of the columns that are kept, and which these are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +227,7 @@ class ElasticRows(OwnRows):
         scale, start = arrays["scale"].astype(np.float32), 0
         place = np.full(self.n_items, -1)  # of an item among its group's
         group = np.full(self.n_items, N_GROUPS)
-        parts: list[tuple[NDArray[np.int64], NDArray[np.generic], NDArray[np.int64]]] = []
+        parts: list[_Part] = []
         for g, items in enumerate(members):
             columns = self._columns(cutting, g)
             n = len(items) * len(columns)
@@ -250,7 +255,13 @@ class ElasticRows(OwnRows):
                 found[items] = levels.astype(np.float32) @ (query[columns] * scale[columns])
             return found
 
-        return PackedTable(data=data, of=of, products=products)
+        return PackedTable(
+            data=data,
+            of=of,
+            products=products,
+            n_items=self.n_items,
+            every=partial(_in_blocks, parts, np.flatnonzero(group == N_GROUPS), scale),
+        )
 
     def _members(
         self, arrays: dict[str, NDArray[np.generic]], cutting: Cutting
@@ -266,3 +277,16 @@ class ElasticRows(OwnRows):
         if len(items) != counts.sum():
             raise StoreError("a packed table names another number of items than its groups have")
         return [self.checked(part, len(part)) for part in np.split(items, np.cumsum(counts)[:-1])]
+
+
+def _in_blocks(parts: Sequence[_Part], absent: NDArray[np.int64], scale: Floats) -> Blocks:
+    """Group by group, then those of which nothing is stored."""
+    for held, levels, columns in parts:
+        for block in blocks(len(held)):
+            items = held[block]
+            vectors = np.zeros((len(items), len(scale)), np.float32)
+            vectors[:, columns] = levels[block].astype(np.float32) * scale[columns]
+            yield items, vectors
+    for block in blocks(len(absent)):
+        items = absent[block]
+        yield items, np.zeros((len(items), len(scale)), np.float32)

@@ -14,7 +14,7 @@ import numpy as np
 from p2prec.embeddings.bases import OwnRows
 from p2prec.embeddings.packed import PackedTable
 from p2prec.embeddings.packing import packed_arrays, read_arrays
-from p2prec.embeddings.table import Device, Floats, Stored
+from p2prec.embeddings.table import Blocks, Device, Floats, Stored, blocks
 
 _SINGLE, _NUMBER = np.dtype(np.float32), np.dtype(np.uint32)
 
@@ -59,4 +59,13 @@ class Full(OwnRows):
 
 
 def _packed(data: bytes, table: Floats) -> PackedTable:
-    return PackedTable(data=data, of=table.__getitem__, products=table.__matmul__)
+    def every() -> Blocks:
+        return ((block, table[block]) for block in blocks(len(table)))
+
+    return PackedTable(
+        data=data,
+        of=table.__getitem__,
+        products=table.__matmul__,
+        n_items=len(table),
+        every=every,
+    )

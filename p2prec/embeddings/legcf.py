@@ -183,7 +183,9 @@ class LearnedAssignment(OwnRows):
 
         def of(items: NDArray[np.integer[Any]]) -> Floats:
             weights = self._weights(rows[items], len(items))
-            found: Floats = np.einsum("nk,nkd->nd", weights, meta[self.assigned[items]])
+            at, found = self.assigned[items], np.zeros((len(items), self.size), np.float32)
+            for k in range(self.n_entries):
+                found += weights[:, k, None] * meta.take(at[:, k], axis=0)
             return found
 
         def products(query: Floats) -> Floats:
@@ -191,4 +193,4 @@ class LearnedAssignment(OwnRows):
             found: Floats = np.einsum("nk,nk->n", self._weights(rows, self.n_items), asked)
             return found
 
-        return PackedTable(data=data, of=of, products=products)
+        return PackedTable(data=data, of=of, products=products, n_items=self.n_items)

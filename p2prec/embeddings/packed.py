@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.embeddings.table import Floats
+from p2prec.embeddings.table import Blocks, Floats, blocks
 
 OVERHEAD_BYTES = 320  # of the names, types and shapes of a few arrays
 HALF_BYTES = 2
@@ -24,11 +24,15 @@ class PackedTable:
         data: As it lies on the device.
         of: Vectors of items.
         products: Inner products of a vector with those of all items.
+        n_items: Of the catalogue.
+        every: All items and their vectors, where there is a cheaper way than ``of``.
     """
 
     data: bytes
     of: Callable[[NDArray[np.integer[Any]]], Floats]
     products: Callable[[Floats], Floats]
+    n_items: int
+    every: Callable[[], Blocks] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -42,6 +46,13 @@ class PackedTable:
     def vectors(self, items: NDArray[np.integer[Any]]) -> Floats:
         """Shape ``(n, size)``."""
         return self.of(items)
+
+    def in_blocks(self) -> Blocks:
+        """All items, each once."""
+        if self.every is not None:
+            return self.every()
+        items = np.arange(self.n_items)
+        return ((block, self.of(items[block])) for block in blocks(self.n_items))
 
     def dots(self, query: Floats) -> Floats:
         """Shape ``(n_items,)``."""
@@ -62,6 +73,8 @@ def bits_of(codes: NDArray[np.integer[Any]], width: int) -> NDArray[np.uint8]:
 
 def codes_of(data: NDArray[np.generic], width: int, n: int) -> NDArray[np.int64]:
     """The ``n`` numbers that ``bits_of`` has written."""
+    if width == 8:
+        return data.astype(np.uint8)[:n].astype(np.int64)
     bits = np.unpackbits(data.astype(np.uint8), count=n * width, bitorder="little")
     weights = np.int64(1) << np.arange(width, dtype=np.int64)
     found: NDArray[np.int64] = bits.reshape(n, width).astype(np.int64) @ weights

@@ -106,7 +106,7 @@ class QuotientRemainder(SharedPieces):
             result: Floats = (tables[-1] @ found.T).ravel()[self.combination]
             return result
 
-        return PackedTable(data=data, of=of, products=products)
+        return PackedTable(data=data, of=of, products=products, n_items=self.n_items)
 
 
 def _lengths(n_items: int, n_rows: int) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ from p2prec.embeddings.quantised import (
     read_codes,
     scales_of,
 )
-from p2prec.embeddings.table import Floats
+from p2prec.embeddings.table import Blocks, Floats, blocks
 from p2prec.errors import StoreError
 
 OVERHEAD_BYTES: Final = 128  # of names, and of how many rows there are
@@ -145,6 +145,11 @@ class SparseRows:
         values = self.codes[entries].astype(np.float32) * np.repeat(self.scales[place], lengths)
         found[np.repeat(at, lengths), self.columns[entries]] = values
         return found
+
+    def in_blocks(self) -> Blocks:
+        """All items in their order."""
+        items = np.arange(self.form.n_items)
+        return ((block, self.vectors(items[block])) for block in blocks(self.form.n_items))
 
     def dots(self, query: Floats) -> Floats:
         """Sums over what is kept."""

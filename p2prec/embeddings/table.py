@@ -13,7 +13,7 @@ them. Nothing here depends on the order in which items or peers come.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol
 
@@ -26,6 +26,12 @@ Floats = NDArray[np.float32]
 
 FLOAT_BYTES: Final = 4
 COMPRESSIONS: Final = (1, 2, 4, 10, 20, 50, 100)  # what peers of one realm may exchange
+BLOCK: Final = 8_192  # items that are composed or scored at once: what is computed stays in a cache
+
+Block = slice | NDArray[np.int64]
+"""Some items: a stretch of them, or their numbers."""
+Blocks = Iterator[tuple[Block, Floats]]
+"""Items, and their vectors, shape ``(n, size)``, not to be written to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +99,10 @@ class Packed(Protocol):
 
     def vectors(self, items: NDArray[np.integer[Any]]) -> Floats:
         """Shape ``(n, size)``."""
+        ...
+
+    def in_blocks(self) -> Blocks:
+        """All items, each once, in whatever order costs least."""
         ...
 
     def dots(self, query: Floats) -> Floats:
@@ -172,6 +182,12 @@ class ItemTable(Protocol):
             StoreError: These are not the bytes of such a table.
         """
         ...
+
+
+def blocks(n: int) -> Iterator[slice]:
+    """The first ``n`` items, a block at a time."""
+    for start in range(0, n, BLOCK):
+        yield slice(start, min(start + BLOCK, n))
 
 
 def full_bytes(n_items: int, size: int) -> int:

@@ -28,7 +28,7 @@ from p2prec.embeddings.bases import SharedPieces, summed
 from p2prec.embeddings.initial import realm_generator
 from p2prec.embeddings.packed import HALF_BYTES, OVERHEAD_BYTES, PIECES_AT_MOST, PackedTable
 from p2prec.embeddings.packing import packed_arrays, read_arrays
-from p2prec.embeddings.table import Device, Floats, Stored, budget_bytes
+from p2prec.embeddings.table import BLOCK, Blocks, Device, Floats, Stored, budget_bytes
 from p2prec.errors import ConfigError
 
 
@@ -40,6 +40,7 @@ class SemiTensorProduct(SharedPieces):
         rank: Inner width of the first core; ``rank / step`` of the second.
         slices: ``I_1`` and ``I_2``.
         digits: Shape ``(2, n_items)``.
+        in_order: Shape ``(n_items,)``, items as their digits ascend.
     """
 
     name: ClassVar[str] = "stp"
@@ -68,7 +69,10 @@ class SemiTensorProduct(SharedPieces):
         )
         self.n_first = int(np.prod(self.shapes[0]))
         self.n_pieces = self.n_first + int(np.prod(self.shapes[1]))
-        self.digits = np.stack(np.divmod(kindred_order(catalogue), self.slices[1]))
+        places = kindred_order(catalogue)
+        self.digits = np.stack(np.divmod(places, self.slices[1]))
+        self.in_order = np.empty_like(places)
+        self.in_order[places] = np.arange(self.n_items)
 
     def initial_pieces(self) -> Floats:
         """Normal, so that vectors are as long as those of a full table."""
@@ -110,11 +114,24 @@ class SemiTensorProduct(SharedPieces):
 
     def _packed(self, cores: NDArray[np.generic], data: bytes) -> PackedTable:
         first, second = (c[0] for c in self._cores(cores.astype(np.float32)[None]))
-        n_first, n_second = self.slices
+        (n_first, n_second), (outer, inner) = self.slices, self.lengths
 
         def of(items: NDArray[np.integer[Any]]) -> Floats:
             at = self.digits[:, items]
             return self._vectors(first[at[0]] @ second[at[1]])
+
+        # All items of one first slice are one product with this.
+        wide = np.ascontiguousarray(second.transpose(1, 0, 2)).reshape(second.shape[1], -1)
+        step = max(BLOCK // n_second, 1)
+
+        def every() -> Blocks:
+            for start in range(0, n_first, step):
+                part = first[start : start + step]
+                items = self.in_order[start * n_second : (start + len(part)) * n_second]
+                found = part.reshape(-1, part.shape[2]) @ wide
+                shape = (len(part), outer, self.step, n_second, inner // self.step)
+                vectors = found.reshape(shape).transpose(0, 3, 1, 4, 2).reshape(-1, self.size)
+                yield items, vectors[: len(items)]
 
         def products(query: Floats) -> Floats:
             # The query goes through the first core once a slice, not once an item.
@@ -123,7 +140,7 @@ class SemiTensorProduct(SharedPieces):
             found: Floats = (met @ second.reshape(n_second, -1).T)[self.digits[0], self.digits[1]]
             return found
 
-        return PackedTable(data=data, of=of, products=products)
+        return PackedTable(data=data, of=of, products=products, n_items=self.n_items, every=every)
 
     def _cores(self, pieces: Floats) -> tuple[Floats, Floats]:
         n = len(pieces)

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.bases import summed
-from p2prec.embeddings.table import ItemTable
+from p2prec.embeddings.table import Block, ItemTable
 from p2prec.models.context import Surrounded, classes_of, last_of
 from p2prec.models.embedded import EmbeddedModel
 from p2prec.models.moments import Moment, Timeline
 from p2prec.models.recommender import Task
-from p2prec.models.tabled import Floats, Vectors, blocks
+from p2prec.models.tabled import Floats, Vectors
 from p2prec.models.taste import Batch
 
 _SMALL = 0.1  # length of the vectors of classes at the start, where those of items have 0.5
@@ -150,8 +150,8 @@ class FieldModel(EmbeddedModel):
         return by_vectors, by_all - batch.user * by_sum, by_dense
 
     def all_pooled(
-        self, asked: Batch, source: Vectors, moment: Moment | None, n: int
-    ) -> Iterator[tuple[NDArray[np.int64], Floats, Floats]]:
+        self, asked: Batch, source: Vectors, moment: Moment | None
+    ) -> Iterator[tuple[Block, Floats, Floats]]:
         """Items, ``B`` and the sum of weights of one situation, block by block.
 
         Candidates differ by their vector, and by their classes, of which there are few
@@ -171,10 +171,9 @@ class FieldModel(EmbeddedModel):
         linear = (weights[near][:, None] + weights[first:]).ravel() + weights[situation].sum()
         pair += shared
         away = classes.distances(last_of(moment))
-        for items in blocks(n):
+        for items, alike in source.in_blocks():
             which = away[items] * len(kinds) + (classes.category[items] - first)
-            interactions = source.vectors(items)
-            interactions = interactions * pair.take(which, axis=0)
+            interactions = alike * pair.take(which, axis=0)
             interactions += alone.take(which, axis=0)
             yield items, interactions, linear.take(which)
 

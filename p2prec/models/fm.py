@@ -38,6 +38,6 @@ class FactorisationMachine(FieldModel):
     def tastes(self, asked: Batch, source: Vectors, moment: Moment | None, n: int) -> Floats:
         """By combinations of classes."""
         found = np.empty(n, np.float32)
-        for items, interactions, linear in self.all_pooled(asked, source, moment, n):
+        for items, interactions, linear in self.all_pooled(asked, source, moment):
             found[items] = interactions.sum(1) + linear
         return found

@@ -20,7 +20,7 @@ import numpy as np
 from p2prec.models.embedded import EmbeddedModel
 from p2prec.models.layers import he, rectified, times, times_back
 from p2prec.models.moments import Moment
-from p2prec.models.tabled import Floats, Vectors, blocks
+from p2prec.models.tabled import Floats, Vectors
 from p2prec.models.taste import Batch, Parts, by_peer
 
 _SMALL = 0.1
@@ -113,8 +113,7 @@ class NeuMF(EmbeddedModel):
         weights = {name: self.own_layout.view(dense, name) for name in self.shapes(self.size)}
         product = weights["h"] * asked.user[0, :half]
         base = weights["A_user"] @ asked.user[0, half:] + weights["a"]
-        for items in blocks(n):
-            vectors = source.vectors(items)
+        for items, vectors in source.in_blocks():
             first = vectors[:, half:] @ weights["A_item"].T
             first += base
             np.maximum(first, np.float32(0.0), out=first)

@@ -47,12 +47,12 @@ from p2prec.models.next_place_features import (
     View,
     explore_features,
 )
-from p2prec.models.popularity import popularity
+from p2prec.models.popularity import popularity, popularity_of
 from p2prec.models.recommender import Task
 from p2prec.models.returns import RETURN_FEATURES
 from p2prec.models.softmax import log_softmax
 from p2prec.models.table import BIAS, OTHERS
-from p2prec.models.tabled import Tabled
+from p2prec.models.tabled import Ready, Tabled, in_stretches
 
 if TYPE_CHECKING:
     import torch
@@ -215,76 +215,63 @@ class NextPlace(Tabled):
 
     # --- scoring -------------------------------------------------------------------------
 
-    def explore_logits(
-        self,
-        table: NDArray[np.float32],
-        dense: NDArray[np.float32],
-        moment: Moment,
-        view: View,
-    ) -> NDArray[np.float32]:
+    def explore_logits(self, ready: Ready, moment: Moment, view: View) -> NDArray[np.float32]:
         """Explore logits of all items, shape ``(n_items,)``; the twin of ``explore_loss``.
 
         Args:
-            table: Shape ``(n_items, size + 2)``, plain rows.
-            dense: Shape ``(n_dense,)``.
+            ready: Of the peer.
             moment: The situation.
             view: How all items lie to the places of its sequence.
         """
-        held = moment.sequence >= 0
-        scale, by_gap, by_distance = self.layout.view(dense, "attention")
-        # A place that stands in the sequence several times is looked at once: its visits add up.
-        places, first, which = np.unique(
-            moment.sequence[held], return_index=True, return_inverse=True
-        )
-        # By their logarithm: what strangers say of a weight must not make it infinite.
-        visits = np.full(len(places), -np.inf)
-        np.logaddexp.at(visits, which, (by_gap * moment.gaps[held]).astype(np.float64))
-        likeness = table[places, :OTHERS] @ table[:, :OTHERS].T
-        attention = by_distance * view.closeness[first]
-        attention += likeness
-        attention += visits.astype(np.float32)[:, None]
-        attention -= attention.max(axis=0)
-        np.exp(attention, out=attention)
-        shares = attention.sum(0)
-        attention *= likeness
-        matched = attention.sum(0) / shares
-        near = view.closeness[-1]
-        weights = self.layout.view(dense, "explore")
-        heard = self.layout.view(dense, "tried")
+        dense = ready.dense
+        weights, heard = self.layout.view(dense, "explore"), self.layout.view(dense, "tried")
         kinds = self._kinds.features(Usual.of(heard[None]), [moment])[: len(KINDS_OF_OTHERS), 0]
-        category = weights[3:6] @ kinds
-        logits: NDArray[np.float32] = (
-            near * (weights[0] + weights[1] * moment.just_moved)
-            + weights[2] * view.around
-            + weights[6] * popularity(table[:, OTHERS], heard.sum())
-            + table[:, BIAS]
-            + scale * matched
-            + category[self._column]
-        )
+        logits: NDArray[np.float32] = (weights[3:6] @ kinds).take(self._column)
+        logits += view.near * (weights[0] + weights[1] * moment.just_moved)
+        logits += weights[2] * view.around
+        logits += weights[6] * popularity_of(ready.shares)
+        logits += ready.bias
+        self._add_matched(logits, ready, moment, view)
         return logits
 
+    def _add_matched(
+        self, logits: NDArray[np.float32], ready: Ready, moment: Moment, view: View
+    ) -> None:
+        """Add what attention to the sequence says, block by block."""
+        scale, by_gap, by_distance = self.layout.view(ready.dense, "attention")
+        # A place that stands in the sequence several times is looked at once: its visits add up,
+        # by their logarithm: what strangers say of a weight must not make it infinite.
+        visits = np.full(len(view.places), -np.inf)
+        gaps = moment.gaps[moment.sequence >= 0]
+        np.logaddexp.at(visits, view.of_held, (by_gap * gaps).astype(np.float64))
+        said = visits.astype(np.float32)[:, None]
+        past = ready.source.vectors(view.places)
+        for block, vectors in in_stretches(ready.source, len(logits)):
+            likeness = past @ vectors.T
+            attention = np.empty_like(likeness)
+            for row, closeness in zip(attention, view.closeness, strict=True):
+                np.multiply(closeness[block], by_distance, out=row)
+            attention += likeness
+            attention += said
+            attention -= attention.max(axis=0)
+            np.exp(attention, out=attention)
+            shares = attention.sum(0)
+            attention *= likeness
+            logits[block] += scale * (attention.sum(0) / shares)
+
     def explore_log_probabilities(
-        self,
-        table: NDArray[np.float32],
-        dense: NDArray[np.float32],
-        moment: Moment,
-        view: View,
+        self, ready: Ready, moment: Moment, view: View
     ) -> NDArray[np.float32]:
         """Logarithm of the explore softmax, shape ``(n_items,)``; known places have none of it."""
-        logits = self.explore_logits(table, dense, moment, view)
+        logits = self.explore_logits(ready, moment, view)
         logits[moment.own] = _NEVER
         return log_softmax(logits)
 
-    def scores(
-        self,
-        table: NDArray[np.float32],
-        dense: NDArray[np.float32],
-        moment: Moment,
-        view: View,
-    ) -> NDArray[np.float32]:
+    def scores(self, ready: Ready, moment: Moment, view: View) -> NDArray[np.float32]:
         """Log-probabilities of all items under the mixture, shape ``(n_items,)``."""
+        dense = ready.dense
         gate = float(moment.gate @ self.layout.view(dense, "gate"))
-        scores = self.explore_log_probabilities(table, dense, moment, view)
+        scores = self.explore_log_probabilities(ready, moment, view)
         scores -= np.float32(np.logaddexp(0.0, -gate))
         repeat = moment.returning @ self.layout.view(dense, "returning")
         scores[moment.own] = log_softmax(repeat) - np.float32(np.logaddexp(0.0, gate))

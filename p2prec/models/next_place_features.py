@@ -68,12 +68,21 @@ class View:
     """How all items lie to the places of one sequence.
 
     Attributes:
-        closeness: Shape ``(n_held, n_items)``, ``-log`` distance to each held place.
+        places: Shape ``(n_places,)``, each of the sequence's once, ascending.
+        of_held: Shape ``(n_held,)``, which of them stands at each place of the sequence.
+        closeness: Of each of ``places``: shape ``(n_items,)``, ``-log`` distance to it.
         around: Shape ``(n_items,)``, the feature "near where you have been".
     """
 
-    closeness: NDArray[np.float32]
+    places: NDArray[np.int32]
+    of_held: NDArray[np.intp]
+    closeness: Sequence[NDArray[np.float32]]
     around: NDArray[np.float32]
+
+    @property
+    def near(self) -> NDArray[np.float32]:
+        """Closeness to the newest place."""
+        return self.closeness[int(self.of_held[-1])]
 
 
 class Surroundings:
@@ -86,10 +95,17 @@ class Surroundings:
     def of(self, moment: Moment) -> View:
         """The view from the places of a moment's sequence."""
         held = moment.sequence[moment.sequence >= 0]
-        columns = [self._column(int(place)) for place in held]
-        around: NDArray[np.float32] = np.mean([inverse for _, inverse in columns], axis=0)
+        places, of_held = np.unique(held, return_inverse=True)
+        columns = [self._column(place) for place in places.tolist()]
+        shares = (np.bincount(of_held) / len(held)).astype(np.float32)
+        around = np.full(len(self._catalogue), 1e-4, np.float32)
+        for share, (_, inverse) in zip(shares, columns, strict=True):
+            around += share * inverse
         return View(
-            closeness=np.stack([close for close, _ in columns]), around=np.log(around + 1e-4)
+            places=places,
+            of_held=of_held,
+            closeness=[close for close, _ in columns],
+            around=np.log(around, out=around),
         )
 
     def _close_to(self, place: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ from p2prec.models.model import (
 from p2prec.models.moments import SEQUENCE_LENGTH, Moment, Timeline
 from p2prec.models.next_place import NextPlace
 from p2prec.models.next_place_features import Surroundings, View
-from p2prec.models.popularity import Newcomer, popularity
+from p2prec.models.popularity import Newcomer, popularity_of
 from p2prec.models.recommender import Task
 from p2prec.models.returns import RETURN_FEATURES
 from p2prec.models.stack import Stack, found
@@ -152,42 +152,34 @@ class NextPlaceModel(NextPlace):
         return self._observer
 
     def _observing(self) -> Observer:
-        surroundings, plain = Surroundings(self.catalogue), kept(self.plain)
-        latest: tuple[bytes, View] | None = None  # the same until the owner goes somewhere
+        ready, opened = kept(self.ready), self._looking()
 
         def observe(parameters: Parameters, moment: Moment | None) -> Outlook:
+            return opened(ready(parameters), moment)
+
+        return observe
+
+    def opened(self, ready: Ready) -> Callable[[Moment | None], Outlook]:
+        """As of ``Tabled``."""
+        return partial(self._looking(), ready)
+
+    def _looking(self) -> Callable[[Ready, Moment | None], Outlook]:
+        surroundings = Surroundings(self.catalogue)
+        latest: tuple[bytes, View] | None = None  # the same until the owner goes somewhere
+
+        def look(ready: Ready, moment: Moment | None) -> Outlook:
             nonlocal latest
             if moment is None:
-                return Newcomer(parameters)
+                heard = self.layout.view(ready.dense, "tried").sum()
+                return Newcomer(heard * ready.shares, ready.bias)
             # Read and written as a whole: another thread may look at another situation.
             sequence, seen = moment.sequence.tobytes(), latest
             if seen is None or seen[0] != sequence:
                 seen = sequence, surroundings.of(moment)
                 latest = seen
-            rows = parameters.table if isinstance(self.table, Full) else plain(parameters)
-            return _Visitor(self, replace(parameters, table=rows), moment, seen[1])
-
-        return observe
-
-    def opened(self, ready: Ready) -> Callable[[Moment | None], Outlook]:
-        """As of ``Tabled``; plain rows of all items are laid out once."""
-        n, listened = len(ready.bias), ready.dense[self.statistics].sum()
-        behind = np.stack([ready.shares * listened, ready.bias], axis=1)
-        rows = np.hstack([ready.source.vectors(np.arange(n)), behind])
-        parameters = Parameters(table=rows, dense=ready.dense, private=ready.private)
-        surroundings = Surroundings(self.catalogue)
-
-        def look(moment: Moment | None) -> Outlook:
-            if moment is None:
-                return Newcomer(parameters)
-            return _Visitor(self, parameters, moment, surroundings.of(moment))
+            return _Visitor(self, ready, moment, seen[1])
 
         return look
-
-    def plain(self, parameters: Parameters) -> NDArray[np.float32]:
-        """Plain rows of all items, shape ``(n_items, size + 2)``."""
-        items = np.arange(len(parameters.table))
-        return np.hstack([self.source(parameters).vectors(items), parameters.table[:, OTHERS:]])
 
 
 def _is_new(
@@ -233,44 +225,35 @@ def _by_peer(owner: NDArray[np.int64], loss: torch.Tensor, n_peers: int) -> NDAr
 class _Visitor:
     """An owner with a history, or a reference sequence."""
 
-    def __init__(
-        self, model: NextPlaceModel, parameters: Parameters, moment: Moment, view: View
-    ) -> None:
-        self._model = model
-        self._table, self._dense = parameters.table, parameters.dense
-        self._moment = moment
-        self._view = view
+    def __init__(self, model: NextPlaceModel, ready: Ready, moment: Moment, view: View) -> None:
+        self._model, self._ready = model, ready
+        self._moment, self._view = moment, view
 
     def scores(self) -> NDArray[np.float32]:
         """Log-probabilities under the mixture."""
-        return self._model.scores(self._table, self._dense, self._moment, self._view)
+        return self._model.scores(self._ready, self._moment, self._view)
 
     def explore_log_probabilities(self) -> NDArray[np.float32]:
         """Of the explore decoder alone."""
-        return self._model.explore_log_probabilities(
-            self._table, self._dense, self._moment, self._view
-        )
+        return self._model.explore_log_probabilities(self._ready, self._moment, self._view)
 
     def reasons(self, item: int) -> dict[str, float]:
         """Features by weight, against their mean over the owner's places or over all."""
-        table, moment, layout = self._table, self._moment, self._model.layout
+        ready, moment, layout = self._ready, self._moment, self._model.layout
         at = int(np.searchsorted(moment.own, item))
         if at < len(moment.own) and moment.own[at] == item:
-            effect = layout.view(self._dense, "returning") * (
+            effect = layout.view(ready.dense, "returning") * (
                 moment.returning[at] - moment.returning.mean(0)
             )
             return dict(zip(RETURN_FEATURES, map(float, effect), strict=True))
         held = moment.sequence[moment.sequence >= 0]
-        likeness = table[held, :OTHERS] @ table[item, :OTHERS]
-        weights = layout.view(self._dense, "explore")
-        near = self._view.closeness[-1]
-        heard = layout.view(self._dense, "tried").sum()
+        likeness = ready.source.vectors(held) @ ready.source.vectors(np.array([item]))[0]
+        weights, near = layout.view(ready.dense, "explore"), self._view.near
+        others = popularity_of(ready.shares[item : item + 1])[0]
         return {
             "near": float(weights[0] * (near[item] - near.mean())),
-            "others go there": float(
-                weights[-1] * popularity(table[item, OTHERS], heard) + table[item, BIAS]
-            ),
+            "others go there": float(weights[-1] * others + ready.bias[item]),
             "goes with places you know": float(
-                layout.view(self._dense, "attention")[0] * likeness.mean()
+                layout.view(ready.dense, "attention")[0] * likeness.mean()
             ),
         }

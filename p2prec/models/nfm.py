@@ -71,7 +71,7 @@ class NeuralFactorisationMachine(FieldModel):
         """The layer, block by block."""
         dense, found = asked.dense[0], np.empty(n, np.float32)
         weights, bias, out = (self.own_layout.view(dense, name) for name in ("A", "a", "o"))
-        for items, interactions, linear in self.all_pooled(asked, source, moment, n):
+        for items, interactions, linear in self.all_pooled(asked, source, moment):
             hidden = interactions @ weights.T
             hidden += bias
             np.maximum(hidden, np.float32(0.0), out=hidden)

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from p2prec.models.embedded import EmbeddedModel
-from p2prec.models.tabled import Floats
+from p2prec.models.moments import Moment
+from p2prec.models.tabled import Floats, Vectors
 from p2prec.models.taste import Batch, Parts
 
 _PRIVATE = 4  # length of theta
@@ -83,6 +84,21 @@ class PatchedFactorisation(EmbeddedModel):
         by_own = np.hstack([by_inward.reshape(len(user), -1), by_basis.reshape(len(user), -1)])
         np.add.at(by_dense, batch.owner, by_own)
         return Parts(vectors=by_vectors, user=np.hstack([by_user, by_theta]), dense=by_dense)
+
+    def tastes(self, asked: Batch, source: Vectors, moment: Moment | None, n: int) -> Floats:
+        """Block by block; what the user wants of the patch once."""
+        del moment
+        user, theta = self._split(asked.user)
+        if theta is None:
+            return source.dots(user[0])
+        inward, basis = (part[0] for part in self._own(asked))
+        wanted = theta[0] @ np.einsum("d,pdh->ph", user[0], basis)
+        found = np.empty(n, np.float32)
+        for items, vectors in source.in_blocks():
+            reached = vectors @ inward.T
+            np.maximum(reached, np.float32(0.0), out=reached)
+            found[items] = vectors @ user[0] + reached @ wanted
+        return found
 
     def _split(self, user: Floats) -> tuple[Floats, Floats | None]:
         """``p_u`` and ``theta``; a folded-in user, who is not the owner, has none."""

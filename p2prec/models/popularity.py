@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.models.model import Parameters
 from p2prec.models.softmax import log_softmax
-from p2prec.models.table import BIAS, OTHERS
 
 RARE = 0.03  # a place that one of thirty knows is not yet popular
 
@@ -40,14 +38,19 @@ def popularity_of(share: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class Newcomer:
-    """Nothing is known of the owner: what others go to."""
+    """Nothing is known of the owner: what others go to.
 
-    def __init__(self, parameters: Parameters) -> None:
-        self._table = parameters.table
+    Args:
+        others: Shape ``(n_items,)``, what gossip has gathered about each.
+        bias: Shape ``(n_items,)``.
+    """
+
+    def __init__(self, others: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+        self._others, self._bias = others, bias
 
     def scores(self) -> NDArray[np.float32]:
         """Popularity among others and bias."""
-        return self._table[:, OTHERS] + self._table[:, BIAS]
+        return self._others + self._bias
 
     def explore_log_probabilities(self) -> NDArray[np.float32]:
         """All places are new."""
@@ -55,4 +58,4 @@ class Newcomer:
 
     def reasons(self, item: int) -> dict[str, float]:
         """Only one."""
-        return {"others go there": float(self._table[item, OTHERS])}
+        return {"others go there": float(self._others[item])}

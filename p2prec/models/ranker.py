@@ -47,7 +47,7 @@ from p2prec.models.ranker_start import WEIGHTS
 from p2prec.models.recommender import Task
 from p2prec.models.softmax import log_softmax
 from p2prec.models.stack import Stack, found
-from p2prec.models.table import RowTable
+from p2prec.models.table import BIAS, OTHERS, RowTable
 
 _NEVER = np.float32(-1e9)  # logit of what does not compete
 _BLOCK = 8_192  # items that are scored at once: their hidden layers stay in a cache
@@ -318,7 +318,9 @@ class Ranker:
         return self._observe
 
     def _observe(self, parameters: Parameters, moment: Moment | None) -> Outlook:
-        return Newcomer(parameters) if moment is None else _Visitor(self, parameters, moment)
+        if moment is None:
+            return Newcomer(parameters.table[:, OTHERS], parameters.table[:, BIAS])
+        return _Visitor(self, parameters, moment)
 
     def effects(self, parameters: Parameters, moment: Moment, item: int) -> dict[str, float]:
         """What each feature does to the score of an item, against its usual value.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
+from p2prec.embeddings.full import Full
 from p2prec.embeddings.initial import initial_table
-from p2prec.embeddings.table import Device, ItemTable, Packed, Stored
+from p2prec.embeddings.table import Blocks, Device, ItemTable, Packed, Stored, blocks
 from p2prec.errors import ConfigError
 from p2prec.limits import MAX_DENSE_VALUES
 from p2prec.models.layout import DenseLayout
@@ -26,7 +27,6 @@ from p2prec.models.table import BIAS, OTHERS
 Floats = NDArray[np.float32]
 
 _ASKED = 32  # newest interactions by which a search measures
-BLOCK = 8_192  # items that are composed or scored at once: what is computed stays in a cache
 
 
 class Vectors(Protocol):
@@ -34,6 +34,10 @@ class Vectors(Protocol):
 
     def vectors(self, items: NDArray[np.integer[Any]]) -> Floats:
         """Shape ``(n, size)``."""
+        ...
+
+    def in_blocks(self) -> Blocks:
+        """All items, each once, and their vectors, in any order."""
         ...
 
     def dots(self, query: Floats) -> Floats:
@@ -51,6 +55,10 @@ class Composed:
         """Rows."""
         found: Floats = self.whole.take(items, axis=0)
         return found
+
+    def in_blocks(self) -> Blocks:
+        """In the order of items."""
+        return ((block, self.whole[block]) for block in blocks(len(self.whole)))
 
     def dots(self, query: Floats) -> Floats:
         """One product."""
@@ -230,10 +238,12 @@ class Tabled(ABC):
         return self.table.compression > 1
 
     def composed(self, parameters: Parameters) -> Composed:
-        """Vectors of all items, in blocks."""
+        """Vectors of all items; of a full table they lie there as they are."""
+        if isinstance(self.table, Full):
+            return Composed(parameters.table[:, :OTHERS])
         n = len(parameters.table)
-        whole = np.empty((n, self.size), np.float32)
-        for items in blocks(n):
+        every, whole = np.arange(n), np.empty((n, self.size), np.float32)
+        for items in (every[block] for block in blocks(n)):
             device = self._device(items, parameters.table[items], parameters.dense)
             whole[items] = self.table.compose(Stored.of_one(device))[0]
         return Composed(whole)
@@ -245,9 +255,24 @@ class Tabled(ABC):
         return self.table.pack(self._device(items, parameters.table[items], parameters.dense))
 
 
-def blocks(n: int) -> list[NDArray[np.int64]]:
-    """All items, a block at a time."""
-    return [np.arange(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+def in_stretches(source: Vectors, n_items: int) -> Iterator[tuple[slice, Floats]]:
+    """All items in their order, for whoever reads long columns along with their vectors.
+
+    Vectors that come in another order are laid out first.
+    """
+    whole = None
+    for items, vectors in source.in_blocks():
+        if isinstance(items, slice):
+            yield items, vectors
+            continue
+        if whole is None:
+            whole = np.empty((n_items, vectors.shape[1]), np.float32)
+        # As one value each they are moved at once, in a seventh of the time.
+        of_one = f"V{vectors.shape[1] * vectors.itemsize}"
+        whole.view(of_one)[:, 0][items] = np.ascontiguousarray(vectors).view(of_one)[:, 0]
+    if whole is not None:
+        for block in blocks(n_items):
+            yield block, whole[block]
 
 
 def kept(compute: Callable[[Parameters], Any]) -> Callable[[Parameters], Any]:

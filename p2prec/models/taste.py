@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from p2prec.models.context import Surrounded
 from p2prec.models.layout import DenseLayout
 from p2prec.models.moments import Moment, Timeline
-from p2prec.models.tabled import Floats, Vectors, blocks
+from p2prec.models.tabled import Floats, Vectors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +130,9 @@ class Taste(ABC):
             errors: Shape ``(n, k)``, derivatives by tastes.
         """
 
+    @abstractmethod
     def tastes(self, asked: Batch, source: Vectors, moment: Moment | None, n: int) -> Floats:
-        """Of all items in one situation, shape ``(n,)``; here block by block.
+        """As ``taste``, of all items in one situation, shape ``(n,)``.
 
         Args:
             asked: One situation without candidates.
@@ -139,15 +140,6 @@ class Taste(ABC):
             moment: The situation; None of a newcomer.
             n: How many items there are.
         """
-        found = np.empty(n, np.float32)
-        for items in blocks(n):
-            batch = replace(
-                asked,
-                vectors=source.vectors(items)[None],
-                context=self.context_now([moment], items[None]),
-            )
-            found[items] = self.taste(batch)[0][0]
-        return found
 
 
 def by_peer(owner: NDArray[np.int64], values: Floats, n_peers: int) -> Floats:

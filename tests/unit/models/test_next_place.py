@@ -16,9 +16,11 @@ from p2prec.models.explored import Explored, together
 from p2prec.models.moments import Timeline
 from p2prec.models.next_place_features import Surroundings
 from p2prec.models.next_place_model import NextPlaceModel
+from p2prec.models.popularity import share_of
 from p2prec.models.recommender import Task
 from p2prec.models.shelf import Shelf
-from p2prec.models.table import RowTable
+from p2prec.models.table import BIAS, OTHERS, RowTable
+from p2prec.models.tabled import Composed, Ready
 from p2prec.training.config import TrainingConfig
 from p2prec.training.knowledge import Knowledge, grouped
 
@@ -52,7 +54,15 @@ def test_scores_equal_the_training_formula(world: tuple[Catalogue, History]) -> 
     now = int(history.timestamp_s[-1]) + 7_200
     moment = Timeline(catalogue, history).moment(len(history), now)
     view = Surroundings(catalogue).of(moment)
-    scores = model.scores(table, dense, moment, view)
+    heard = dense[model.statistics].sum()
+    ready = Ready(
+        source=Composed(table[:, :OTHERS]),
+        bias=table[:, BIAS],
+        shares=share_of(table[:, OTHERS], heard),
+        dense=dense,
+        private=np.empty(0, np.float32),
+    )
+    scores = model.scores(ready, moment, view)
     assert np.exp(scores).sum() == pytest.approx(1.0, abs=1e-4)
 
     stranger = next(i for i in range(len(catalogue)) if i not in moment.own)
