@@ -33,6 +33,7 @@ from p2prec.collaboration.payload import Payload, ReferenceSet, SoftPredictions
 from p2prec.collaboration.references import ReferencePool, make_references
 from p2prec.draws import generator
 from p2prec.models.explored import Explored
+from p2prec.models.highest import highest
 from p2prec.models.table import BIAS
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received
@@ -242,7 +243,7 @@ class MAC:
         for own in self._own.values():
             said = own * favour
             said /= said.sum()
-            best = np.sort(np.argpartition(-said, top)[:top])
+            best = np.sort(highest(said, top))
             items.append(best)
             logs.append(np.log(np.maximum(said[best], FLOOR)))
         return SoftPredictions(

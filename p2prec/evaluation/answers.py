@@ -23,6 +23,7 @@ from p2prec.evaluation.metrics import (
 )
 from p2prec.evaluation.protocol import Competitors
 from p2prec.evaluation.statistics import interval
+from p2prec.models.highest import highest
 
 ACTIVITY = ("few", "some", "many")  # thirds of the users by interactions, of the items by visitors
 OTHERS_SHOWN = 4  # items beside a click, in its log loss
@@ -86,9 +87,6 @@ def answered(
         own: Items that the user knows.
         competitors: Of a sampled protocol, if it is asked for.
     """
-    k = min(K, len(scores))
-    best = np.argpartition(-scores, k - 1)[:k]
-    best = best[np.argsort(-scores[best], kind="stable")]
     relevant = np.zeros(len(scores), np.bool_)
     relevant[item] = True
     competing = relevant | (scores > -np.inf)
@@ -101,7 +99,7 @@ def answered(
         rank=rank_of(scores, item),
         sampled_rank=sampled,
         auc=auc(among, clicked),
-        shown=tuple(int(i) for i in best),
+        shown=tuple(highest(scores, K).tolist()),
         said=float(scores[item]),
         log_loss=_surprise(among, clicked),
     )

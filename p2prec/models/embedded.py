@@ -16,7 +16,6 @@ reads the sequence itself (``reads_past``) needs no folding: the user's vector i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -35,6 +34,7 @@ from p2prec.models.losses import errors_of
 from p2prec.models.model import (
     EMBEDDING_SIZES,
     Gradients,
+    Looking,
     Observer,
     Outlook,
     Parameters,
@@ -283,7 +283,7 @@ class EmbeddedModel(Biased, Taste, Tabled):
 
         return observe
 
-    def opened(self, ready: Ready) -> Callable[[Moment | None], Outlook]:
+    def opened(self, ready: Ready) -> Looking:
         """As of ``Tabled``."""
         return partial(View, self, ready)
 

@@ -25,6 +25,7 @@ softmax of the scores of all items outside ``X`` is the soft decision after it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,10 +46,12 @@ from p2prec.models.losses import errors_of
 from p2prec.models.model import (
     EMBEDDING_SIZES,
     Gradients,
+    Looking,
     Observer,
     Outlook,
     Parameters,
     RowGradient,
+    Snapshot,
     Step,
 )
 from p2prec.models.moments import Moment
@@ -335,6 +338,10 @@ class MatrixFactorisation(Biased):
     def observer(self) -> Observer:
         """Nothing is dear to compute."""
         return self._observe
+
+    def at_rest(self, now: Snapshot) -> Looking:
+        """All rows, as they are."""
+        return partial(self._observe, now.parameters())
 
     def _observe(self, parameters: Parameters, moment: Moment | None) -> Outlook:
         return _View(self, parameters, moment)

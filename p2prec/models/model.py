@@ -124,6 +124,7 @@ EMBEDDING_SIZES: tuple[int, ...] = (
     48,
     64,
 )  # of families whose rows hold an embedding
+Looking = Callable[[Moment | None], Outlook]
 Observer = Callable[[Parameters, Moment | None], Outlook]
 
 
@@ -226,6 +227,10 @@ class Model(Protocol):
 
         It keeps what is dear to compute.
         """
+        ...
+
+    def at_rest(self, now: Snapshot) -> Looking:
+        """A way to look at situations with one state; what is dear is computed here and now."""
         ...
 
 

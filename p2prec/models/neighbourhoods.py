@@ -71,9 +71,12 @@ class Neighbourhoods:
         if kernels is not None:
             kernels.lie(self._planes, recent, share, items, far, least, result)
             return result
-        km2 = np.zeros((*recent.shape, items.shape[1]), np.float32)
-        for plane in self._planes:
-            apart = plane.take(items)[:, None] - plane.take(recent)[:, :, None]
+        first, *others = self._planes
+        km2 = first.take(items)[:, None] - first.take(recent)[:, :, None]
+        km2 *= km2
+        apart = np.empty_like(km2)
+        for plane in others:
+            np.subtract(plane.take(items)[:, None], plane.take(recent)[:, :, None], out=apart)
             apart *= apart
             km2 += apart
         if not self._everywhere:

@@ -18,6 +18,7 @@ from p2prec.models.explored import Explored, Together, keyed, together
 from p2prec.models.model import (
     EMBEDDING_SIZES,
     Gradients,
+    Looking,
     Observer,
     Outlook,
     Parameters,
@@ -65,6 +66,7 @@ class NextPlaceModel(NextPlace):
         # They start from reasonable values; pieces of embeddings do not.
         self.dense_accumulator = np.full(self.n_dense, _FRESH_ACCUMULATOR, np.float32)
         self.dense_accumulator[self.layout.part("pieces")] = _FRESH_PIECE
+        self._look = self._looking()
         self._observer = self._observing()
 
     def initial_private(self, timeline: Timeline) -> NDArray[np.float32]:
@@ -152,16 +154,16 @@ class NextPlaceModel(NextPlace):
         return self._observer
 
     def _observing(self) -> Observer:
-        ready, opened = kept(self.ready), self._looking()
+        ready = kept(self.ready)
 
         def observe(parameters: Parameters, moment: Moment | None) -> Outlook:
-            return opened(ready(parameters), moment)
+            return self._look(ready(parameters), moment)
 
         return observe
 
-    def opened(self, ready: Ready) -> Callable[[Moment | None], Outlook]:
+    def opened(self, ready: Ready) -> Looking:
         """As of ``Tabled``."""
-        return partial(self._looking(), ready)
+        return partial(self._look, ready)
 
     def _looking(self) -> Callable[[Ready, Moment | None], Outlook]:
         surroundings = Surroundings(self.catalogue)

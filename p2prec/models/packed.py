@@ -7,7 +7,6 @@ are says a list of numbers, or a bit for every item of the catalogue, whatever i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +15,7 @@ from numpy.typing import NDArray
 from p2prec.embeddings.packing import packed_arrays, read_arrays
 from p2prec.embeddings.table import Packed
 from p2prec.errors import StoreError
-from p2prec.models.model import Outlook, Snapshot
-from p2prec.models.moments import Moment
+from p2prec.models.model import Looking, Snapshot
 from p2prec.models.popularity import share_of
 from p2prec.models.table import BIAS, OTHERS
 from p2prec.models.tabled import Floats, Ready, Tabled
@@ -34,7 +32,7 @@ class PackedModel:
         data: As it lies on the device.
     """
 
-    at: Callable[[Moment | None], Outlook]
+    at: Looking
     data: bytes
 
     @classmethod

@@ -20,6 +20,8 @@ The weights that all peers start from were learned on the synthetic city (``rank
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import pairwise
 
 import numpy as np
@@ -30,7 +32,7 @@ from p2prec.draws import integers
 from p2prec.models.explored import Explored
 from p2prec.models.kinds import tried_shares
 from p2prec.models.layout import DenseLayout
-from p2prec.models.model import Gradients, Observer, Outlook, Parameters, Step
+from p2prec.models.model import Gradients, Looking, Observer, Outlook, Parameters, Snapshot, Step
 from p2prec.models.moments import HOUR_BLOCKS, PLACE_FEATURES, Moment, Timeline
 from p2prec.models.popularity import Newcomer
 from p2prec.models.ranker_features import CANDIDATE_FEATURES, Heard, Reader
@@ -43,6 +45,7 @@ from p2prec.models.ranker_network import (
     forward,
     learn,
 )
+from p2prec.models.ranker_scoring import logits_as_new
 from p2prec.models.ranker_start import WEIGHTS
 from p2prec.models.recommender import Task
 from p2prec.models.softmax import log_softmax
@@ -50,7 +53,6 @@ from p2prec.models.stack import Stack, found
 from p2prec.models.table import BIAS, OTHERS, RowTable
 
 _NEVER = np.float32(-1e9)  # logit of what does not compete
-_BLOCK = 8_192  # items that are scored at once: their hidden layers stay in a cache
 _RATE = 0.3  # of the network, as a factor on the rate of dense parameters
 
 
@@ -290,77 +292,85 @@ class Ranker:
 
     # --- scoring -------------------------------------------------------------------------
 
-    def scores(self, parameters: Parameters, moment: Moment) -> Floats:
-        """Log-probabilities of all items, shape ``(n_items,)``."""
-        return log_softmax(self.logits(parameters, moment))
-
-    def logits(self, parameters: Parameters, moment: Moment) -> Floats:
-        """Logits of all items, shape ``(n_items,)``, in blocks."""
+    def scoring(self, parameters: Parameters, moment: Moment) -> Scoring:
+        """What one situation is scored with."""
         dense, own = parameters.dense, moment.own
         heard = self.heard(dense, parameters.table, own=own, tried=moment.tried)
-        layers = Layers.of(self.layout, dense, self.size)
-        n_items = len(self.catalogue)
-        logits, of_own = np.empty(n_items, np.float32), np.empty(0, np.float32)
-        for begin in range(0, n_items, _BLOCK):
-            block = np.arange(begin, min(begin + _BLOCK, n_items), dtype=np.int32)[None]
-            offset = np.zeros(block.shape, np.float32)
-            asked = self._asked(heard, [moment], block, offset, among_known=begin == 0)
-            scores = forward(layers, asked)[2]
-            n_known = len(asked.of_known)
-            logits[block[0]] = scores[n_known:]
-            if n_known:
-                of_own = scores[:n_known]
-        logits[own] = of_own
-        return logits
+        return Scoring(self, Layers.of(self.layout, dense, self.size), heard, moment)
+
+    def asked_now(self, heard: Heard, moment: Moment, item: int, *, among_known: bool) -> Questions:
+        """What one situation asks about an item as a new place, and about all known ones."""
+        one = np.array([[item]], np.int32)
+        offset = np.zeros(one.shape, np.float32)
+        return self._asked(heard, [moment], one, offset, among_known=among_known)
 
     def observer(self) -> Observer:
         """Nothing is dear to compute."""
         return self._observe
 
+    def at_rest(self, now: Snapshot) -> Looking:
+        """All rows, as they are."""
+        return partial(self._observe, now.parameters())
+
     def _observe(self, parameters: Parameters, moment: Moment | None) -> Outlook:
         if moment is None:
             return Newcomer(parameters.table[:, OTHERS], parameters.table[:, BIAS])
-        return _Visitor(self, parameters, moment)
+        return self.scoring(parameters, moment)
 
-    def effects(self, parameters: Parameters, moment: Moment, item: int) -> dict[str, float]:
+
+@dataclass(frozen=True)
+class Scoring:
+    """An owner with a history, or a reference sequence, in one situation.
+
+    Attributes:
+        model: The ranker.
+        layers: Its network.
+        heard: What others say.
+        moment: The situation.
+    """
+
+    model: Ranker
+    layers: Layers
+    heard: Heard
+    moment: Moment
+
+    @cached_property
+    def _known(self) -> Questions:
+        """About the places that the owner knows; the last candidate is none of them."""
+        first = int(self.moment.own[0])
+        return self.model.asked_now(self.heard, self.moment, first, among_known=True)
+
+    def logits(self) -> Floats:
+        """Logits of all items, shape ``(n_items,)``."""
+        model, own = self.model, self.moment.own
+        logits = logits_as_new(model.reader, model.start, self.layers, self.heard, self.moment)
+        logits[own] = forward(self.layers, self._known)[2][: len(own)]
+        return logits
+
+    def scores(self) -> Floats:
+        """Log-probabilities."""
+        return log_softmax(self.logits())
+
+    def explore_log_probabilities(self) -> Floats:
+        """Of the items that are new in this situation alone."""
+        logits = self.logits()
+        logits[self.moment.own] = _NEVER
+        return log_softmax(logits)
+
+    def reasons(self, item: int) -> dict[str, float]:
         """What each feature does to the score of an item, against its usual value.
 
         The gradient of the score times the normalised feature (Shrikumar et al., 2016): a network
         of rectified units is linear around a point.
         """
-        dense, own = parameters.dense, moment.own
-        heard = self.heard(dense, parameters.table, own=own, tried=moment.tried)
-        one = np.array([[item]], np.int32)
-        offset = np.zeros(one.shape, np.float32)
-        asked = self._asked(heard, [moment], one, offset, among_known=True)
-        where, met = found(own, one[0])
-        at = int(where[0]) if met[0] else len(own)
-        layers = Layers.of(self.layout, dense, self.size)
-        effect, of_place = effect_on_score(layers, asked, at)
+        [at], [met] = found(self.moment.own, np.array([item], np.int32))
+        asked = self._known if met else None
+        if asked is None:
+            asked = self.model.asked_now(self.heard, self.moment, item, among_known=False)
+        effect, of_place = effect_on_score(self.layers, asked, int(at) if met else 0)
         # That a place is new to its owner is no reason to go there.
         named = dict(zip(CANDIDATE_FEATURES[1:], effect[1:].tolist(), strict=True))
         if of_place is not None:
             for name, value in zip(PLACE_FEATURES, of_place.tolist(), strict=True):
                 named[name] = named.get(name, 0.0) + value
         return named
-
-
-class _Visitor:
-    """An owner with a history, or a reference sequence."""
-
-    def __init__(self, model: Ranker, parameters: Parameters, moment: Moment) -> None:
-        self._model, self._parameters, self._moment = model, parameters, moment
-
-    def scores(self) -> Floats:
-        """Log-probabilities."""
-        return self._model.scores(self._parameters, self._moment)
-
-    def explore_log_probabilities(self) -> Floats:
-        """Of the items that are new in this situation alone."""
-        logits = self._model.logits(self._parameters, self._moment)
-        logits[self._moment.own] = _NEVER
-        return log_softmax(logits)
-
-    def reasons(self, item: int) -> dict[str, float]:
-        """What each feature does to the score."""
-        return self._model.effects(self._parameters, self._moment, item)

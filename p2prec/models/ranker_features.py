@@ -32,8 +32,8 @@ CANDIDATE_FEATURES = (
     "others go there",
 )
 SITUATION_FEATURES = (*GATE_FEATURES[1:], "just moved")
-_WHERE = slice(1, 5)  # rows of ``Reader.where`` among those of candidates
-_BY_KIND = slice(5, 5 + len(ALL_KINDS))
+WHERE = slice(1, 5)  # rows of ``Reader.where`` among those of candidates
+BY_KIND = slice(5, 5 + len(ALL_KINDS))
 _AROUND_KM2 = 0.25  # below 500 m one place is as near to another as any
 
 
@@ -99,12 +99,18 @@ class Heard:
 
 
 class Reader:
-    """Reads features, for one catalogue."""
+    """Reads features, for one catalogue.
+
+    Attributes:
+        neighbourhoods: What lies where.
+        column: Shape ``(n_items,)``, category column of each item.
+        kinds: What speaks for categories.
+    """
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.neighbourhoods = neighbourhoods_of(catalogue)
-        self._column = category_columns(catalogue)
-        self._kinds = Kinds(catalogue)
+        self.column = category_columns(catalogue)
+        self.kinds = Kinds(catalogue)
 
     def places(self, moments: Sequence[Moment]) -> NDArray[np.float32]:
         """Of the places that the owner knows, shape ``(len(PLACE_FEATURES), n_known)``.
@@ -144,11 +150,11 @@ class Reader:
         features = np.empty((len(CANDIDATE_FEATURES), len(items)), np.float32)
         features[0, :n_known], features[0, n_known:] = 0.0, 1.0
         if n_known:
-            np.concatenate(self._known(moments), axis=1, out=features[_WHERE, :n_known])
-        features[_WHERE, n_known:].reshape(-1, n, k)[...] = self.where(moments, new)
+            np.concatenate(self._known(moments), axis=1, out=features[WHERE, :n_known])
+        features[WHERE, n_known:].reshape(-1, n, k)[...] = self.where(moments, new)
         of = np.concatenate([of_known, np.repeat(np.arange(n), k)])
-        columns = self._column.take(items)
-        self._kinds.of_candidates(heard.usual, moments, columns, of, out=features[_BY_KIND])
+        columns = self.column.take(items)
+        self.kinds.of_candidates(heard.usual, moments, columns, of, out=features[BY_KIND])
         features[-1] = popularity(heard.others.take(items), heard.listened)
         return features
 

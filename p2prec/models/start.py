@@ -34,6 +34,10 @@ class Scaling:
             .astype(np.float32),
         )
 
+    def some(self, which: slice | list[int]) -> Scaling:
+        """Of some of the features."""
+        return Scaling(mean=self.mean[which], scale=self.scale[which])
+
     def normalised(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Features of mean 0 and deviation 1, in place; shape ``(n_features, n)``."""
         features -= self.mean[:, None]

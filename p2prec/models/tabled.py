@@ -17,7 +17,7 @@ from p2prec.embeddings.table import Blocks, Device, ItemTable, Packed, Stored, b
 from p2prec.errors import ConfigError
 from p2prec.limits import MAX_DENSE_VALUES
 from p2prec.models.layout import DenseLayout
-from p2prec.models.model import Observer, Outlook, Parameters, Snapshot
+from p2prec.models.model import Looking, Observer, Parameters, Snapshot
 from p2prec.models.moments import Moment, Timeline
 from p2prec.models.popularity import share_of
 from p2prec.models.recommender import Task
@@ -137,8 +137,12 @@ class Tabled(ABC):
         """A way to look at situations."""
 
     @abstractmethod
-    def opened(self, ready: Ready) -> Callable[[Moment | None], Outlook]:
+    def opened(self, ready: Ready) -> Looking:
         """A way to look at situations with what is ready."""
+
+    def at_rest(self, now: Snapshot) -> Looking:
+        """A compact table is packed once, and nothing else is kept of it."""
+        return self.opened(self.ready(now.parameters()))
 
     def situation(self, timeline: Timeline, at: int) -> Moment | None:
         """Before one interaction, with as much as scores depend on."""
@@ -222,7 +226,7 @@ class Tabled(ABC):
         table, dense = parameters.table, parameters.dense
         return Ready(
             source=self.source(parameters),
-            bias=table[:, BIAS],
+            bias=np.ascontiguousarray(table[:, BIAS]),  # all rows are not kept for it
             shares=share_of(table[:, OTHERS], dense[self.statistics].sum()),
             dense=dense,
             private=parameters.private,

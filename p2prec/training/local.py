@@ -17,7 +17,8 @@ from p2prec.draws import generator, stream, word
 from p2prec.errors import StoreError
 from p2prec.models.explored import Explored
 from p2prec.models.families import build_model
-from p2prec.models.model import Outlook, Snapshot
+from p2prec.models.highest import highest
+from p2prec.models.model import Looking, Outlook
 from p2prec.models.recommender import Context, Task
 from p2prec.privacy.protection import Protection, protect_together
 from p2prec.training.combinations import check_learner
@@ -35,11 +36,11 @@ class LocalLearner:
     Random streams are a pure function of (seed, purpose, round), so that a restarted peer draws
     what it would have drawn.
 
-    Recommendations read what was learned where it lies, until ``watch``: from then on they read a
-    copy of the changed rows, which is made anew after each training and merge.
+    Recommendations read what was learned where it lies, until ``watch``: from then on they read
+    what is laid ready for them anew after each training and merge, a compact table in packed form.
     """
 
-    __slots__ = ("_seed", "_snapshot", "collaboration", "config", "knowledge", "protection")
+    __slots__ = ("_ready", "_seed", "collaboration", "config", "knowledge", "protection")
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class LocalLearner:
         self.knowledge = Knowledge(catalogue, model, config.training, history)
         self.collaboration = build_method(config.collaboration.method, config.collaboration.options)
         self.protection = Protection(config.protection, self.knowledge, device_seed=device_seed)
-        self._snapshot: Snapshot | None = None
+        self._ready: Looking | None = None
 
     def train(self, round_: int) -> TrainingReport:
         """One round of local training; the lessons of the collaboration method join in."""
@@ -87,12 +88,9 @@ class LocalLearner:
         outlook, scores, own = self._look(context)
         if new_only:
             scores[own] = -np.inf
-        k = min(k, len(scores))
-        best = np.argpartition(-scores, k - 1)[:k]
-        best = best[np.argsort(-scores[best], kind="stable")]
         return [
             Recommendation(item=int(i), score=float(scores[i]), reasons=_strongest(outlook, int(i)))
-            for i in best
+            for i in highest(scores, k)
             if np.isfinite(scores[i])
         ]
 
@@ -152,13 +150,16 @@ class LocalLearner:
 
     def watch(self) -> None:
         """Let another thread recommend while this one trains or merges, from now on."""
-        self._snapshot = self.knowledge.snapshot()
+        self._ready = self._laid_ready()
 
     def publish_snapshot(self) -> None:
         """Let watched recommendations see what was learned."""
-        if self._snapshot is not None:
+        if self._ready is not None:
             # One assignment: another thread sees the old model or the new one.
-            self._snapshot = self.knowledge.snapshot()
+            self._ready = self._laid_ready()
+
+    def _laid_ready(self) -> Looking:
+        return self.knowledge.model.at_rest(self.knowledge.snapshot())
 
     def _look(self, context: Context) -> tuple[Outlook, NDArray[np.float32], NDArray[np.int32]]:
         """The outlook, its scores with new items favoured, and the owner's items."""
@@ -166,8 +167,7 @@ class LocalLearner:
         moment = None
         if len(timeline) and self.knowledge.model.of_moments:
             moment = timeline.moment(len(timeline), float(context.timestamp_s))
-        snapshot = self._snapshot or self.knowledge.snapshot()
-        outlook = self.knowledge.model.observer()(snapshot.parameters(), moment)
+        outlook = (self._ready or self._laid_ready())(moment)
         scores = outlook.scores()
         if len(timeline) and self.knowledge.model.task is not Task.RATING:
             favour = np.float32(np.log(self.config.model.discovery))

@@ -107,6 +107,11 @@ def test_packed_it_keeps_the_budget_and_says_the_same(name: str, compression: in
     everything = again.vectors(np.arange(table.n_items))
     np.testing.assert_allclose(again.dots(query), everything @ query, rtol=1e-3, atol=1e-4)
     assert again.dots(query).shape == (table.n_items,)
+    met = np.zeros(table.n_items, np.int64)
+    for block, vectors in again.in_blocks():
+        met[block] += 1
+        np.testing.assert_allclose(vectors, everything[block], rtol=1e-5, atol=1e-6)
+    assert (met == 1).all()
 
 
 @EACH

@@ -13,6 +13,7 @@ from p2prec.collaboration.updates import MAX_EVIDENCE
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.city import generate_city
 from p2prec.errors import ConfigError, StoreError
+from p2prec.models.families import parse_model
 from p2prec.models.recommender import Context
 from p2prec.models.table import OTHERS
 from p2prec.privacy.ledger import spent
@@ -184,6 +185,23 @@ def test_recommendations_say_why_and_can_be_new_only() -> None:
     newcomer = LocalLearner(CITY.catalogue, config, history=empty, seed=0)
     assert len(newcomer.recommend(context, 3, new_only=False)) == 3
     assert newcomer.train(0).n_examples == 0
+
+
+@pytest.mark.parametrize("name", ["mf/8", "mf/8/codes-4", "next_place/8/qrt-4", "ranker/8"])
+def test_while_another_thread_learns_the_owner_reads_what_was_laid_ready(name: str) -> None:
+    config = dataclasses.replace(learner(0, "alone").config, model=parse_model(name))
+    peer = LocalLearner(CITY.catalogue, config, history=CITY.interactions.history(0), seed=3)
+    peer.train(0)
+    context = Context(timestamp_s=1_740_000_000)
+    bare = peer.recommend(context, 10, new_only=False)
+    peer.watch()
+    assert peer.recommend(context, 10, new_only=False) == bare
+    before = peer.scores(context)
+    peer.knowledge.table.values[:] += 1.0  # as training does, step by step
+    peer.knowledge.dense += 0.1
+    assert np.array_equal(peer.scores(context), before)
+    peer.publish_snapshot()
+    assert not np.array_equal(peer.scores(context), before)
 
 
 def test_an_owner_s_keenness_on_new_places_is_neither_sent_nor_averaged() -> None:

@@ -111,7 +111,7 @@ def test_a_step_against_the_gradient_of_lessons_brings_the_own_decisions_closer(
     def distance() -> float:
         total = 0.0
         for row, moment in enumerate(lesson.moments):
-            logits = MODEL.logits(peer.parameters(), moment)[lesson.candidates[row]]
+            logits = MODEL.scoring(peer.parameters(), moment).logits()[lesson.candidates[row]]
             logits = np.where(lesson.allowed[row], logits, -1e9)
             logs = logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
             total -= float(lesson.weight[row] * (lesson.target[row] * logs).sum())
@@ -134,7 +134,7 @@ def test_scoring_all_items_and_asking_about_some_are_twins(monkeypatch: pytest.M
     whole = len(timeline)
     # All that the owner will ever know is known by now: both leave out the same echo.
     moment = timeline.moment(whole, float(timeline.time_s[-1] + 3_600))
-    logits = MODEL.logits(parameters, moment)
+    logits = MODEL.scoring(parameters, moment).logits()
     new = np.setdiff1d(np.arange(len(CATALOGUE)), moment.own).astype(np.int32)
     heard = MODEL.heard(peer.dense, parameters.table, own=timeline.own, tried=timeline.tried)
     monkeypatch.setattr(timeline, "before_each", lambda _: [moment])
@@ -179,7 +179,7 @@ def test_an_owner_s_own_word_come_back_is_not_what_others_say() -> None:
     peer = informed()
     parameters = peer.parameters()
     moment = peer.timeline.moment(20, float(peer.timeline.time_s[20]))
-    before = MODEL.logits(parameters, moment)
+    before = MODEL.scoring(parameters, moment).logits()
     # More of the own word about all own places, and in the habits of others.
     own = moment.own
     echoed = parameters.table.copy()
@@ -188,7 +188,7 @@ def test_an_owner_s_own_word_come_back_is_not_what_others_say() -> None:
     dense = parameters.dense.copy()
     more = np.bincount(moment.tried, minlength=tried.size).reshape(tried.shape)
     MODEL.layout.view(dense, "tried")[...] += 0.05 * more / len(moment.tried)
-    after = MODEL.logits(replace(parameters, table=echoed, dense=dense), moment)
+    after = MODEL.scoring(replace(parameters, table=echoed, dense=dense), moment).logits()
     assert np.abs(after - before).max() < 0.02
 
 
@@ -199,8 +199,10 @@ def test_what_others_say_counts_for_new_places() -> None:
     place = int(np.setdiff1d(np.arange(len(CATALOGUE)), moment.own)[0])
     table = parameters.table.copy()
     table[place, BIAS] += 2.0
-    change = MODEL.logits(replace(parameters, table=table), moment)[place]
-    assert change - MODEL.logits(parameters, moment)[place] == pytest.approx(2.0, abs=1e-4)
+    change = MODEL.scoring(replace(parameters, table=table), moment).logits()[place]
+    assert change - MODEL.scoring(parameters, moment).logits()[place] == pytest.approx(
+        2.0, abs=1e-4
+    )
 
 
 def test_a_world_without_positions_is_ranked_too() -> None:
@@ -220,7 +222,7 @@ def test_a_world_without_positions_is_ranked_too() -> None:
     assert np.isfinite(found.loss).all()
     assert np.isfinite(found.dense).all()
     moment = peer.timeline.moment(25, float(peer.timeline.time_s[24]))
-    assert np.isfinite(model.scores(peer.parameters(), moment)).all()
+    assert np.isfinite(model.scoring(peer.parameters(), moment).scores()).all()
     assert not Neighbourhoods(nowhere).size
 
 
