@@ -311,9 +311,9 @@ def _claimed(means: Mapping[str, Mapping[tuple[str, int], Mapping[str, Any]]]) -
 
 _CLAIMED = """Claims are those of abstracts or of others' re-tests, on other data, models and
 tasks, trained by a server on everybody's data; here a peer trains on one person's and hears of the
-rest by gossip. Where a table is worse here, that is the first reason: most rows have few gradients
-of their own, so that tables that share pieces among items (qrt, tt, stp, cerp, legcf, codes) mix
-what hardly any peer can tell apart, and a search sees one owner's interactions. Tables that keep
+rest by gossip. Where a table is worse here, that is the first reason: a search sees one owner's
+interactions, and where items share pieces (qrt, tt, stp, cerp, legcf) a merge mixes what owners
+have learned of different items. Tables that keep
 rows and leave out what nobody has moved (magprune, pep, amtl, autoemb, ciess, sseds, optembed)
 lose next to nothing, since a row that nobody has moved is the realm's start and costs no bytes."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.collaboration.payload import ModelUpdate
+from p2prec.collaboration.shared_rows import average_shared, known_rows
 from p2prec.collaboration.updates import MAX_EVIDENCE, Said
 from p2prec.kernels import compiled
 from p2prec.models.stack import Stack
 from p2prec.models.table import OTHERS
+from p2prec.models.tabled import shared_rows
 from p2prec.training.knowledge import Group, Knowledge, grouped
 
 _ROUNDING = 1e-6  # by which a sum of weights may miss 1
@@ -88,11 +91,13 @@ def take_in(
         max_hearsay: Of each.
         updates: What the inboxes hold; looked at only where there are no compiled loops.
     """
+    shared = shared_rows(group.model)
+    known = None if shared is None else known_rows(group.stack, shared)
     if compiled() is None:
         average_rows(group.stack, inboxes, updates)
     else:
         _hear_rows(group.stack, inboxes)
-    _average_vectors(group, inboxes)
+    _average_vectors(group, inboxes, known)
     forget_hearsay(group.stack, max_hearsay)
 
 
@@ -136,6 +141,15 @@ class Heard:
             counts=np.concatenate([said.counts for said in batches]),
             dense=np.concatenate([said.dense for said in batches]),
             held=batches,
+        )
+
+    def named(self, number: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+        """Rows that one update names, and their evidence."""
+        rows, _, evidence = self.addresses[number].tolist()
+        n = int(self.counts[number])
+        return (
+            np.ctypeslib.as_array((ctypes.c_uint32 * n).from_address(rows)),
+            np.ctypeslib.as_array((ctypes.c_float * n).from_address(evidence)),
         )
 
     def take(self, numbers: NDArray[np.int64]) -> Heard:
@@ -334,8 +348,14 @@ def average_rows(stack: Stack, inboxes: Inboxes, updates: Sequence[ModelUpdate])
     shelf.evidence[slots] = np.minimum(most.take(chosen), np.float32(MAX_EVIDENCE))
 
 
-def _average_vectors(group: Group, inboxes: Inboxes) -> None:
-    """Dense parameters, and statistics of what all owners are like."""
+def _average_vectors(group: Group, inboxes: Inboxes, known: NDArray[np.float64] | None) -> None:
+    """Dense parameters, and statistics of what all owners are like.
+
+    Args:
+        group: Its peers are changed.
+        inboxes: Of all of them.
+        known: Their evidence of rows that items share, where there are any.
+    """
     stack, model = group.stack, group.model
     statistics = model.statistics
     own_weight, listened = inboxes.own_weight, inboxes.listened
@@ -345,7 +365,12 @@ def _average_vectors(group: Group, inboxes: Inboxes) -> None:
     received[:, statistics] = said / np.maximum(said.sum(1, keepdims=True), 1.0)
     dense = own_weight[:, None].astype(np.float64) * stack.dense
     dense[:, statistics] = (1.0 - listened)[:, None] * stack.dense[:, statistics]
-    np.add.at(dense, peer, inboxes.exact_weights[:, None] * received)
+    received *= inboxes.exact_weights[:, None]
+    for numbers in inboxes.turns():  # each peer at most once in a turn, in the order of its updates
+        dense[peer[numbers]] += received[numbers]
+    shared = shared_rows(model)
+    if shared is not None and known is not None:
+        average_shared(stack, inboxes, shared, known, dense)
     dense += model.own_bent * (stack.dense - dense)
     stack.dense = dense.astype(np.float32)
     stack.store()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.initial import initial_table
-from p2prec.embeddings.table import Device, Floats, Quality
+from p2prec.embeddings.table import Device, Floats, PieceRows, Quality
 from p2prec.errors import StoreError
 
 
@@ -25,6 +25,7 @@ class BaseTable:
     smallest: ClassVar[int] = 100
     row_width: int
     n_pieces: int
+    piece_rows: PieceRows | None = None
 
     def __init__(self, catalogue: Catalogue, size: int, compression: int) -> None:
         self.catalogue, self.size, self.compression = catalogue, size, compression
@@ -113,8 +114,10 @@ def summed(
         Shape ``(n_peers, n_pieces * width)``.
     """
     n_peers, n = shape
-    keys = owner.astype(np.int64) * n + at
-    total = np.empty((n_peers * n, values.shape[1]), np.float32)
+    keys, which = np.unique(owner.astype(np.int64) * n + at, return_inverse=True)
+    sums = np.empty((len(keys), values.shape[1]), np.float32)
     for column in range(values.shape[1]):
-        total[:, column] = np.bincount(keys, values[:, column], minlength=len(total))
+        sums[:, column] = np.bincount(which, values[:, column], minlength=len(keys))
+    total = np.zeros((n_peers * n, values.shape[1]), np.float32)
+    total[keys] = sums  # a step reads few of all pieces
     return total.reshape(n_peers, -1)

@@ -36,7 +36,7 @@ from p2prec.embeddings.packed import (
     bytes_of_bits,
 )
 from p2prec.embeddings.packing import packed_arrays, read_arrays
-from p2prec.embeddings.table import Device, Floats, Quality, Stored, budget_bytes
+from p2prec.embeddings.table import Device, Floats, PieceRows, Quality, Stored, budget_bytes
 from p2prec.errors import ConfigError, StoreError
 
 _DENSITY = 0.5  # of values that are kept, where the tables may be as long as they like
@@ -74,6 +74,10 @@ class CompositionalPruned(SharedPieces):
         self.n_pieces = 2 * self.n_values + 1
         places = random_order(catalogue, "cerp")
         self.digits = np.stack([places % self.length, places // -(-self.n_items // self.length)])
+        self.piece_rows = PieceRows(  # thresholds are everybody's: a merge is a vote of all
+            bounds=np.arange(0, self.n_values + 1, size),
+            of_item=(self.digits + np.array([[0], [self.length]])).T,
+        )
 
     def initial_pieces(self) -> Floats:
         """Halves of rows as long as those of a full table; thresholds next to nothing."""
@@ -83,8 +87,9 @@ class CompositionalPruned(SharedPieces):
         return np.concatenate([values, thresholds, [_GAMMA]]).astype(np.float32)
 
     def piece_rates(self) -> Floats:
-        """``gamma`` follows the rounds."""
+        """Both parts together move a vector as far as a row; ``gamma`` follows the rounds."""
         rates = np.ones(self.n_pieces, np.float32)
+        rates[: self.n_values] = 0.5
         rates[-1] = 0.0
         return rates
 

@@ -29,7 +29,7 @@ from p2prec.embeddings.bases import OwnRows, summed
 from p2prec.embeddings.initial import realm_generator
 from p2prec.embeddings.packed import HALF_BYTES, OVERHEAD_BYTES, PIECES_AT_MOST, PackedTable
 from p2prec.embeddings.packing import packed_arrays, read_arrays
-from p2prec.embeddings.table import Device, Floats, Quality, Stored, budget_bytes
+from p2prec.embeddings.table import Device, Floats, PieceRows, Quality, Stored, budget_bytes
 from p2prec.errors import ConfigError
 
 _ENTRIES = 4  # of an item, at most
@@ -68,6 +68,9 @@ class LearnedAssignment(OwnRows):
             )
         self.n_pieces = self.n_meta * size
         self.assigned = self._assigned()
+        self.piece_rows = PieceRows(
+            bounds=np.arange(0, self.n_pieces + 1, size), of_item=self.assigned
+        )
         rest = max(self.n_entries - 1, 1)
         self.start = np.full(self.n_entries, (1.0 - _OWN_CLUSTER) / rest, np.float32)
         self.start[0] = _OWN_CLUSTER if self.n_entries > 1 else 1.0

@@ -6,8 +6,9 @@
 Shi, Mudigere, Naumov & Yang, KDD 2020 (QR-embedding), section 3 (complementary partitions) with the
 product as operation. ``k`` is 2, or 3 where two tables are too large for the budget. Neighbouring
 numbers share rows: items are renumbered first by a permutation that the realm's digest gives, the
-same in all peers. Ours: the first table starts like the rows of a full one and the others around
-one, so that the products start as different from each other as full rows, and none near zero.
+same in all peers. Ours: the first table starts like the rows of a full one and the others as signs,
+so that products start as long as full rows, and those that share a row of the first table as
+different from each other as any two: what is learned of one says nothing of the others.
 
 On a device the tables lie in half precision. The products with one vector are one small matrix
 product: ``sum_c u_c E_1[a, c] E_2[b, c]`` for all ``a, b``.
@@ -25,11 +26,10 @@ from p2prec.embeddings.bases import SharedPieces, summed
 from p2prec.embeddings.initial import realm_generator
 from p2prec.embeddings.packed import HALF_BYTES, PackedTable
 from p2prec.embeddings.packing import packed_arrays, read_arrays
-from p2prec.embeddings.table import Device, Floats, Stored, budget_bytes
+from p2prec.embeddings.table import Device, Floats, PieceRows, Stored, budget_bytes
 from p2prec.errors import ConfigError
 
 _OVERHEAD_BYTES = 192  # of names and shapes
-_SPREAD = 0.25  # of the factors around one
 
 
 class QuotientRemainder(SharedPieces):
@@ -45,14 +45,22 @@ class QuotientRemainder(SharedPieces):
         # Of each item, the number of its combination; and what its rows are then.
         self.combination = realm_generator(catalogue.digest, "qrt").permutation(self.n_items)
         self.digits = np.stack(np.unravel_index(self.combination, self.lengths, order="F"))
+        starts = np.cumsum([0, *self.lengths[:-1]])
+        self.piece_rows = PieceRows(
+            bounds=np.arange(0, self.n_pieces + 1, size), of_item=(self.digits + starts[:, None]).T
+        )
 
     def initial_pieces(self) -> Floats:
-        """The first table like full rows, the others around one."""
+        """The first table like full rows, the others signs."""
         rng = realm_generator(self.catalogue.digest, f"qrt/{self.size}/{self.lengths}")
         first, *others = self.lengths
         tables = [rng.normal(0.0, 0.5 / np.sqrt(self.size), (first, self.size))]
-        tables += [1.0 + rng.normal(0.0, _SPREAD, (n, self.size)) for n in others]
+        tables += [rng.choice([-1.0, 1.0], (n, self.size)) for n in others]
         return np.concatenate(tables).astype(np.float32).ravel()
+
+    def piece_rates(self) -> Floats:
+        """All factors of a vector together move it as far as a row moves."""
+        return np.full(self.n_pieces, 1.0 / len(self.lengths), np.float32)
 
     def compose(self, stored: Stored) -> tuple[Floats, Any]:
         """Products of rows."""

@@ -81,6 +81,41 @@ class Stored:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PieceRows:
+    """Stretches of the pieces that are learned and averaged as items' own rows are.
+
+    A step changes those only that its items read, and a merge listens to those who know such items.
+
+    Attributes:
+        bounds: Shape ``(n_rows + 1,)``, ascending from 0: row ``r`` is the pieces from
+            ``bounds[r]`` to ``bounds[r + 1]``. What is behind the last one is in no row.
+        of_item: Shape ``(n_items, k)``, the rows that each item's vector is made of.
+    """
+
+    bounds: NDArray[np.int64]
+    of_item: NDArray[np.int64]
+
+    @property
+    def widths(self) -> NDArray[np.int64]:
+        """Shape ``(n_rows,)``."""
+        return np.diff(self.bounds)
+
+    def evidence(
+        self, items: NDArray[np.integer[Any]], evidence: NDArray[np.floating[Any]]
+    ) -> NDArray[np.float64]:
+        """Of each row, shape ``(n_rows,)``: the sum of that of the items that read it.
+
+        Args:
+            items: Unique ones.
+            evidence: Of them.
+        """
+        total = np.zeros(len(self.bounds) - 1)
+        for read in self.of_item[items].T:
+            total += np.bincount(read, evidence, minlength=len(total))
+        return total
+
+
 Quality = Callable[[Device], float]
 """Mean reciprocal rank of the owner's newest interactions among all items; higher is better."""
 
@@ -125,6 +160,7 @@ class ItemTable(Protocol):
         compression: How many times smaller than a full table it is to be.
         row_width: Columns of an item's own row; 0 where items share pieces only.
         n_pieces: Shared values.
+        piece_rows: Which of them are learned and averaged as rows are, if any.
     """
 
     name: ClassVar[str]
@@ -134,6 +170,7 @@ class ItemTable(Protocol):
     compression: int
     row_width: int
     n_pieces: int
+    piece_rows: PieceRows | None
 
     def __init__(self, catalogue: Catalogue, size: int, compression: int) -> None: ...
 

@@ -28,7 +28,15 @@ from p2prec.embeddings.bases import SharedPieces, summed
 from p2prec.embeddings.initial import realm_generator
 from p2prec.embeddings.packed import HALF_BYTES, OVERHEAD_BYTES, PIECES_AT_MOST, PackedTable
 from p2prec.embeddings.packing import packed_arrays, read_arrays
-from p2prec.embeddings.table import BLOCK, Blocks, Device, Floats, Stored, budget_bytes
+from p2prec.embeddings.table import (
+    BLOCK,
+    Blocks,
+    Device,
+    Floats,
+    PieceRows,
+    Stored,
+    budget_bytes,
+)
 from p2prec.errors import ConfigError
 
 
@@ -73,6 +81,11 @@ class SemiTensorProduct(SharedPieces):
         self.digits = np.stack(np.divmod(places, self.slices[1]))
         self.in_order = np.empty_like(places)
         self.in_order[places] = np.arange(self.n_items)
+        widths = np.repeat([np.prod(shape[1:]) for shape in self.shapes], self.slices)
+        self.piece_rows = PieceRows(
+            bounds=np.concatenate([[0], np.cumsum(widths)]).astype(np.int64),
+            of_item=(self.digits + np.array([[0], [self.slices[0]]])).T,
+        )
 
     def initial_pieces(self) -> Floats:
         """Normal, so that vectors are as long as those of a full table."""
@@ -81,6 +94,10 @@ class SemiTensorProduct(SharedPieces):
         first = rng.normal(0.0, 1.0 / np.sqrt(inner), self.n_first)
         second = rng.normal(0.0, 0.5 / np.sqrt(self.size), self.n_pieces - self.n_first)
         return np.concatenate([first, second]).astype(np.float32)
+
+    def piece_rates(self) -> Floats:
+        """Both cores together move a vector as far as a row moves."""
+        return np.full(self.n_pieces, 0.5, np.float32)
 
     def compose(self, stored: Stored) -> tuple[Floats, Any]:
         """One small product an item."""

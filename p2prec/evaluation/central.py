@@ -29,7 +29,7 @@ from p2prec.data.interactions import History
 from p2prec.models.model import Gradients, RowGradient
 from p2prec.models.shelf import spans
 from p2prec.models.stack import Stack
-from p2prec.training.adagrad import update_rows, update_vectors
+from p2prec.training.adagrad import per_example, update_rows, update_vectors
 from p2prec.training.epoch import Examples
 from p2prec.training.knowledge import Knowledge, grouped
 from p2prec.training.local import LocalLearner, pass_keys, train_together
@@ -240,12 +240,13 @@ class _Server:
     ) -> None:
         """One step: of what users have for themselves, and of what they share."""
         model, config = self.model, self.config
-        dense, private = found.dense / sizes, found.private / sizes
+        dense, private = per_example(model, found.dense, sizes), found.private / sizes
         if model.n_private or own.any():
             update_vectors(stack, model, config, dense=dense, private=private)
             stack.store()
         shared = Stack(self._shared.table.shelf, np.array([self._shared.table.seat]))
-        mean = dense.mean(0, keepdims=True)
+        users = np.full((1, 1), len(dense), np.float32)
+        mean = per_example(model, dense.sum(0, keepdims=True), users)
         update_vectors(shared, model, config, dense=mean, private=np.zeros_like(private[:1]))
         shared.store()
         for part in found.rows:

@@ -88,6 +88,10 @@ class EmbeddedModel(Biased, Taste, Tabled):
 
     def initial_dense(self) -> Floats:
         """``mu``, ``c``, ``w``, no one listened to; then of the family and of the table."""
+        return self._initial_dense.copy()
+
+    @cached_property
+    def _initial_dense(self) -> Floats:
         dense = np.zeros(self.n_dense, np.float32)
         dense[self.layout.part("base")] = self.initial_base()
         label = b"p2prec/model/1" + self.catalogue.digest + f"{self.family}/{self.size}".encode()
@@ -132,6 +136,7 @@ class EmbeddedModel(Biased, Taste, Tabled):
         """From what the owners did; adds to gradients by dense and private parameters."""
         items = np.concatenate([step.item[:, None], step.sampled], axis=1)
         offset = (step.owner * stack.n_items)[:, None]
+        base = stack.dense[:, self.layout.part("base")]  # not all that a table shares, n times
         past = _before(step, SEQUENCE_LENGTH if self.reads_past else 0)
         named = np.concatenate([(items + offset).ravel(), (past + offset)[past >= 0]])
         looked = self.looked(stack, np.unique(named))
@@ -142,11 +147,11 @@ class EmbeddedModel(Biased, Taste, Tabled):
             owner=step.owner,
             dense=stack.dense[:, self.layout.part("own")],
             context=self.context_of(step.timelines, step.owner, step.at, items),
-            **_pasts(looked, past, offset, stack.dense[step.owner]),
+            **_pasts(looked, past, offset, base[step.owner]),
         )
         taste, tape = self.taste(batch)
-        scores = taste + self._known(looked.rows, stack.dense[step.owner, None], at)
-        scores += (stack.dense[step.owner, MU] + stack.private[step.owner, -1])[:, None]
+        scores = taste + self._known(looked.rows, base[step.owner, None], at)
+        scores += (base[step.owner, MU] + stack.private[step.owner, -1])[:, None]
         met = self._met(stack, looked.keys)[at]
         loss, errors = errors_of(self.task, scores, step.rating, ~met[:, 1:])
         parts = self.taste_back(batch, tape, errors)
@@ -163,15 +168,16 @@ class EmbeddedModel(Biased, Taste, Tabled):
     def _taught(self, stack: Stack, taught: Together, dense: Floats) -> RowGradient:
         """Cross entropy of reference sequences against soft decisions."""
         examples, owner, offset = taught.examples, taught.owner, taught.offset
+        base = stack.dense[:, self.layout.part("base")]
         looked = self.looked(stack, taught.keys)
         past = np.stack([m.sequence for m in examples.moments])
         at = np.searchsorted(looked.keys, examples.candidates + offset)
-        pasts = _pasts(looked, past, offset, stack.dense[owner])
+        pasts = _pasts(looked, past, offset, base[owner])
         read = pasts if self.reads_past else {name: of[:, :0] for name, of in pasts.items()}
         held = past >= 0
         share = (held / np.sqrt(np.maximum(held.sum(1, keepdims=True), 1))).astype(np.float32)
         summed = np.einsum("nl,nld->nd", share, pasts["past"])
-        fold = stack.dense[owner, FOLD, None]
+        fold = base[owner, FOLD, None]
         folds = self.n_user > 0 and not self.reads_past
         batch = Batch(
             vectors=looked.vectors[at],
@@ -182,7 +188,7 @@ class EmbeddedModel(Biased, Taste, Tabled):
             **read,
         )
         taste, tape = self.taste(batch)
-        logits = taste + self._known(looked.rows, stack.dense[owner, None], at)
+        logits = taste + self._known(looked.rows, base[owner, None], at)
         logits[~examples.allowed] = _NEVER
         errors = np.exp(logits - logits.max(1, keepdims=True))
         errors /= errors.sum(1, keepdims=True)

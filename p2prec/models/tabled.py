@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,11 +14,19 @@ from numpy.typing import NDArray
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.full import Full
 from p2prec.embeddings.initial import initial_table
-from p2prec.embeddings.table import Blocks, Device, ItemTable, Packed, Stored, blocks
+from p2prec.embeddings.table import (
+    Blocks,
+    Device,
+    ItemTable,
+    Packed,
+    PieceRows,
+    Stored,
+    blocks,
+)
 from p2prec.errors import ConfigError
 from p2prec.limits import MAX_DENSE_VALUES
 from p2prec.models.layout import DenseLayout
-from p2prec.models.model import Looking, Observer, Parameters, Snapshot
+from p2prec.models.model import Looking, Model, Observer, Parameters, Snapshot
 from p2prec.models.moments import Moment, Timeline
 from p2prec.models.popularity import share_of
 from p2prec.models.recommender import Task
@@ -131,6 +140,20 @@ class Tabled(ABC):
                 f"{self.name} has {layout.size} shared parameters, and an update carries at most "
                 f"{MAX_DENSE_VALUES}; take a larger compression, or a smaller embedding_size"
             )
+
+    @cached_property
+    def shared_rows(self) -> SharedRows | None:
+        """Pieces of the table that are learned and averaged as rows are."""
+        rows = self.table.piece_rows
+        if rows is None:
+            return None
+        first, n = self.layout.part("pieces").start, int(rows.bounds[-1])
+        return SharedRows(
+            rows=rows,
+            part=slice(first, first + n),
+            rates=self.table.piece_rates()[:n],
+            start=self.table.initial_pieces()[:n],
+        )
 
     @abstractmethod
     def observer(self) -> Observer:
@@ -277,6 +300,28 @@ def in_stretches(source: Vectors, n_items: int) -> Iterator[tuple[slice, Floats]
     if whole is not None:
         for block in blocks(n_items):
             yield block, whole[block]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedRows:
+    """Dense parameters that are learned and averaged as items' own rows are.
+
+    Attributes:
+        rows: Of the pieces of a table.
+        part: Where among the dense parameters they lie, pieces that are in no row left out.
+        rates: Factor on the rate of a row, for each parameter of them.
+        start: Their initial values.
+    """
+
+    rows: PieceRows
+    part: slice
+    rates: Floats
+    start: Floats
+
+
+def shared_rows(model: Model) -> SharedRows | None:
+    """Those of a model, if it has any."""
+    return model.shared_rows if isinstance(model, Tabled) else None
 
 
 def kept(compute: Callable[[Parameters], Any]) -> Callable[[Parameters], Any]:

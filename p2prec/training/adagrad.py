@@ -1,6 +1,8 @@
-"""Adagrad for the first peers of a stack: row-wise on item rows, by parameter on vectors.
+"""Adagrad for the first peers of a stack: row-wise on rows, by parameter on vectors.
 
-Duchi, Hazan & Singer, JMLR 2011; the row-wise form keeps one sum a row.
+Duchi, Hazan & Singer, JMLR 2011; the row-wise form keeps one sum a row. Rows are those of items,
+and stretches of the dense parameters that items of a compact table share in place of rows: what a
+step did not read of them is not pulled back, and gradients are summed over examples, as of rows.
 """
 
 from __future__ import annotations
@@ -13,7 +15,25 @@ from p2prec.models.model import Model, RowGradient
 from p2prec.models.shelf import Shelf
 from p2prec.models.stack import Stack, dotted
 from p2prec.models.table import OTHERS
+from p2prec.models.tabled import SharedRows, shared_rows
 from p2prec.training.config import TrainingConfig
+
+
+def per_example(
+    model: Model, dense: NDArray[np.float32], sizes: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Gradients of dense parameters as steps take them: means, but sums of those that are rows.
+
+    Args:
+        model: Of the peers.
+        dense: Summed over examples, shape ``(n, n_dense)``.
+        sizes: Examples of each peer, shape ``(n, 1)``.
+    """
+    means = dense / sizes
+    shared = shared_rows(model)
+    if shared is not None:
+        means[:, shared.part] = dense[:, shared.part]
+    return means
 
 
 def update_vectors(
@@ -30,20 +50,58 @@ def update_vectors(
         stack: Its vectors are changed.
         model: Of its peers.
         config: Of its peers.
-        dense: Gradient, shape ``(n, n_dense)``, of the first ``n`` peers.
+        dense: Gradient, as of ``per_example``, of the first ``n`` peers.
         private: Gradient, shape ``(n, n_private)``.
     """
     shelf, n = stack.shelf, len(dense)
     seats = stack.seats[:n]
+    shared = shared_rows(model)
+    end = dense.shape[1] if shared is None else shared.part.start
+    plain = [slice(0, end)]
+    if shared is not None:
+        plain.append(slice(shared.part.stop, dense.shape[1]))
+        _update_shared(stack, config, shared, dense[:, shared.part], model.row_rate)
     rates = model.dense_rates(explore_rate=config.explore_rate)
-    dense = dense + config.reg * (stack.dense[:n] - model.initial_dense())
-    shelf.dense_accumulator[seats] += dense**2
     rates = np.float32(config.dense_learning_rate) * rates
-    stack.dense[:n] -= rates * dense / np.sqrt(shelf.dense_accumulator[seats])
+    initial = model.initial_dense()
+    for part in plain:
+        gradient = dense[:, part] + config.reg * (stack.dense[:n, part] - initial[part])
+        sums = shelf.dense_accumulator[seats, part] + gradient**2
+        shelf.dense_accumulator[seats, part] = sums
+        stack.dense[:n, part] -= rates[part] * gradient / np.sqrt(sums)
     private = private + config.reg * (stack.private[:n] - shelf.private_start[seats])
     shelf.private_accumulator[seats] += private**2
     rate = np.float32(config.learning_rate * model.row_rate)
     stack.private[:n] -= rate * private / np.sqrt(shelf.private_accumulator[seats])
+
+
+def _update_shared(
+    stack: Stack,
+    config: TrainingConfig,
+    shared: SharedRows,
+    gradient: NDArray[np.float32],
+    row_rate: float,
+) -> None:
+    """A step of rows that items share, of those that it has read.
+
+    Args:
+        stack: Its vectors are changed.
+        config: Of its peers.
+        shared: The rows.
+        gradient: Summed over examples, shape ``(n, bounds[-1])``, of the first ``n`` peers.
+        row_rate: As of ``Model``.
+    """
+    starts, widths = shared.rows.bounds[:-1], shared.rows.widths
+    seats = stack.seats[: len(gradient)]
+    values = stack.dense[: len(gradient), shared.part]
+    read = np.logical_or.reduceat(gradient != 0, starts, axis=1)
+    gradient = gradient + np.float32(config.reg) * (values - shared.start) * read.repeat(widths, 1)
+    mean = np.add.reduceat(gradient**2, starts, axis=1) / widths.astype(np.float32)
+    # One sum a row, which each of its parameters holds.
+    sums = stack.shelf.dense_accumulator[seats, shared.part] + mean.repeat(widths, 1)
+    stack.shelf.dense_accumulator[seats, shared.part] = sums
+    rates = np.float32(config.learning_rate * row_rate) * shared.rates
+    stack.dense[: len(gradient), shared.part] -= rates * gradient / np.sqrt(sums)
 
 
 def update_rows(stack: Stack, model: Model, config: TrainingConfig, part: RowGradient) -> None:

@@ -17,7 +17,7 @@ from p2prec.draws import bits, stream
 from p2prec.models.explored import Explored
 from p2prec.models.model import Model, Step, WholePass
 from p2prec.models.moments import Timeline
-from p2prec.training.adagrad import update_rows, update_vectors
+from p2prec.training.adagrad import per_example, update_rows, update_vectors
 from p2prec.training.config import TrainingConfig
 from p2prec.training.knowledge import Group, Knowledge, grouped
 
@@ -90,9 +90,8 @@ def learn(
             found = model.gradients(stack, step)
             size = np.bincount(step.owner, minlength=n_peers).astype(np.float32)[:, None]
             total[:n_peers] += found.loss
-            update_vectors(
-                stack, model, config, dense=found.dense / size, private=found.private / size
-            )
+            dense = per_example(model, found.dense, size)
+            update_vectors(stack, model, config, dense=dense, private=found.private / size)
             for part in found.rows:
                 update_rows(stack, model, config, part)
     stack.store()
