@@ -38,8 +38,8 @@ _SOON_S = 12 * _HOUR_S
 _BLOCKS = 16  # eight of three hours, on weekdays and at weekends
 _NIGHT_H = 4.0  # a day of visits ends then
 _RECENT, _FADING = 5, 0.7  # places before the present one, and how each counts less
-_FEW = 0.3  # people whom a place has beside those counted
-_MONTH_S = 30 * _DAY_S
+FEW = 0.3  # people whom a place has beside those counted
+MONTH_S = 30 * _DAY_S
 
 
 class OthersVisits:
@@ -93,10 +93,10 @@ class OthersVisits:
         # Sums and differences of floats: what is nothing may come out just below it.
         c = {name: np.maximum(count, 0.0) for name, count in self._rows(past).items()}
         people = np.maximum(self._counts["people"], 0.0)
-        usual = (people + _FEW) / (people + _FEW).sum()
+        usual = (people + FEW) / (people + FEW).sum()
         fading = _FADING ** np.arange(len(past.item[-_RECENT:]), dtype=np.float32)
         found = {
-            "people": np.log(people + _FEW),
+            "people": np.log(people + FEW),
             "next": _lift(c["next"][-1], usual, 5.0),
             "next of last 5": _lift(fading[::-1] @ c["next"], usual, 5.0),
             "next of all own": _lift(c["next of own"], usual, 20.0),
@@ -108,9 +108,7 @@ class OthersVisits:
             **self._of_people(past, people, usual, fading),
             **self._of_hours(past, now_s),
         }
-        visits, back = self._counts["visits"], self._counts["back"]
-        found["visits a visitor"] = np.log((np.maximum(visits, 0.0) + 6.0) / (people + 3.0))
-        found["came back"] = (np.maximum(back, 0.0) + 1.2) / (people + 3.0)
+        found |= self._loyalty(people)
         found["lately"] = self._lately(now_s, usual)
         return {name: found[name].astype(np.float32) for name in FEATURES}
 
@@ -164,10 +162,18 @@ class OthersVisits:
             "hours of place": np.log(place / usual + 1e-3),
         }
 
+    def _loyalty(self, people: Floats) -> dict[str, Floats]:
+        """How often those who know a place go there."""
+        visits, back = self._counts["visits"], self._counts["back"]
+        return {
+            "visits a visitor": np.log((np.maximum(visits, 0.0) + 6.0) / (people + 3.0)),
+            "came back": (np.maximum(back, 0.0) + 1.2) / (people + 3.0),
+        }
+
     def _lately(self, now_s: float, usual: Floats) -> Floats:
         """Whether others went there in the last weeks rather than earlier or later."""
         counted = (self._time_s < now_s) & (self._who != self._gone)
-        weight = counted * np.exp(np.minimum(self._time_s - now_s, 0.0) / _MONTH_S)
+        weight = counted * np.exp(np.minimum(self._time_s - now_s, 0.0) / MONTH_S)
         recent = np.bincount(self._item, weight, len(usual))
         visits = np.maximum(self._counts["visits"], 0.0)
         total, some = recent.sum(), 0.5 * recent.sum() * usual + 0.05

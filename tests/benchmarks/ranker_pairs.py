@@ -1,12 +1,14 @@
 """What statistics of pairs of places, of hours and of people alike would bring on new places.
 
     python -m tests.benchmarks.ranker_pairs DATA.csv.gz
+    python -m tests.benchmarks.ranker_pairs DATA.csv.gz --features places
 
 The ranker's network is trained on everybody's first visits with more features of candidates
-(``pair_features``), from exact counts of all others, and asked for first visits before validation
-and test: the last ``--hold`` interactions of each user but two. New places compete among
-themselves. All rows answer the same questions, from random starts, so that differences are paired;
-their standard errors are over users. Prints one JSON object.
+(``pair_features``, or what one place alone can say: ``place_features``), from exact counts of all
+others, and asked for first visits before validation and test: the last ``--hold`` interactions of
+each user but two. New places compete among themselves. All rows answer the same questions, from
+random starts, so that differences are paired; their standard errors are over users. Prints one JSON
+object.
 """
 
 from __future__ import annotations
@@ -35,9 +37,28 @@ from p2prec.models.table import OTHERS
 from p2prec.training.knowledge import Knowledge
 from peers.files import read_check_in_file
 from scenarios.pretrain import informed
-from tests.benchmarks.pair_features import FEATURES, GROUPS, OthersVisits
+from tests.benchmarks import pair_features, place_features
+from tests.benchmarks.pair_features import OthersVisits
 
-_OF_PAIRS = ("transitions of places", "item-kNN, user-kNN")  # these need counts of pairs of places
+_KINDS: dict[str, tuple[type[OthersVisits], dict[str, tuple[str, ...]]]] = {
+    "pairs": (pair_features.OthersVisits, pair_features.GROUPS),
+    "places": (place_features.AsOfTheEnd, place_features.GROUPS),
+}
+_NO_PAIRS = [
+    group
+    for group in pair_features.GROUPS
+    if group not in ("transitions of places", "item-kNN, user-kNN")
+]
+_TOGETHER = {
+    "hours, loyalty, lately": ["hours", "loyalty", "lately"],
+    "all but those of pairs": _NO_PAIRS,
+    "hours, loyalty, lately by the calendar": ["hours", "loyalty", "lately, by the calendar"],
+    "all averaged": place_features.AVERAGED,
+    "all local": place_features.LOCAL,
+    "popularity around, home": ["popularity around", "home"],
+    "popularity around, hours": ["popularity around", "hours"],
+    "popularity around, home, hours": ["popularity around", "home", "hours"],
+}
 _NEGATIVES = 64
 _BATCH = 128
 _RATE = 3e-3  # of Adam, falling to zero
@@ -76,18 +97,23 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1_500)
     parser.add_argument("--size", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=2, help="starts, averaged")
+    parser.add_argument("--features", choices=list(_KINDS), default="pairs")
     args = parser.parse_args()
     dataset = read_check_in_file(args.data).dataset
     interactions = dataset.interactions
     histories = [interactions.history(user) for user in range(interactions.n_users)]
     histories = [h for h in histories if len(h) > args.hold + 10]
-    train, test = _read(dataset.catalogue, histories, hold=args.hold, examples=args.examples)
-    n_own = train.candidates.shape[2] - len(FEATURES)
+    statistics, groups = _KINDS[args.features]
+    known = [history.head(len(history) - args.hold) for history in histories]
+    others = statistics(dataset.catalogue, known)
+    train, test = _read(dataset.catalogue, histories, known, others, examples=args.examples)
+    every = [name for names in groups.values() for name in names]
+    n_own = train.candidates.shape[2] - len(every)
     rows: dict[str, dict[str, float]] = {}
     first: dict[str, NDArray[np.float64]] | None = None
-    for name, names in _variants().items():
+    for name, names in _variants(groups).items():
         begun = time.process_time()
-        used = [*range(n_own), *(n_own + FEATURES.index(n) for n in names)]
+        used = [*range(n_own), *(n_own + every.index(n) for n in names)]
         found = [
             _answers(_trained(train, used, args.size, args.steps, seed), test, used)
             for seed in range(args.seeds)
@@ -104,26 +130,27 @@ def main() -> None:
     print(json.dumps({"settings": settings, "rows": rows}, indent=1))
 
 
-def _variants() -> dict[str, Sequence[str]]:
+def _variants(groups: dict[str, tuple[str, ...]]) -> dict[str, Sequence[str]]:
     """Features beside the ranker's own, by name of the row."""
     rows: dict[str, Sequence[str]] = {"the ranker's features": ()}
-    rows |= {f"+ {group}": names for group, names in GROUPS.items()}
-    rows["+ hours, loyalty, lately"] = [
-        name for group in ("hours", "loyalty", "lately") for name in GROUPS[group]
-    ]
-    rows["+ all of these"] = FEATURES
-    pairs = [name for group in _OF_PAIRS for name in GROUPS[group]]
-    rows["+ all but those of pairs"] = [name for name in FEATURES if name not in pairs]
+    rows |= {f"+ {group}": names for group, names in groups.items()}
+    for title, chosen in _TOGETHER.items():
+        if set(chosen) <= set(groups):
+            rows[f"+ {title}"] = [name for group in chosen for name in groups[group]]
+    rows["+ all of these"] = [name for names in groups.values() for name in names]
     return rows
 
 
 def _read(
-    catalogue: Catalogue, histories: Sequence[History], *, hold: int, examples: int
+    catalogue: Catalogue,
+    histories: Sequence[History],
+    known: Sequence[History],
+    others: OthersVisits,
+    *,
+    examples: int,
 ) -> tuple[Asked, Asked]:
     """First visits to learn from, with a sample of places, and those to ask, with all places."""
-    known = [history.head(len(history) - hold) for history in histories]
     model = Ranker(catalogue, Ranker.sizes[0], Task.RANKING)
-    others = OthersVisits(catalogue, known)
     rng = np.random.default_rng(0)
     found: tuple[list[Asked], list[Asked]] = [], []
     everywhere = np.arange(len(catalogue), dtype=np.int32)[None]
