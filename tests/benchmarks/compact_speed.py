@@ -1,21 +1,29 @@
-"""How fast and how large a packed recommender is: every family over every item table.
+"""How long a recommendation takes, and how long a model to load: every family over item tables.
 
-    python -m tests.benchmarks.compact_speed [--items N] [--families mf,fm] [--tables full-1,qrt-10]
+    python -m tests.benchmarks.compact_speed --out docs/results
 
-An answer is one list of ten among all items in a situation that was not asked about before: the
-situation's features, the scores of all items, the ten best. It is asked from the packed form, on
-one core; the reference is the same family over the full table of single precision, in the same
-run, in turn with it. Times are CPU times of this thread, best of three passes over the same
-situations, so that other work on the machine counts little. Prints one JSON object a line, then a
-table: p50 and p99 in ms, the ratio of medians to the reference, ms to read the model from bytes,
-and bytes.
+A recommendation is ``LocalLearner.recommend``, as a running peer answers its owner: ten of all
+items with their reasons, right after another interaction each time, so that nothing which depends
+on where the owner has just been is known already. The owner's learner is watched, as a daemon's
+is: what can be laid ready after a round of learning is. The reference is the same family over the
+dense table of single precision (of the ranker, which has no table: matrix factorisation over
+it), asked in turn with it in the same run.
+
+Times are CPU times of one thread. Every situation is asked in several passes; *p50* and *p99* are
+over situations, of the best pass, in which other work on the machine counts least, and *p99, all*
+is over all calls. *load* is the time to read what lies on a device, *lay* that to lay ready what
+has been learned, which a peer does beside its owner's requests after a round.
+
+With ``--out`` results are kept in ``compact_speed.json`` one by one, and ``compact_speed.md`` is
+written from them; what is there is not measured again, unless ``--again`` says so.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import peers  # noqa: F401 - before NumPy, as in a peer: it says how many threads NumPy takes
 
@@ -24,21 +32,26 @@ import numpy as np
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
-from p2prec.embeddings.table import COMPRESSIONS
-from p2prec.embeddings.tables import TABLES, build_table
 from p2prec.errors import ConfigError
-from p2prec.models.families import EMBEDDED
-from p2prec.models.model import Snapshot
-from p2prec.models.moments import Timeline
+from p2prec.models.families import EMBEDDED, parse_model
 from p2prec.models.packed import PackedModel
-from p2prec.models.recommender import Task
+from p2prec.models.recommender import Context
 from p2prec.models.tabled import Tabled
-from p2prec.training.config import TrainingConfig
-from p2prec.training.epoch import Pupil, train_epoch
-from p2prec.training.knowledge import Knowledge
+from p2prec.training.config import LearnerConfig, TrainingConfig
+from p2prec.training.local import LocalLearner
+from p2prec.training.on_device import on_device
+from peers.provenance import provenance
+from tests.benchmarks.results import Result, Results
 
-LENGTH = 120  # interactions of the owner
+LENGTH, ASKED = 120, 10  # interactions of the owner; items of a list
 PASSES, READS = 3, 5
+GOAL_MS, LOAD_GOAL_MS = 20.0, 100.0
+# One of each form: dense, whole numbers, any entries, first entries, bits, blocks of columns,
+# products of rows, sums of rows, weighted sums, words, products of matrices.
+FORMS = (
+    "full-1,int8-4,magprune-20,amtl-20,dcf-20,pee-4,qrt-100,cerp-100,legcf-100,codes-4,stp-100,"
+    "tt-100"
+)
 
 
 def realm(n: int) -> Catalogue:
@@ -62,102 +75,181 @@ def owner(catalogue: Catalogue) -> History:
     )
 
 
-def learned(model: Tabled, catalogue: Catalogue, history: History, n_heard: int) -> Snapshot:
-    """A peer after two rounds, that has heard of ``n_heard`` items."""
-    config = TrainingConfig(negatives=16)
-    peer = Knowledge(catalogue, model, config, history)  # type: ignore[arg-type]
-    for epoch in range(2):
-        train_epoch([Pupil(knowledge=peer, key=np.uint64(epoch))])
-    rng = np.random.default_rng(3)
-    at = peer.table.touch(rng.permutation(len(catalogue))[:n_heard])
-    peer.table.others[at] = rng.random(len(at)).astype(np.float32) / 3
-    peer.table.values[at, :-2] += rng.normal(0, 0.1, (len(at), model.width - 2))
-    return peer.snapshot()
+def learned(catalogue: Catalogue, history: History, name: str, n_heard: int) -> LocalLearner:
+    """A peer after a round of two passes, that has heard of ``n_heard`` items."""
+    config = LearnerConfig(model=parse_model(name), training=TrainingConfig(negatives=16))
+    learner = LocalLearner(catalogue, config, history=history, seed=1)
+    learner.train(0)
+    rng, table = np.random.default_rng(3), learner.knowledge.table
+    at = table.touch(rng.permutation(len(catalogue))[:n_heard])
+    table.others[at] = rng.random(len(at)).astype(np.float32) / 3
+    table.values[at, :-2] += rng.normal(0, 0.1, table.values[at, :-2].shape)
+    return learner
 
 
-def answered(packed: PackedModel, catalogue: Catalogue, history: History, n: int) -> list[float]:
-    """CPU ms of each of the answers at the last ``n`` situations of a history."""
-    took, timeline = [], Timeline(catalogue, history)
-    for at in range(LENGTH - n, LENGTH):
-        begun = time.thread_time()
-        scores = packed.at(timeline.before(at)).scores()
-        best = np.argpartition(-scores, 9)[:10]
-        best[np.argsort(-scores[best])].tolist()
-        took.append(1e3 * (time.thread_time() - begun))
-    return took
+class Owners:
+    """Learners that are asked in turn after the same interactions.
+
+    Args:
+        learners: Watched.
+        history: Of their owner.
+        answers: The last ones after which they are asked.
+    """
+
+    def __init__(self, learners: Sequence[LocalLearner], history: History, answers: int) -> None:
+        self._learners, self._history = learners, history
+        self._at = range(LENGTH - answers, LENGTH)
+
+    def took_ms(self) -> np.ndarray:
+        """CPU ms of each answer, shape ``(n_learners, answers)``."""
+        took = np.empty((len(self._learners), len(self._at)))
+        for column, at in enumerate(self._at):
+            before = self._history.head(at)
+            context = Context(timestamp_s=int(self._history.timestamp_s[at]))
+            for row, learner in enumerate(self._learners):
+                learner.add(before)
+                begun = time.thread_time()
+                learner.recommend(context, ASKED, new_only=False)
+                took[row, column] = 1e3 * (time.thread_time() - begun)
+        return took
 
 
-def read_ms(model: Tabled, data: bytes) -> float:
-    """CPU ms to read a model from bytes, best of some."""
-    took = []
-    for _ in range(READS):
-        begun = time.thread_time()
-        PackedModel.read(model, data)
-        took.append(1e3 * (time.thread_time() - begun))
-    return min(took)
+def load_ms(learner: LocalLearner) -> float:
+    """CPU ms to read a model as it lies on a device, best of some."""
+    model = learner.knowledge.model
+    if isinstance(model, Tabled) and model.compact:
+        data = on_device(learner.knowledge).data
+        return min(_ms(lambda: PackedModel.read(model, data)) for _ in range(READS))
+    state = learner.state()
+    return min(_ms(lambda: learner.restore(state)) for _ in range(READS))
+
+
+def _ms(do: Callable[[], object]) -> float:
+    begun = time.thread_time()
+    do()
+    return 1e3 * (time.thread_time() - begun)
+
+
+def measured(subject: LocalLearner, dense: LocalLearner, history: History, answers: int) -> Result:
+    """One row: a learner in turn with the one over the dense table."""
+    owners = Owners((subject, dense), history, answers)
+    took = np.array([owners.took_ms() for _ in range(PASSES)])
+    best = took.min(0)
+    subject.add(history)
+    return {
+        "p50_ms": float(np.percentile(best[0], 50)),
+        "p99_ms": float(np.percentile(best[0], 99)),
+        "p99_all_ms": float(np.percentile(took[:, 0], 99)),
+        "to_dense": float(np.median(best[0]) / np.median(best[1])),
+        "load_ms": load_ms(subject),
+        "lay_ms": min(_ms(subject.publish_snapshot) for _ in range(READS)),
+        "bytes": len(on_device(subject.knowledge).data),
+    }
+
+
+_ABOUT = (
+    "Ten of all items with their reasons, by `LocalLearner.recommend` of a watched learner, after "
+    "each of the last {answers} interactions of an owner: a situation that was not asked about "
+    f"before. CPU ms of one thread: *p50* and *p99* over situations, each the best of {PASSES} "
+    "passes; *p99, all* over all calls. *to dense*: ratio of medians to the same family over the "
+    "dense table of single precision, asked in turn in the same run (for the ranker: matrix "
+    "factorisation over it). *load*: reading what lies on a device. *lay*: laying ready what was "
+    "learned, once a round and beside the owner's requests."
+)
+
+
+def page(rows: Sequence[Result]) -> str:
+    """All rows, and which of them miss the goals."""
+    made = provenance()
+    lines = [
+        "# How long a recommendation takes",
+        "",
+        f"`{made['command']}`",
+        "",
+        f"{made['machine']}; {made['versions']}; other jobs shared the cores.",
+        "",
+    ]
+    for n_items in sorted({int(row["items"]) for row in rows}):
+        of_these = [row for row in rows if row["items"] == n_items]
+        slow = [row for row in of_these if "no" not in row and not _reached(row)]
+        done = [row for row in of_these if "no" not in row]
+        answers = int(done[0]["answers"]) if done else 0
+        lines += [
+            f"## {n_items:,} items",
+            "",
+            _ABOUT.format(answers=answers),
+            "",
+            f"Goals: p99 at most {GOAL_MS:g} ms, load at most {LOAD_GOAL_MS:g} ms. "
+            + (
+                f"Missed by {', '.join(str(row['model']) for row in slow)}."
+                if slow
+                else f"Reached by all {len(done)}."
+            ),
+            "",
+            "| model | p50 | p99 | p99, all | to dense | load | lay | KiB |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        lines += [
+            f"| {row['model']} | {row['p50_ms']:.1f} | {row['p99_ms']:.1f} | "
+            f"{row['p99_all_ms']:.1f} | {row['to_dense']:.2f} | {row['load_ms']:.1f} | "
+            f"{row['lay_ms']:.0f} | {int(row['bytes']) / 1024:,.0f} |"
+            for row in done
+        ]
+        refused = [str(row["model"]) for row in of_these if "no" in row]
+        if refused:
+            lines += ["", f"Cannot be: {', '.join(refused)} (an update would be too large)."]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _reached(row: Result) -> bool:
+    return float(row["p99_ms"]) <= GOAL_MS and float(row["load_ms"]) <= LOAD_GOAL_MS
 
 
 def main() -> None:
-    """Measure."""
+    """Measure what is not there yet."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--size", type=int, default=16)
     parser.add_argument("--heard", type=int, default=5_000)
     parser.add_argument("--answers", type=int, default=100)
-    parser.add_argument("--families", default=",".join(EMBEDDED))
-    parser.add_argument(
-        "--tables",
-        default=",".join(
-            f"{name}-{c}"
-            for name, kind in TABLES.items()
-            for c in (1, 4, 20, 100)
-            if c in COMPRESSIONS and (c <= kind.smallest if name != "full" else c == 1)
-        ),
-    )
+    parser.add_argument("--families", default=",".join(("ranker", *EMBEDDED)))
+    parser.add_argument("--tables", default=FORMS)
+    parser.add_argument("--out")
+    parser.add_argument("--again", action="store_true")
     chosen = parser.parse_args()
+    results = Results(
+        Path(chosen.out) if chosen.out else None,
+        "compact_speed",
+        key=("model", "items"),
+        table=page,
+    )
+    there = {(row["model"], row["items"]) for row in results.all} if not chosen.again else set()
     catalogue = realm(chosen.items)
     history = owner(catalogue)
-    found = []
+
+    def watched(name: str) -> LocalLearner:
+        learner = learned(catalogue, history, name, chosen.heard)
+        learner.watch()
+        return learner
+
     for family in chosen.families.split(","):
-
-        def packed(name: str, family: str = family) -> tuple[Tabled, bytes]:
-            table, compression = name.rsplit("-", 1)
-            held = build_table(
-                catalogue, table=table, size=chosen.size, compression=int(compression)
-            )
-            model = EMBEDDED[family](catalogue, chosen.size, Task.RANKING, held)
-            peer = learned(model, catalogue, history, chosen.heard)
-            return model, PackedModel.of(model, peer).to_bytes()
-
-        reference = PackedModel.read(*packed("full-1"))
-        for name in chosen.tables.split(","):
-            try:
-                model, data = packed(name)
-            except ConfigError as error:
-                print(json.dumps({"model": f"{family}/{chosen.size}/{name}", "no": str(error)}))
+        whole, dense = f"{family}/{chosen.size}", None
+        tables = ["full-1"] if family == "ranker" else chosen.tables.split(",")
+        for name in [whole if table == "full-1" else f"{whole}/{table}" for table in tables]:
+            if (name, chosen.items) in there:
                 continue
-            subject = PackedModel.read(model, data)
-            both = [
-                (
-                    answered(subject, catalogue, history, chosen.answers),
-                    answered(reference, catalogue, history, chosen.answers),
-                )
-                for _ in range(PASSES)
-            ]
-            took, other = np.array(both).min(0)
-            row = {
-                "model": model.name,
-                "p50_ms": round(float(np.percentile(took, 50)), 2),
-                "p99_ms": round(float(np.percentile(took, 99)), 2),
-                "to_full": round(float(np.median(took) / np.median(other)), 2),
-                "read_ms": round(read_ms(model, data), 2),
-                "bytes": len(data),
-            }
-            found.append(row)
-            print(json.dumps(row), flush=True)
-    print(f"| {' | '.join(found[0])} |\n|{' --- |' * len(found[0])}")
-    for row in found:
-        print(f"| {' | '.join(map(str, row.values()))} |")
+            about: Result = {"model": name, "items": chosen.items, "answers": chosen.answers}
+            try:
+                subject = watched(name)
+            except ConfigError as error:
+                results.add({**about, "no": str(error)})
+                continue
+            if dense is None:
+                dense = watched(f"mf/{chosen.size}" if family == "ranker" else whole)
+            results.add({**about, **measured(subject, dense, history, chosen.answers)})
+            print(results.all[-1], flush=True)
+    print(results.table())
 
 
 if __name__ == "__main__":
