@@ -22,7 +22,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from p2prec.collaboration.payload import ModelUpdate
+from p2prec.collaboration.payload import Parameters
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.errors import LocalProtocolError, StoreError
@@ -276,7 +276,7 @@ class Daemon:
                 recipients=len(effect.recipients),
                 n_bytes=n_bytes,
                 noise_multiplier=protection.noise_multiplier
-                if any(isinstance(p, ModelUpdate) for p in payloads)
+                if any(isinstance(p, Parameters) for p in payloads)
                 else 0.0,
             )
             if not self._may_leave(release):

@@ -6,16 +6,19 @@ import time
 from collections.abc import Callable, Iterable
 
 from p2prec.data.catalogue import Catalogue
+from p2prec.embeddings.compositional_codes import CompositionalCodes
 from p2prec.errors import RemoteProtocolError, StoreError
 from p2prec.models.families import exchanged_models, model_of
+from p2prec.models.tabled import Tabled
 from p2prec.training.config import ModelConfig
 from peers import events as ev
 from peers.adverts import VerifiedAdverts, check_advert, verify_binding
 from peers.books import Books
-from peers.codec import PayloadSchema, decode_message
+from peers.codec import decode_message
 from peers.keys import Keyring
 from peers.messages import Hello, Message, Shuffle
 from peers.meter import MeteredReplay
+from peers.payload_codec import CodeShape, PayloadSchema
 from peers.replay import ReplayMemory
 from peers.sealing import Opener
 
@@ -30,7 +33,18 @@ def payload_schema(catalogue: Catalogue, own: Iterable[ModelConfig] = ()) -> Pay
     """
     models = [*exchanged_models(catalogue), *(model_of(catalogue, config) for config in own)]
     return PayloadSchema(
-        n_items=len(catalogue), models={m.name: (m.width, m.n_dense) for m in models}
+        n_items=len(catalogue),
+        models={m.name: (m.width, m.n_dense) for m in models},
+        tables={
+            m.name: CodeShape(
+                n_books=m.table.n_books,
+                bits=m.table.bits,
+                n_groups=m.table.n_groups,
+                size=m.table.size,
+            )
+            for m in models
+            if isinstance(m, Tabled) and isinstance(m.table, CompositionalCodes)
+        },
     )
 
 

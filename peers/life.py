@@ -26,7 +26,7 @@ from typing import Final
 import numpy as np
 
 from p2prec import limits
-from p2prec.collaboration.payload import ModelUpdate, Payload
+from p2prec.collaboration.payload import Parameters, Payload
 from p2prec.training.learner import Received
 from peers import events as ev
 from peers.acquaintances import Acquaintance, Acquaintances, Identity, dropped
@@ -247,7 +247,7 @@ class Peer:
             ev.Send(to=known.advert, message=Share(payload=payload))
             for payload in self._spoken
             # Parameters of another model are of no use to anybody.
-            if known.same_model or not isinstance(payload, ModelUpdate)
+            if known.same_model or not isinstance(payload, Parameters)
         ]
 
     def _merge_if_complete(self) -> list[ev.Effect]:

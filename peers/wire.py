@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from p2prec import limits
+from p2prec.embeddings.code_update import DIGEST_BYTES, Mode
 from p2prec.errors import RemoteProtocolError
 from peers.messages import Advert, Endpoints
 
@@ -19,6 +20,7 @@ Port = Annotated[int, msgspec.Meta(ge=1, lt=1 << 16)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, lt=1e12)]
 
 
+MODES = (Mode.WHOLE, Mode.QUEUE, Mode.STACK)
 _ENCODER = msgspec.msgpack.Encoder()
 R = TypeVar("R")
 
@@ -164,8 +166,27 @@ class GoodbyeWire(_Wire, frozen=True, tag=6):
     """``peers.messages.Goodbye``."""
 
 
-KINDS = frozenset(range(1, 7))
-MessageWire = HelloWire | ShuffleWire | UpdateWire | ReferencesWire | SoftWire | GoodbyeWire
+class TableWire(_Wire, frozen=True, tag=7):
+    """``p2prec.collaboration.payload.TableUpdate``; arrays are raw little-endian bytes."""
+
+    round: Round
+    model: Name
+    base: Annotated[bytes, msgspec.Meta(max_length=DIGEST_BYTES)]
+    mode: Annotated[int, msgspec.Meta(ge=0, lt=len(MODES))]
+    rows: Annotated[bytes, msgspec.Meta(max_length=4 * limits.MAX_UPDATE_ROWS)]  # u32
+    columns: Annotated[bytes, msgspec.Meta(max_length=4 * limits.MAX_UPDATE_ROWS)]  # float16
+    evidence: Annotated[bytes, msgspec.Meta(max_length=2 * limits.MAX_UPDATE_ROWS)]  # float16
+    changed: Annotated[bytes, msgspec.Meta(max_length=limits.MAX_UPDATE_ROWS // 8)]  # a bit each
+    codes: Annotated[bytes, msgspec.Meta(max_length=limits.MAX_BOOKS * limits.MAX_UPDATE_ROWS)]
+    words: Annotated[bytes, msgspec.Meta(max_length=2 * limits.MAX_DENSE_VALUES)]  # float16
+    groups: Annotated[bytes, msgspec.Meta(max_length=2 * limits.MAX_DENSE_VALUES)]  # float16
+    dense: Annotated[bytes, msgspec.Meta(max_length=4 * limits.MAX_DENSE_VALUES)]  # float32
+    degree: Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+
+
+KINDS = frozenset(range(1, 8))
+PayloadWire = UpdateWire | ReferencesWire | SoftWire | TableWire
+MessageWire = HelloWire | ShuffleWire | GoodbyeWire | PayloadWire
 
 
 class SealedWire(_Wire, frozen=True):

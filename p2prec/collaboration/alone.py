@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -20,6 +20,7 @@ class Alone:
     __slots__ = ()
     teaches = False
     sends: Sends = "nothing"
+    table: ClassVar[str | None] = None
 
     def __init__(self, options: Options) -> None:
         read_options(options, {})
@@ -42,6 +43,11 @@ class Alone:
             MergeReport(weights={}, rejected={r.sender: "alone" for r in listener.received})
             for listener in listeners
         ]
+
+    def leaving(self, knowledge: Knowledge, payloads: Sequence[Payload]) -> Sequence[Payload]:
+        """As they are."""
+        del knowledge
+        return payloads
 
     def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
         """None."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class DCLR(ParameterMethod):
     """Attentive aggregation with mutual-information maximisation."""
 
     __slots__ = ()
-    defaults = _DEFAULTS
+    defaults: ClassVar[Mapping[str, float]] = _DEFAULTS
 
     def mix(self, listener: Listener, updates: Mapping[str, ModelUpdate]) -> Mix:
         """Aggregate by attention, then one step of mutual-information maximisation."""

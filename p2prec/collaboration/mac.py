@@ -69,6 +69,7 @@ class MAC:
 
     teaches = True
     sends: Sends = "probabilities"
+    table: ClassVar[str | None] = None
     defaults: ClassVar[Mapping[str, float]] = DEFAULTS
 
     def __init__(self, options: Options) -> None:
@@ -140,6 +141,11 @@ class MAC:
         self._learn_biases(knowledge)
         self._own = {}  # the model is about to change
         return MergeReport(weights=weights, rejected=rejected)
+
+    def leaving(self, knowledge: Knowledge, payloads: Sequence[Payload]) -> Sequence[Payload]:
+        """As they are."""
+        del knowledge
+        return payloads
 
     def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
         """Batches of reference sequences with the teachers' soft decisions as targets."""

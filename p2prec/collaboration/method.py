@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self, TypeVar
+from typing import ClassVar, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,10 +65,12 @@ class Collaboration(Protocol):
     Attributes:
         teaches: Whether there are ever lessons.
         sends: What its payloads are made of.
+        table: The item table without which it has nothing to say; None where any will do.
     """
 
     teaches: bool
     sends: Sends
+    table: ClassVar[str | None]
 
     def __init__(self, options: Options) -> None: ...
 
@@ -93,6 +95,15 @@ class Collaboration(Protocol):
         Args:
             methods: The method object of each listener.
             listeners: Different ones; no answer depends on the others.
+        """
+        ...
+
+    def leaving(self, knowledge: Knowledge, payloads: Sequence[Payload]) -> Sequence[Payload]:
+        """The form in which protected payloads of a round leave.
+
+        Args:
+            knowledge: Of the speaker; read only.
+            payloads: What may be known of it.
         """
         ...
 

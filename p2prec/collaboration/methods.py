@@ -10,6 +10,7 @@ from p2prec.collaboration.dclr_mac import DCLRWithMAC
 from p2prec.collaboration.gossip import Epidemic, MetropolisHastings
 from p2prec.collaboration.mac import MAC
 from p2prec.collaboration.method import Collaboration, Options
+from p2prec.collaboration.od_update import ODUpdate
 from p2prec.collaboration.pepper import Pepper
 from p2prec.errors import ConfigError
 from p2prec.text import nearest, printable
@@ -19,6 +20,7 @@ METHODS: dict[str, type[Collaboration]] = {
     "epidemic": Epidemic,
     "metropolis_hastings": MetropolisHastings,
     "dclr": DCLR,
+    "od_update": ODUpdate,
     "pepper": Pepper,
     "mac": MAC,
     "d_dist": DDist,

@@ -57,6 +57,7 @@ class ParameterMethod:
     defaults: ClassVar[Mapping[str, float]] = AVERAGING
     teaches = False
     sends: Sends = "parameters"
+    table: ClassVar[str | None] = None
 
     def __init__(self, options: Options) -> None:
         self.options = read_options(options, self.defaults)
@@ -98,6 +99,11 @@ class ParameterMethod:
         for step in steps:
             step()
         return reports
+
+    def leaving(self, knowledge: Knowledge, payloads: Sequence[Payload]) -> Sequence[Payload]:
+        """As they are."""
+        del knowledge
+        return payloads
 
     def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
         """None."""

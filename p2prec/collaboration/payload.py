@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from p2prec.embeddings.code_update import Mode
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelUpdate:
@@ -33,6 +35,44 @@ class ModelUpdate:
     rows: NDArray[np.uint32]
     values: NDArray[np.float32]
     evidence: NDArray[np.float32]
+    dense: NDArray[np.float32]
+    degree: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableUpdate:
+    """What a ``ModelUpdate`` says, of a model whose table is one of codes: new words and codes.
+
+    Attributes:
+        round: The sender's round.
+        model: Name of the model's schema.
+        base: Digest of the whole table that is changed, 8 bytes; empty where a table begins.
+        mode: Which words give way.
+        rows: Shape ``(n_rows,)``, strictly increasing: all items that the sender knows.
+        columns: Shape ``(n_rows, 2)``, popularity and bias.
+        evidence: Shape ``(n_rows,)``, as of ``ModelUpdate``.
+        changed: Shape ``(n_rows,)``, items with other codes than in the table that is changed.
+        codes: Shape ``(n_changed, n_books)``, theirs.
+        bits: Of a code.
+        words: Shape ``(n_books, n_new, size)``.
+        groups: Shape ``(n_groups, size)``.
+        dense: Shape ``(n_own + 1,)``, shared dense parameters that are no pieces of the table, and
+            the last of its pieces.
+        degree: As of ``ModelUpdate``.
+    """
+
+    round: int
+    model: str
+    base: bytes
+    mode: Mode
+    rows: NDArray[np.uint32]
+    columns: NDArray[np.float32]
+    evidence: NDArray[np.float32]
+    changed: NDArray[np.bool_]
+    codes: NDArray[np.uint8]
+    bits: int
+    words: NDArray[np.float32]
+    groups: NDArray[np.float32]
     dense: NDArray[np.float32]
     degree: int
 
@@ -84,4 +124,5 @@ class SoftPredictions:
     log_probabilities: NDArray[np.float32]
 
 
-Payload = ModelUpdate | ReferenceSet | SoftPredictions
+Parameters = ModelUpdate | TableUpdate
+Payload = Parameters | ReferenceSet | SoftPredictions

@@ -1,226 +1,234 @@
-"""Updates of a table of codes on a device: new words, and the codes that have changed.
+"""Updates of a table of codes that others hold: new words, and the codes that have changed.
 
-Xia et al., CIKM 2023 (ODUpdate), section 3: the next table shares all words with the
-device but ``1/l`` of them. In *queue* mode the oldest words give way, in *stack* mode the newest;
+Xia et al., CIKM 2023 (ODUpdate), section 3: the next table shares all words with the one that is
+held but ``1/l`` of them. In *queue* mode the oldest words give way, in *stack* mode the newest;
 all others stay where they are. Only the new words and the changed codes travel.
 
 Their list of words is shifted when the queue moves on. Here a word keeps its number and the new one
-takes the place of one that goes, from which it starts, so that most items keep their codes. Which
-words are the oldest follows from the version: word ``i`` of a book comes after ``i - 1``, and after
-the last one the first. Codes are hard in training, in use and on the wire, and are counted: an
-update has a bound in bytes, within which the changes that matter most are sent.
+takes the place of one that goes, from which it starts, so that most items keep their codes. Codes
+are hard in training, in use and on the wire, and are counted.
 
-An update names the version that it changes; another one is refused, and so is a table of another
-form. Groups' words, which the codes do not name, are sent whole: they are few.
+Their device holds every item and hears every update. A peer that speaks names the items that it has
+met or heard of, and a message may be lost: so a table here is of some items, an update names all
+that the next one is of, and it changes a *whole* table that was sent before, not the last update:
+the ``k``-th after it brings ``k`` times ``1/l`` of the words. In a whole table words are as old as
+their numbers are small. What an update changes is named by a hash of its content, so that words and
+codes of different tables never meet. Groups' words, which the codes do not name, are sent whole:
+they are few.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.embeddings.bases import summed
-from p2prec.embeddings.compositional_codes import Codebooks, CompositionalCodes, encoded
-from p2prec.embeddings.packed import bits_of, bytes_of_bits, codes_of
-from p2prec.embeddings.packing import packed_arrays, read_arrays
-from p2prec.embeddings.table import Device, Floats
+from p2prec.embeddings.compositional_codes import Books, encoded
+from p2prec.embeddings.table import Floats
 from p2prec.errors import StoreError
 
-MAX_VERSION: Final = 2**31 - 1  # of a table; an update a round lasts for ever
+DIGEST_BYTES: Final = 8
 _FITTED = 8  # steps in which new words and all codes find each other
-_HEADER_BYTES = 1_024  # of an update, at most
-_SPARE_BYTES = 16  # by which the header grows with the numbers that it names
 
 
 class Mode(StrEnum):
     """Which words give way."""
 
+    WHOLE = "whole"  # all: nothing is changed, a table begins
     QUEUE = "queue"
     STACK = "stack"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodeUpdate:
-    """What turns one version of a table into the next.
+@dataclass(frozen=True, kw_only=True)
+class HeldTable:
+    """A table of codes, of some items, as others hold it.
 
     Attributes:
-        base_version: That it changes, from 0; the new one is the next.
+        groups: Shape ``(n_groups, size)``, words of the realm's groups.
+        words: Shape ``(n_books, n_words, size)``.
+        items: Shape ``(n,)``, ascending.
+        codes: Shape ``(n, n_books)``.
+    """
+
+    groups: Floats
+    words: Floats
+    items: NDArray[np.int64]
+    codes: NDArray[np.uint8]
+
+    @cached_property
+    def digest(self) -> bytes:
+        """What an update calls it, ``DIGEST_BYTES`` long."""
+        sha = hashlib.sha256(b"p2prec/codes/1")
+        for part, kind in (
+            (self.groups, "<f2"), (self.words, "<f2"), (self.items, "<u4"), (self.codes, "u1"),
+        ):  # fmt: skip
+            sha.update(part.astype(kind).tobytes())
+        return sha.digest()[:DIGEST_BYTES]
+
+    def rows(self) -> Floats:
+        """What the codes of each item say, shape ``(n, size)``."""
+        return _said(self.words, self.codes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeUpdate:
+    """What turns a table that is held into the next one.
+
+    Attributes:
+        base: Digest of the table that is changed; empty where none is.
         mode: Which words gave way.
         words: Shape ``(n_books, n_new, size)``.
         groups: Shape ``(n_groups, size)``.
-        items: Shape ``(n_changed,)``, ascending: items with other codes.
+        items: Shape ``(n,)``, ascending: all items of the next table.
+        changed: Shape ``(n,)``, those with other codes than before.
         codes: Shape ``(n_changed, n_books)``, theirs.
     """
 
-    base_version: int
+    base: bytes
     mode: Mode
     words: Floats
     groups: Floats
     items: NDArray[np.int64]
-    codes: NDArray[np.int64]
+    changed: NDArray[np.bool_]
+    codes: NDArray[np.uint8]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Versioned:
-    """A table on a device and how often it has been updated."""
-
-    books: Codebooks
-    version: int
+def words_that_go(n: int, *, n_words: int, mode: Mode) -> slice:
+    """The ``n`` words of each book that give way."""
+    return slice(n_words - n, n_words) if mode is Mode.STACK else slice(0, n)
 
 
-def words_that_go(version: int, *, n_words: int, n_new: int, mode: Mode) -> NDArray[np.int64]:
-    """Numbers of the words of each book that the next update replaces, shape ``(n_new,)``."""
-    if mode is Mode.STACK:
-        return np.arange(n_words - n_new, n_words)
-    return (version * n_new + np.arange(n_new)) % n_words
+def whole_table(rows: Floats, items: NDArray[np.int64], books: Books) -> CodeUpdate:
+    """A table that begins.
+
+    Args:
+        rows: Shape ``(n, size)``, what codes are to say.
+        items: Shape ``(n,)``, of them.
+        books: As they were learned.
+    """
+    words = _half(books.words)
+    return CodeUpdate(
+        base=b"",
+        mode=Mode.WHOLE,
+        words=words,
+        groups=_half(books.groups),
+        items=items,
+        changed=np.ones(len(items), np.bool_),
+        codes=encoded(rows, words)[0].astype(np.uint8),
+    )
 
 
 def make_update(
-    table: CompositionalCodes,
-    current: Versioned,
-    device: Device,
+    held: HeldTable,
+    rows: Floats,
+    items: NDArray[np.int64],
+    books: Books,
     *,
     renewed: int,
+    steps: int,
     mode: Mode,
-    max_bytes: int,
 ) -> CodeUpdate:
-    """The update after which the device's table follows what has been learned since.
-
-    The changes that bring items nearest to what they are to be go first, as many as fit.
+    """The update after which what others hold follows what has been learned since.
 
     Args:
-        table: Of both.
-        current: As it lies on the device that is to be updated.
-        device: What has been learned.
-        renewed: The ``l``: one of so many words of each book is replaced, at least one.
+        held: What they hold.
+        rows: As of ``whole_table``.
+        items: Likewise.
+        books: Likewise; new words start from them.
+        renewed: The ``l``: one of so many words of each book is replaced a step, at least one.
+        steps: Updates since the table that is held, with this one.
         mode: Which.
-        max_bytes: Of ``update_bytes``; words are sent in any case.
     """
-    books = table.codebooks(device)
-    rows = table.whole(device)
-    words = current.books.words.copy()
-    n_words = words.shape[1]
-    n_new = max(n_words // renewed, 1)
-    at = words_that_go(current.version, n_words=n_words, n_new=n_new, mode=mode)
+    n_words = held.words.shape[1]
+    at = words_that_go(min(steps * max(n_words // renewed, 1), n_words), n_words=n_words, mode=mode)
+    words = held.words.copy()
+    words[:, at] = books.words[:, at]
     for _ in range(_FITTED):
         _fit(rows, words, at)
-    words = words.astype(np.float16).astype(np.float32)
-    codes = encoded(rows, words)[0]
+    words[:, at] = _half(words[:, at])
+    codes = encoded(rows, words)[0].astype(np.uint8)
     # An item that is as well off with its old codes keeps them: they need not be sent.
-    old = current.books.codes
-    before = np.square(rows - _said(words, old)).sum(1)
-    after = np.square(rows - _said(words, codes)).sum(1)
-    changed = np.flatnonzero((codes != old).any(1) & (after < before))
-    changed = changed[np.argsort(after[changed] - before[changed], kind="stable")]
-    update = CodeUpdate(
-        base_version=current.version,
+    place, known = _found(held.items, items)
+    old = held.codes[place[known]]
+    before = np.square(rows[known] - _said(words, old)).sum(1)
+    after = np.square(rows[known] - _said(words, codes[known])).sum(1)
+    changed = ~known
+    changed[known] = (codes[known] != old).any(1) & (after < before)
+    return CodeUpdate(
+        base=held.digest,
         mode=mode,
         words=words[:, at],
-        groups=books.groups,
-        items=changed[:0],
-        codes=codes[changed[:0]],
+        groups=_half(books.groups),
+        items=items,
+        changed=changed,
+        codes=codes[changed],
     )
-    room = max_bytes - len(update_bytes(table, update)) - _SPARE_BYTES
-    most = 8 * max(room, 0) // (8 * _number(table).itemsize + table.n_books * table.bits)
-    chosen = np.sort(changed[:most])
-    return replace(update, items=chosen, codes=codes[chosen])
 
 
-def apply_update(table: CompositionalCodes, current: Versioned, update: CodeUpdate) -> Versioned:
-    """The next version.
+def apply_update(held: HeldTable | None, update: CodeUpdate) -> HeldTable:
+    """The next table.
+
+    Args:
+        held: The whole one that came last from the sender.
+        update: Of a sender who may lie; its shapes are those of the table.
 
     Raises:
-        StoreError: The update changes another version, or has another shape than the table.
+        StoreError: It changes another table than the one that is held, or what cannot be.
     """
-    _check(table, update)
-    if update.base_version != current.version:
-        raise StoreError(
-            f"an update of version {update.base_version} cannot change version {current.version}"
-        )
-    words, codes = current.books.words.copy(), current.books.codes.copy()
-    at = words_that_go(
-        current.version, n_words=words.shape[1], n_new=update.words.shape[1], mode=update.mode
-    )
-    words[:, at] = update.words
-    codes[update.items] = update.codes
-    books = Codebooks(groups=update.groups, words=words, codes=codes)
-    return Versioned(books=books, version=current.version + 1)
+    if update.mode is Mode.WHOLE:
+        if not update.changed.all():
+            raise StoreError("a whole table of codes leaves some out")
+        words, codes = update.words, update.codes
+    else:
+        if held is None or update.base != held.digest:
+            raise StoreError("an update of another table of codes than the one that is held")
+        words, codes = _changed(held, update)
+    return HeldTable(groups=update.groups, words=words, items=update.items, codes=codes)
 
 
-def update_bytes(table: CompositionalCodes, update: CodeUpdate) -> bytes:
-    """An update as it travels."""
-    arrays: dict[str, NDArray[np.generic]] = {
-        "version": np.array([update.base_version], np.uint32),
-        "stack": np.array([update.mode is Mode.STACK], np.uint8),
-        "words": update.words.astype(np.float16),
-        "groups": update.groups.astype(np.float16),
-        "items": update.items.astype(_number(table)),
-        "codes": bits_of(update.codes, table.bits),
-    }
-    return packed_arrays(arrays, form=_form(table))
+def _changed(held: HeldTable, update: CodeUpdate) -> tuple[Floats, NDArray[np.uint8]]:
+    n_words, n_new = held.words.shape[1], update.words.shape[1]
+    place, known = _found(held.items, update.items)
+    if not (known | update.changed).all():
+        raise StoreError("an update of codes leaves out those of an item that is new")
+    if not 1 <= n_new <= n_words:
+        raise StoreError(f"an update of {n_new} words to a book of {n_words}")
+    words = held.words.copy()
+    words[:, words_that_go(n_new, n_words=n_words, mode=update.mode)] = update.words
+    codes = np.empty((len(update.items), len(words)), np.uint8)
+    codes[known] = held.codes[place[known]]
+    codes[update.changed] = update.codes
+    return words, codes
 
 
-def read_update(table: CompositionalCodes, data: bytes) -> CodeUpdate:
-    """Read ``update_bytes``; whatever a stranger sends, nothing larger than a table comes of it.
-
-    Raises:
-        StoreError: These are not the bytes of an update of such a table.
-    """
-    most = _HEADER_BYTES + 2 * table.n_pieces + table.n_items * (4 + table.n_books)
-    if len(data) > most:
-        raise StoreError(f"an update of {len(data)} bytes is larger than any of this table")
-    half, octet, number = np.dtype(np.float16), np.dtype(np.uint8), np.dtype(np.uint32)
-    parts: dict[str, tuple[np.dtype[np.generic], tuple[int | None, ...]]] = {
-        "version": (number, (1,)),
-        "stack": (octet, (1,)),
-        "words": (half, (table.n_books, None, table.size)),
-        "groups": (half, (table.n_groups, table.size)),
-        "items": (_number(table), (None,)),
-        "codes": (octet, (None,)),
-    }
-    arrays = read_arrays(data, parts, form=_form(table))
-    n = len(arrays["items"])
-    if len(arrays["codes"]) != bytes_of_bits(n * table.n_books * table.bits):
-        raise StoreError("an update has other codes than its items need")
-    found = CodeUpdate(
-        base_version=int(arrays["version"].astype(np.int64)[0]),
-        mode=Mode.STACK if int(arrays["stack"].astype(np.int64)[0]) else Mode.QUEUE,
-        words=arrays["words"].astype(np.float32),
-        groups=arrays["groups"].astype(np.float32),
-        items=table.checked(arrays["items"], n),
-        codes=codes_of(arrays["codes"], table.bits, n * table.n_books).reshape(n, -1),
-    )
-    _check(table, found)
-    return found
+def _found(
+    items: NDArray[np.int64], wanted: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Where items stand among ascending ones, and which do."""
+    if not len(items):
+        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.bool_)
+    place = np.minimum(np.searchsorted(items, wanted), len(items) - 1)
+    return place, items[place] == wanted
 
 
-def _check(table: CompositionalCodes, update: CodeUpdate) -> None:
-    n_words = 1 << table.bits
-    if not 0 <= update.base_version <= MAX_VERSION:
-        raise StoreError(f"an update names the version {update.base_version}")
-    if not 1 <= update.words.shape[1] <= n_words:
-        raise StoreError(f"an update of {update.words.shape[1]} words to a book of {n_words}")
+def _half(values: Floats) -> Floats:
+    """As they travel."""
+    return values.astype(np.float16).astype(np.float32)
 
 
-def _number(table: CompositionalCodes) -> np.dtype[np.generic]:
-    return np.dtype(np.uint16 if table.n_items <= 1 << 16 else np.uint32)
-
-
-def _form(table: CompositionalCodes) -> str:
-    return f"update/{table.form}"
-
-
-def _said(words: Floats, codes: NDArray[np.int64]) -> Floats:
+def _said(words: Floats, codes: NDArray[np.integer[Any]]) -> Floats:
     """Sums of words."""
     said: Floats = words[np.arange(len(words)), codes].sum(1)
     return said
 
 
-def _fit(rows: Floats, words: Floats, at: NDArray[np.int64]) -> None:
+def _fit(rows: Floats, words: Floats, at: slice) -> None:
     """New words move to the mean of what they stand for; the others stay. In place."""
     codes, said = encoded(rows, words)
     peer: NDArray[np.int64] = np.zeros(len(rows), np.int64)
@@ -231,5 +239,5 @@ def _fit(rows: Floats, words: Floats, at: NDArray[np.int64]) -> None:
         total = summed(peer, of, left, (1, len(options))).reshape(options.shape)[at]
         used = count > 0
         before = options[of]
-        options[at[used]] = total[used] / count[used, None]
+        options[at][used] = total[used] / count[used, None]
         said += options[of] - before

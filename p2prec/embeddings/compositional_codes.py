@@ -41,8 +41,9 @@ from p2prec.embeddings.packed import (
 from p2prec.embeddings.packing import packed_arrays, read_arrays
 from p2prec.embeddings.table import Device, Floats, Quality, Stored, budget_bytes
 from p2prec.errors import ConfigError
+from p2prec.limits import MAX_BOOKS
 
-_BOOKS, _BITS = 8, 8  # at most
+_BITS = 8  # of a code, at most
 _GROUPS = 256  # at most, and no more than a quarter of the items
 _COMMITMENT = 0.1
 _HARD_AFTER = 6  # rounds
@@ -50,17 +51,26 @@ _LLOYD = 2  # steps a round
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Codebooks:
-    """All that a table of codes is.
+class Books:
+    """The words of a table of codes.
 
     Attributes:
         groups: Shape ``(n_groups, size)``, words of the realm's groups.
         words: Shape ``(n_books, n_words, size)``.
-        codes: Shape ``(n_items, n_books)``.
     """
 
     groups: Floats
     words: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codebooks(Books):
+    """All that a table of codes is.
+
+    Attributes:
+        codes: Shape ``(n_items, n_books)``.
+    """
+
     codes: NDArray[np.int64]
 
 
@@ -149,6 +159,11 @@ class CompositionalCodes(OwnRows):
         return Codebooks(
             groups=groups[0], words=words[0], codes=encoded(self.whole(device), words[0])[0]
         )
+
+    def books(self, pieces: Floats) -> Books:
+        """Words among pieces, shape ``(n_pieces,)``."""
+        groups, words, _ = self._parts(pieces[None])
+        return Books(groups=groups[0], words=words[0])
 
     def pack(self, device: Device) -> PackedTable:
         """Words and codes."""
@@ -251,7 +266,7 @@ def _books(n_items: int, size: int, room: int) -> tuple[int, int]:
     """Number of books and bits of a code: most bits an item, then fewest books."""
     found = (0, 0)
     for bits in range(_BITS, 0, -1):
-        for n_books in range(_BOOKS, 0, -1):
+        for n_books in range(MAX_BOOKS, 0, -1):
             fits = _bytes(n_items, size, n_books, bits) + HALF_BYTES * size <= room
             if fits and ((n_books << bits) + _GROUPS) * size < PIECES_AT_MOST:
                 if n_books * bits > found[0] * found[1]:

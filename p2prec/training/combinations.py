@@ -29,6 +29,12 @@ def check_learner(config: LearnerConfig) -> None:
         raise ConfigError(f"discovery = {model.discovery} must be above 0; 1 is neutral")
     build_method(method, config.collaboration.options)
     _check_protection(config.protection)
+    needed = METHODS[method].table
+    if needed is not None and model.table != needed:
+        raise ConfigError(
+            f"{method} sends what a table {needed!r} is made of, and {model.table!r} has none of "
+            f"it; take a model such as mf/16/{needed}-10"
+        )
     deciding = {"probabilities", "both"}
     if METHODS[method].sends in deciding and model.task is Task.RATING:
         others = sorted(name for name, kind in METHODS.items() if kind.sends not in deciding)

@@ -245,11 +245,15 @@ def payloads_together(
             [learners[i].collaboration for i in members], [speaking[i] for i in members]
         )
         result.update(zip(members, said, strict=True))
-    return protect_together(
+    safe = protect_together(
         [learner.protection for learner in learners],
         [result[i] for i in range(len(learners))],
         keys=_streams(learners, _PROTECT, rounds),
     )
+    return [
+        learner.collaboration.leaving(learner.knowledge, said)
+        for learner, said in zip(learners, safe, strict=True)
+    ]
 
 
 def merge_together(

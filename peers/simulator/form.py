@@ -9,8 +9,10 @@ from p2prec.collaboration.payload import (
     ReferenceSequence,
     ReferenceSet,
     SoftPredictions,
+    TableUpdate,
 )
 from p2prec.collaboration.references import ReferencePool
+from p2prec.embeddings.code_update import HeldTable, Mode
 from p2prec.evaluation.answers import Answer
 from p2prec.models.habits import Habits
 from p2prec.models.moments import Moment
@@ -29,6 +31,7 @@ from peers.swarm.summary import MethodRun
 
 _SHARED: Final = (
     Advert, ModelUpdate, Moment, ReferenceSequence, ReferenceSet, SoftPredictions,
+    TableUpdate,
 )  # fmt: skip
 _EVENTS: Final = (
     ev.AdvertGone, ev.AdvertSeen, ev.Advertised, ev.Arrived, ev.InteractionsAdded, ev.Merged,
@@ -37,7 +40,7 @@ _EVENTS: Final = (
 )  # fmt: skip
 _OTHERS: Final = (
     Acquaintance, Announcement, Answer, Battery, BoundedReplayMemory, Endpoints, Goodbye, Habits,
-    Hello, MergeReport, MethodRun, Phase, ReferencePool, Saved, Share, Shuffle, Topic,
-    TrainingReport,
+    HeldTable, Hello, MergeReport, MethodRun, Mode, Phase, ReferencePool, Saved, Share, Shuffle,
+    Topic, TrainingReport,
 )  # fmt: skip
 RECORDS: Final = Records((*_SHARED, *_EVENTS, *HAPPENINGS, *_OTHERS), shared=_SHARED)

@@ -10,10 +10,10 @@ import numpy as np
 from p2prec.data.split import Split, leave_one_out
 from p2prec.models.families import parse_model
 from peers.asking import met_again
-from peers.codec import PayloadSchema
 from peers.config import PeerConfig
 from peers.examination import Examination
 from peers.inbox import payload_schema
+from peers.payload_codec import PayloadSchema
 from peers.scenario import MethodConfig, Scenario, learning_seed, mqtt_buckets, peer_config
 from peers.simulator.devices import Devices
 from peers.simulator.network import Network

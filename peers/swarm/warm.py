@@ -19,10 +19,11 @@ from p2prec.training.config import LearnerConfig
 from p2prec.training.learner import Received
 from p2prec.training.local import LocalLearner
 from peers.adverts import decode_advert, encode_advert
-from peers.codec import PayloadSchema, decode_message, encode_message
+from peers.codec import decode_message, encode_message
 from peers.inbox import payload_schema
 from peers.keys import Keyring
 from peers.messages import Endpoints, Hello, Message, Share
+from peers.payload_codec import PayloadSchema
 from peers.replay import BoundedReplayMemory
 from peers.scenario import MethodConfig, Scenario, learner_config
 from peers.sealing import Opener, seal

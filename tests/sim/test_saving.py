@@ -69,6 +69,7 @@ METHODS = (
     MethodConfig(name="metropolis_hastings", models=("mf/8",)),
     MethodConfig(name="epidemic", models=("ranker/16",)),
     MethodConfig(name="pepper", models=("next_place/4",)),
+    MethodConfig(name="od_update", models=("mf/8/codes-2",)),
     MethodConfig(name="alone", models=("next_place/4",)),
 )
 

@@ -57,6 +57,10 @@ class TestDARD(CollaborationContract):
     method = "dard"
 
 
+class TestODUpdate(CollaborationContract):
+    method = "od_update"
+
+
 class TestDCLRWithMAC(CollaborationContract):
     method = "dclr_mac"
 

@@ -1,4 +1,4 @@
-"""Updates of a table of codes on a device."""
+"""Updates of tables of codes that others hold."""
 
 from __future__ import annotations
 
@@ -7,125 +7,120 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from test_gradients import CITY, SIZE
-from test_tables import moved
 
 from p2prec.embeddings.code_update import (
     CodeUpdate,
+    HeldTable,
     Mode,
-    Versioned,
     apply_update,
     make_update,
-    read_update,
-    update_bytes,
+    whole_table,
     words_that_go,
 )
-from p2prec.embeddings.compositional_codes import CompositionalCodes
-from p2prec.embeddings.table import Device, budget_bytes
+from p2prec.embeddings.compositional_codes import Books, CompositionalCodes
 from p2prec.errors import StoreError
 
 TABLE = CompositionalCodes(CITY, SIZE, 4)
-OLD = moved(TABLE, 1)
-LIMIT = 5_500
-MODES = pytest.mark.parametrize("mode", sorted(Mode))
+N_WORDS = 1 << TABLE.bits
+MODES = pytest.mark.parametrize("mode", [Mode.QUEUE, Mode.STACK])
 
 
-def learned_more(device: Device, seed: int, n: int = 200) -> Device:
-    """The owner has gone on: some rows are others."""
+def learned(seed: int, n: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    """Items and rows."""
     rng = np.random.default_rng(seed)
-    rows = device.rows.copy()
-    rows[rng.choice(len(rows), n, replace=False)] += rng.normal(0.3, 0.2, (n, SIZE))
-    return replace(device, rows=rows)
+    items = np.sort(rng.choice(TABLE.n_items, n, replace=False))
+    return items, TABLE.initial[items] + rng.normal(0.0, 0.3, (n, SIZE)).astype(np.float32)
 
 
-def fitted() -> Device:
-    device = OLD
-    for round_ in range(4):
-        device = TABLE.searched(device, round_, lambda _: 0.0)
-    return device
+def later(rows: np.ndarray, seed: int) -> np.ndarray:
+    """Half of the rows have been learned on."""
+    rng = np.random.default_rng(seed)
+    moved = rows.copy()
+    moved[::2] += rng.normal(0.3, 0.2, moved[::2].shape).astype(np.float32)
+    return moved
 
 
-def error(device: Device, held: Versioned) -> float:
-    packed = TABLE.packed(held.books)
-    return float(np.square(packed.vectors(np.arange(TABLE.n_items)) - device.rows).mean())
+BOOKS = TABLE.books(TABLE.initial_pieces())
+ITEMS, ROWS = learned(1)
+HELD = apply_update(None, whole_table(ROWS, ITEMS, BOOKS))
+
+
+def update(mode: Mode = Mode.QUEUE, steps: int = 1, seed: int = 2) -> CodeUpdate:
+    return make_update(HELD, later(ROWS, seed), ITEMS, BOOKS, renewed=10, steps=steps, mode=mode)
+
+
+def error(table: HeldTable, rows: np.ndarray) -> float:
+    return float(np.square(table.rows() - rows).mean())
 
 
 @MODES
-def test_an_update_follows_what_was_learned_in_less_than_a_table(mode: Mode) -> None:
-    device = fitted()
-    held = Versioned(books=TABLE.codebooks(device), version=0)
-    for version in range(3):
-        device = learned_more(device, version)
-        update = make_update(TABLE, held, device, renewed=10, mode=mode, max_bytes=LIMIT)
-        data = update_bytes(TABLE, update)
-        assert len(data) <= LIMIT < 0.25 * TABLE.pack(device).nbytes
-        assert len(update.items) > 0
-        after = apply_update(TABLE, held, read_update(TABLE, data))
-        assert after.version == version + 1
-        assert error(device, after) < error(device, held)
-        assert TABLE.packed(after.books).nbytes <= budget_bytes(TABLE)
-        gone = words_that_go(
-            version, n_words=1 << TABLE.bits, n_new=update.words.shape[1], mode=mode
+def test_an_update_follows_what_was_learned_since_the_whole_table(mode: Mode) -> None:
+    for steps in (1, 3):
+        rows = later(ROWS, steps)
+        sent = make_update(HELD, rows, ITEMS, BOOKS, renewed=10, steps=steps, mode=mode)
+        after = apply_update(HELD, sent)
+        assert error(after, rows) < error(HELD, rows)
+        n_new = sent.words.shape[1]
+        assert n_new == steps * max(N_WORDS // 10, 1)
+        stays = np.setdiff1d(
+            np.arange(N_WORDS), np.arange(N_WORDS)[words_that_go(n_new, n_words=N_WORDS, mode=mode)]
         )
-        stays = np.setdiff1d(np.arange(1 << TABLE.bits), gone)
-        assert np.array_equal(after.books.words[:, stays], held.books.words[:, stays])
-        same = np.setdiff1d(np.arange(TABLE.n_items), update.items)
-        assert np.array_equal(after.books.codes[same], held.books.codes[same])
-        held = after
+        assert np.array_equal(after.words[:, stays], HELD.words[:, stays])
+        assert np.array_equal(after.codes[~sent.changed], HELD.codes[~sent.changed])
+        assert 0 < sent.changed.sum() < len(ITEMS)
 
 
-def test_a_queue_comes_round_and_a_stack_replaces_its_top() -> None:
-    gone = [words_that_go(v, n_words=10, n_new=3, mode=Mode.QUEUE).tolist() for v in range(4)]
-    assert gone == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 0, 1]]
-    assert words_that_go(5, n_words=10, n_new=3, mode=Mode.STACK).tolist() == [7, 8, 9]
+def test_of_what_has_not_changed_nothing_is_sent_but_the_new_words() -> None:
+    same = make_update(HELD, ROWS, ITEMS, HELD, renewed=N_WORDS, steps=1, mode=Mode.QUEUE)
+    assert same.changed.mean() < 0.3
+    assert same.words.shape == (TABLE.n_books, 1, SIZE)
 
 
-def test_an_update_of_another_version_is_refused() -> None:
-    held = Versioned(books=TABLE.codebooks(OLD), version=3)
-    update = make_update(
-        TABLE, held, learned_more(OLD, 1), renewed=8, mode=Mode.QUEUE, max_bytes=LIMIT
+def test_a_queue_renews_the_oldest_words_and_a_stack_the_newest() -> None:
+    assert words_that_go(3, n_words=10, mode=Mode.QUEUE) == slice(0, 3)
+    assert words_that_go(3, n_words=10, mode=Mode.STACK) == slice(7, 10)
+    assert words_that_go(10, n_words=10, mode=Mode.STACK) == slice(0, 10)
+
+
+def test_items_come_and_go() -> None:
+    items, rows = learned(7)
+    sent = make_update(HELD, rows, items, BOOKS, renewed=10, steps=1, mode=Mode.QUEUE)
+    assert sent.changed[~np.isin(items, ITEMS)].all()
+    after = apply_update(HELD, sent)
+    assert np.array_equal(after.items, items)
+    hidden = replace(sent, changed=np.isin(items, ITEMS) & sent.changed)
+    with pytest.raises(StoreError, match="leaves out those of an item that is new"):
+        apply_update(HELD, hidden)
+
+
+def test_what_is_sent_is_exact_in_half_precision() -> None:
+    for sent in (whole_table(ROWS, ITEMS, BOOKS), update()):
+        for words in (sent.words, sent.groups):
+            assert np.array_equal(words, words.astype(np.float16).astype(np.float32))
+
+
+def test_an_update_of_another_table_is_refused() -> None:
+    sent = update()
+    others = (
+        None,
+        replace(HELD, words=HELD.words + np.float32(0.5)),
+        replace(HELD, codes=HELD.codes[:, ::-1]),
+        replace(HELD, items=HELD.items[::-1]),
+        apply_update(HELD, sent),
     )
-    for version in (2, 4):
-        with pytest.raises(StoreError, match="an update of version 3 cannot change version"):
-            apply_update(TABLE, replace(held, version=version), update)
+    for other in others:
+        with pytest.raises(StoreError, match="of another table of codes"):
+            apply_update(other, sent)
+    assert apply_update(HELD, sent).items is sent.items
 
 
-def test_bytes_that_are_no_such_update_are_refused() -> None:
-    held = Versioned(books=TABLE.codebooks(OLD), version=0)
-    update = make_update(
-        TABLE, held, learned_more(OLD, 1), renewed=8, mode=Mode.QUEUE, max_bytes=LIMIT
-    )
-    data = update_bytes(TABLE, update)
-    again = read_update(TABLE, data)
-    assert np.array_equal(again.items, update.items)
-    assert np.array_equal(again.codes, update.codes)
-    assert np.array_equal(again.words, update.words)
-    wrong = [b"", data[:-1], b"\xff" * 40, TABLE.pack(OLD).to_bytes(), data + bytes(10**6)]
-    for bad in wrong:
-        with pytest.raises(StoreError):
-            read_update(TABLE, bad)
-    with pytest.raises(StoreError):
-        read_update(CompositionalCodes(CITY, SIZE, 10), data)
-
-
-def _with(update: CodeUpdate, **changes: object) -> bytes:
-    return update_bytes(TABLE, replace(update, **changes))
-
-
-def test_what_an_update_names_must_be_there() -> None:
-    held = Versioned(books=TABLE.codebooks(OLD), version=0)
-    update = make_update(
-        TABLE, held, learned_more(OLD, 1), renewed=8, mode=Mode.QUEUE, max_bytes=LIMIT
-    )
-    n = len(update.items)
-    assert n > 1
-    for bad in (
-        {"items": update.items[::-1].copy()},
-        {"items": update.items + TABLE.n_items},
-        {"items": update.items[:-1]},
-        {"codes": update.codes[:-1]},
-        {"words": update.words[:, :0]},
-        {"words": np.zeros((TABLE.n_books, (1 << TABLE.bits) + 1, SIZE), np.float32)},
-        {"base_version": 2**31},
-    ):
-        with pytest.raises(StoreError):
-            read_update(TABLE, _with(update, **bad))
+def test_no_more_words_than_there_are() -> None:
+    sent = update(steps=100)
+    assert sent.words.shape[1] == N_WORDS
+    for n in (0, N_WORDS + 1):
+        words = np.zeros((TABLE.n_books, n, SIZE), np.float32)
+        with pytest.raises(StoreError, match="words to a book"):
+            apply_update(HELD, replace(sent, words=words))
+    whole = whole_table(ROWS, ITEMS, Books(groups=BOOKS.groups, words=BOOKS.words))
+    with pytest.raises(StoreError, match="leaves some out"):
+        apply_update(None, replace(whole, changed=~whole.changed))

@@ -11,15 +11,22 @@ from p2prec.collaboration.payload import (
     ReferenceSequence,
     ReferenceSet,
     SoftPredictions,
+    TableUpdate,
 )
-from peers.codec import PayloadSchema
+from p2prec.embeddings.code_update import Mode
 from peers.keys import Keyring
 from peers.messages import Advert, Endpoints, Goodbye, Hello, Message, Share, Shuffle
+from peers.payload_codec import CodeShape, PayloadSchema
 from peers.replay import BoundedReplayMemory
 from peers.sealing import Opener
 
 REALM, NOW = b"r" * 32, 1_000_000.0
-SCHEMA = PayloadSchema(n_items=100, models={"next_place/3": (4, 5)})
+CODES = CodeShape(n_books=2, bits=3, n_groups=3, size=2)
+SCHEMA = PayloadSchema(
+    n_items=100,
+    models={"next_place/3": (4, 5), "mf/2/codes-4": (4, 4 + CODES.n_pieces)},
+    tables={"mf/2/codes-4": CODES},
+)
 
 
 def advert_of(ring: Keyring, **changes: Any) -> Advert:
@@ -51,6 +58,26 @@ def update(**changes: Any) -> ModelUpdate:
         "degree": 4,
     }
     return ModelUpdate(**(fields | changes))
+
+
+def table_update(**changes: Any) -> TableUpdate:
+    fields: dict[str, Any] = {
+        "round": 4,
+        "model": "mf/2/codes-4",
+        "base": b"12345678",
+        "mode": Mode.QUEUE,
+        "rows": np.array([1, 5, 99], np.uint32),
+        "columns": np.arange(6, dtype=np.float32).reshape(3, 2) / 8,
+        "evidence": np.array([1, 2, 0.5], np.float32),
+        "changed": np.array([True, False, True]),
+        "codes": np.array([[7, 0], [3, 5]], np.uint8),
+        "bits": 3,
+        "words": np.arange(8, dtype=np.float32).reshape(2, 2, 2) / 4,
+        "groups": np.arange(6, dtype=np.float32).reshape(3, 2),
+        "dense": np.arange(5, dtype=np.float32),
+        "degree": 4,
+    }
+    return TableUpdate(**(fields | changes))
 
 
 def soft(**changes: Any) -> SoftPredictions:
@@ -87,5 +114,6 @@ def messages() -> dict[str, Message]:
         "model_update": Share(payload=update()),
         "reference_set": Share(payload=ReferenceSet(round=2, sequences=(sequence,))),
         "soft_predictions": Share(payload=soft()),
+        "table_update": Share(payload=table_update()),
         "goodbye": Goodbye(),
     }

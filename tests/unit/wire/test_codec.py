@@ -9,7 +9,21 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
-from cast import ALICE, BOB, NOW, REALM, SCHEMA, advert_of, hello, messages, opener, soft, update
+from cast import (
+    ALICE,
+    BOB,
+    CODES,
+    NOW,
+    REALM,
+    SCHEMA,
+    advert_of,
+    hello,
+    messages,
+    opener,
+    soft,
+    table_update,
+    update,
+)  # fmt: skip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -20,7 +34,9 @@ from p2prec.collaboration.payload import (
     ReferenceSequence,
     ReferenceSet,
     SoftPredictions,
+    TableUpdate,
 )
+from p2prec.embeddings.code_update import Mode
 from p2prec.errors import LocalProtocolError, RemoteProtocolError
 from peers.adverts import decode_advert, encode_advert
 from peers.codec import decode_message, encode_message
@@ -46,6 +62,29 @@ def updates(draw: st.DrawFn) -> ModelUpdate:
         rows=chosen,
         values=draw(hnp.arrays(np.float32, (len(chosen), 4), elements=HALVES)),
         evidence=np.abs(draw(hnp.arrays(np.float32, len(chosen), elements=HALVES))),
+        dense=draw(hnp.arrays(np.float32, 5, elements=st.floats(-1_000, 1_000, width=32))),
+        degree=draw(st.integers(0, 10_000)),
+    )
+
+
+@st.composite
+def table_updates(draw: st.DrawFn) -> TableUpdate:
+    chosen, mode = draw(rows(8)), draw(st.sampled_from(list(Mode)))
+    n, whole, n_words = len(chosen), mode is Mode.WHOLE, 1 << CODES.bits
+    changed = np.ones(n, np.bool_) if whole else draw(hnp.arrays(np.bool_, n))
+    n_new = n_words if whole else draw(st.integers(1, n_words))
+    codes = st.integers(0, n_words - 1)
+    return table_update(
+        round=draw(ROUNDS),
+        base=b"" if whole else draw(st.binary(min_size=8, max_size=8)),
+        mode=mode,
+        rows=chosen,
+        columns=draw(hnp.arrays(np.float32, (n, 2), elements=HALVES)),
+        evidence=np.abs(draw(hnp.arrays(np.float32, n, elements=HALVES))),
+        changed=changed,
+        codes=draw(hnp.arrays(np.uint8, (int(changed.sum()), CODES.n_books), elements=codes)),
+        words=draw(hnp.arrays(np.float32, (CODES.n_books, n_new, CODES.size), elements=HALVES)),
+        groups=draw(hnp.arrays(np.float32, (CODES.n_groups, CODES.size), elements=HALVES)),
         dense=draw(hnp.arrays(np.float32, 5, elements=st.floats(-1_000, 1_000, width=32))),
         degree=draw(st.integers(0, 10_000)),
     )
@@ -116,7 +155,9 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     HELLOS,
     SHUFFLES,
     st.just(Goodbye()),
-    st.one_of(updates(), soft_predictions(), reference_sets()).map(lambda p: Share(payload=p)),
+    st.one_of(updates(), table_updates(), soft_predictions(), reference_sets()).map(
+        lambda p: Share(payload=p)
+    ),
 )
 
 
@@ -246,13 +287,39 @@ SINGLE_NAN = np.float32(np.nan).tobytes()
         (changed("reference_set", 2, [[bytes(4), b"\xff" * 8]]), "wrong_shape"),
         (changed("reference_set", 2, [[b"\xff" * 4, bytes(8)]]), "unknown_item"),
         (changed("reference_set", 2, [[bytes(260), bytes(520)]]), "malformed"),
+        (changed("table_update", 2, "next_place/3"), "unknown_model"),  # without codes
+        (changed("table_update", 3, b""), "wrong_shape"),
+        (changed("table_update", 3, bytes(9)), "malformed"),
+        (changed("table_update", 4, 0), "wrong_shape"),  # a whole table with two words
+        (changed("table_update", 4, 3), "malformed"),
+        (changed("table_update", 5, b"\5\0\0\0\1\0\0\0\6\0\0\0"), "wrong_shape"),
+        (changed("table_update", 5, b"\1\0\0\0\2\0\0\0\x64\0\0\0"), "unknown_item"),
+        (changed("table_update", 6, bytes(10)), "wrong_shape"),
+        (changed("table_update", 7, b"\0\xbc" * 3), "wrong_shape"),
+        (changed("table_update", 8, b""), "wrong_shape"),
+        (changed("table_update", 8, b"\7"), "wrong_shape"),  # of three items, codes of two
+        (changed("table_update", 8, b"\x0d"), "malformed"),  # the fourth of three
+        (changed("table_update", 9, bytes(1)), "wrong_shape"),
+        (changed("table_update", 9, b"\0\xf0"), "malformed"),
+        (changed("table_update", 10, b""), "wrong_shape"),
+        (changed("table_update", 10, bytes(15)), "wrong_shape"),
+        (changed("table_update", 10, bytes(8 * 9)), "wrong_shape"),  # more words than a book
+        (changed("table_update", 10, HALF_NAN * 8), "not_finite"),
+        (changed("table_update", 11, bytes(10)), "wrong_shape"),
+        (changed("table_update", 12, bytes(16)), "wrong_shape"),
+        (changed("table_update", 12, SINGLE_NAN * 5), "not_finite"),
+        (changed("table_update", 13, 10_001), "malformed"),
+        (
+            changed("table_update", 9, bytes(limits.MAX_BOOKS * limits.MAX_UPDATE_ROWS + 1)),
+            "malformed",
+        ),
         (changed("hello", 2, bytes(63)), "malformed"),
         (changed("hello", 4, "862a1072fffffff\n"), "malformed"),
         (changed("hello", 5, b"\2"), "malformed"),
         (changed("hello", 5, bytes(65)), "malformed"),
         (changed("hello", 6, "\x1b[31m"), "malformed"),
         (changed("shuffle", 1, [[]]), "malformed"),
-        (msgpack.packb([7]), "unknown_kind"),
+        (msgpack.packb([8]), "unknown_kind"),
         (msgpack.packb([0, 1, 2]), "unknown_kind"),
         (msgpack.packb({"kind": 6}), "malformed"),
         (msgpack.packb([6, 0]), "malformed"),

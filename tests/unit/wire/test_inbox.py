@@ -11,9 +11,10 @@ from cast import ALICE, BOB, BOB_ADVERT
 from peers import events as ev
 from peers.adverts import VerifiedAdverts
 from peers.books import Books
-from peers.codec import PayloadSchema, encode_message
+from peers.codec import encode_message
 from peers.inbox import Inbox
 from peers.messages import Goodbye
+from peers.payload_codec import PayloadSchema
 from peers.replay import BoundedReplayMemory
 from peers.sealing import seal
 from peers.store import Store

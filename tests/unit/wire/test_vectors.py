@@ -60,7 +60,9 @@ def test_recorded_bodies_are_read_and_written_the_same(name: str) -> None:
     assert encode_message(decode_message(BODIES[name], schema=SCHEMA)) == BODIES[name]
 
 
-@pytest.mark.parametrize("name", ["model_update", "reference_set", "soft_predictions", "goodbye"])
+@pytest.mark.parametrize(
+    "name", ["model_update", "reference_set", "soft_predictions", "table_update", "goodbye"]
+)
 def test_bodies_without_keys_have_not_changed(name: str) -> None:
     assert encode_message(messages()[name]) == BODIES[name]
 

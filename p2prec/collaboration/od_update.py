@@ -1,0 +1,184 @@
+"""ODUpdate between peers: DCLR whose updates of a table of codes are new words and changed codes.
+
+    published = whole table every ``whole_every`` rounds; between them, k rounds after it,
+                k / l of its words and the codes that are better with them
+    heard     = e_x = sum over j of C_j[code_j(x)] from the sender's words, then as of ``dclr``
+
+Xia et al., CIKM 2023 (ODUpdate), section 3, where a server brings devices up to date
+(``p2prec.embeddings.code_update``). Ours: each peer does for its followers what their server does.
+It fits words and codes to what it would have sent (``dclr.py``, after protection, so that nothing
+that was hidden comes out again), and a row costs a few codes instead of its values. A follower
+keeps the whole table that came last from each sender. An update names it by its content, and one
+that changes another table is refused (``other_table``); the next whole one mends that, so that a
+lost message or a new acquaintance costs at most ``whole_every`` rounds of one sender. Words of two
+senders are never joined as codes: what each says is put together first, and averaged then.
+
+Measured: ``docs/results/od_update.md``.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar, Final, Self
+
+import numpy as np
+
+from p2prec.collaboration.dclr import DCLR
+from p2prec.collaboration.method import Listener, Options
+from p2prec.collaboration.payload import ModelUpdate, Payload, TableUpdate
+from p2prec.embeddings.code_update import (
+    CodeUpdate,
+    HeldTable,
+    Mode,
+    apply_update,
+    make_update,
+    whole_table,
+)
+from p2prec.embeddings.compositional_codes import CompositionalCodes
+from p2prec.errors import StoreError
+from p2prec.limits import MAX_HELD_TABLES
+from p2prec.models.table import OTHERS
+from p2prec.models.tabled import Tabled
+from p2prec.training.knowledge import Knowledge
+from p2prec.training.learner import MergeReport, Received
+
+_UPDATING: Final[Mapping[str, float]] = {
+    "renewed": 10.0,  # the l
+    "whole_every": 5.0,  # rounds
+    "stack": 0.0,  # 1 replaces the newest words
+}
+
+
+class ODUpdate(DCLR):
+    """Words and codes travel in place of rows and pieces.
+
+    Attributes:
+        said: The whole table that was published last, and how many updates since.
+        held: Those of others, the one that was heard last behind.
+    """
+
+    __slots__ = ("held", "said")
+    defaults: ClassVar[Mapping[str, float]] = {**DCLR.defaults, **_UPDATING}
+    table: ClassVar[str | None] = CompositionalCodes.name
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.said: tuple[HeldTable, int] | None = None
+        self.held: OrderedDict[str, HeldTable] = OrderedDict()
+
+    def leaving(self, knowledge: Knowledge, payloads: Sequence[Payload]) -> Sequence[Payload]:
+        """Protected updates, as words and codes."""
+        model, table = _coded(knowledge)
+        return [
+            self._coded(model, table, payload) if isinstance(payload, ModelUpdate) else payload
+            for payload in payloads
+        ]
+
+    def _coded(self, model: Tabled, table: CompositionalCodes, said: ModelUpdate) -> TableUpdate:
+        pieces = model.layout.part("pieces")
+        books = table.books(said.dense[pieces])
+        items, rows = said.rows.astype(np.int64), said.values[:, : table.size]
+        steps = 1 if self.said is None else self.said[1] + 1
+        if self.said is None or steps >= self.options["whole_every"]:
+            update = whole_table(rows, items, books)
+            self.said = apply_update(None, update), 0
+        else:
+            self.said = self.said[0], steps
+            update = make_update(
+                self.said[0],
+                rows,
+                items,
+                books,
+                renewed=max(int(self.options["renewed"]), 1),
+                steps=steps,
+                mode=Mode.STACK if self.options["stack"] > 0 else Mode.QUEUE,
+            )
+        return TableUpdate(
+            round=said.round,
+            model=said.model,
+            base=update.base,
+            mode=update.mode,
+            rows=said.rows,
+            columns=said.values[:, OTHERS:],
+            evidence=said.evidence,
+            changed=update.changed,
+            codes=update.codes,
+            bits=table.bits,
+            words=update.words,
+            groups=update.groups,
+            dense=np.append(said.dense[: pieces.start], said.dense[-1]),
+            degree=said.degree,
+        )
+
+    @classmethod
+    def merge_together(
+        cls, methods: Sequence[Self], listeners: Sequence[Listener]
+    ) -> list[MergeReport]:
+        """Put together what each sender says, then as of ``dclr``."""
+        heard = [m.decoded(listener) for m, listener in zip(methods, listeners, strict=True)]
+        reports = super().merge_together(methods, [listener for listener, _ in heard])
+        return [
+            MergeReport(weights=report.weights, rejected={**other, **report.rejected})
+            for report, (_, other) in zip(reports, heard, strict=True)
+        ]
+
+    def decoded(self, listener: Listener) -> tuple[Listener, dict[str, str]]:
+        """Updates in place of what came, and why others were left out."""
+        name = listener.knowledge.model.name
+        taken: list[Received] = []
+        refused: dict[str, str] = {}
+        for item in sorted(listener.received, key=lambda r: r.payload.round):
+            payload = item.payload
+            if isinstance(payload, TableUpdate) and payload.model == name:
+                update = self._heard(item.sender, payload)
+                if update is None:
+                    refused[item.sender] = "other_table"
+                    continue
+                refused.pop(item.sender, None)
+                taken.append(replace(item, payload=update))
+            elif isinstance(payload, TableUpdate):
+                refused[item.sender] = "other_model"
+            else:
+                taken.append(item)
+        names = {item.sender for item in taken}
+        refused = {sender: why for sender, why in refused.items() if sender not in names}
+        return replace(listener, received=taken), refused
+
+    def _heard(self, sender: str, said: TableUpdate) -> ModelUpdate | None:
+        update = CodeUpdate(
+            base=said.base,
+            mode=said.mode,
+            words=said.words,
+            groups=said.groups,
+            items=said.rows.astype(np.int64),
+            changed=said.changed,
+            codes=said.codes,
+        )
+        try:
+            now = apply_update(self.held.get(sender), update)
+        except StoreError:
+            return None
+        if said.mode is Mode.WHOLE:
+            self.held[sender] = now
+            self.held.move_to_end(sender)
+            while len(self.held) > MAX_HELD_TABLES:
+                self.held.popitem(last=False)
+        words = (now.groups.ravel(), now.words.ravel())
+        return ModelUpdate(
+            round=said.round,
+            model=said.model,
+            rows=said.rows,
+            values=np.hstack([now.rows(), said.columns]),
+            evidence=said.evidence,
+            dense=np.concatenate([said.dense[:-1], *words, said.dense[-1:]]),
+            degree=said.degree,
+        )
+
+
+def _coded(knowledge: Knowledge) -> tuple[Tabled, CompositionalCodes]:
+    model = knowledge.model
+    assert isinstance(model, Tabled)  # noqa: S101 - others are refused with their settings
+    assert isinstance(model.table, CompositionalCodes)  # noqa: S101
+    return model, model.table

@@ -1,0 +1,280 @@
+"""Payloads to records of the wire and back; every array is checked against the realm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2prec.collaboration.payload import (
+    ModelUpdate,
+    Payload,
+    ReferenceSequence,
+    ReferenceSet,
+    SoftPredictions,
+    TableUpdate,
+)
+from p2prec.embeddings.code_update import DIGEST_BYTES, Mode
+from p2prec.embeddings.packed import bits_of, bytes_of_bits, codes_of
+from p2prec.errors import LocalProtocolError, RemoteProtocolError
+from peers import wire
+
+_LARGEST_VALUE = 1_000.0  # no sane parameter is larger; float16 would still carry 65,504
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeShape:
+    """What a table of codes is made of.
+
+    Attributes:
+        n_books: Codes of an item.
+        bits: Of a code.
+        n_groups: Words of groups.
+        size: Of a word.
+    """
+
+    n_books: int
+    bits: int
+    n_groups: int
+    size: int
+
+    @property
+    def n_pieces(self) -> int:
+        """Shared values of such a table; one more than there are in words."""
+        return (self.n_groups + (self.n_books << self.bits)) * self.size + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadSchema:
+    """What payloads of this realm look like.
+
+    Attributes:
+        n_items: Items of the catalogue.
+        models: By model name: columns of a row, and number of dense parameters.
+        tables: By model name, of those whose table is one of codes.
+    """
+
+    n_items: int
+    models: Mapping[str, tuple[int, int]]
+    tables: Mapping[str, CodeShape] = field(default_factory=dict)
+
+
+def payload_record(payload: Payload) -> wire.PayloadWire:
+    """The encoded form.
+
+    Raises:
+        LocalProtocolError: A number is not finite or too large.
+    """
+    match payload:
+        case ModelUpdate() as update:
+            return wire.UpdateWire(
+                int(update.round),
+                update.model,
+                update.rows.astype("<u4").tobytes(),
+                _raw(update.values, "<f2"),
+                _raw(update.evidence, "<f2"),
+                _raw(update.dense, "<f4"),
+                int(update.degree),
+            )
+        case TableUpdate() as update:
+            return _table_wire(update)
+        case ReferenceSet() as references:
+            return wire.ReferencesWire(
+                int(references.round),
+                tuple(
+                    wire.SequenceWire(
+                        s.items.astype("<u4").tobytes(), s.timestamp_s.astype("<i8").tobytes()
+                    )
+                    for s in references.sequences
+                ),
+            )
+        case SoftPredictions() as soft:
+            return wire.SoftWire(
+                int(soft.round),
+                b"".join(soft.references),
+                soft.items.shape[1] if soft.items.ndim == 2 else 0,
+                soft.items.astype("<u4").tobytes(),
+                _raw(soft.log_probabilities, "<f2"),
+            )
+
+
+def payload_of(record: wire.PayloadWire, schema: PayloadSchema) -> Payload:
+    """The decoded form.
+
+    Raises:
+        RemoteProtocolError: As of ``peers.codec.decode_message``.
+    """
+    match record:
+        case wire.UpdateWire():
+            return _update(record, schema)
+        case wire.TableWire():
+            return _table(record, schema)
+        case wire.ReferencesWire():
+            sequences = tuple(_sequence(s, schema) for s in record.sequences)
+            return ReferenceSet(round=record.round, sequences=sequences)
+        case wire.SoftWire():
+            return _soft(record, schema)
+
+
+def _update(record: wire.UpdateWire, schema: PayloadSchema) -> ModelUpdate:
+    if record.model not in schema.models:
+        raise RemoteProtocolError("unknown_model", record.model)
+    width, n_dense = schema.models[record.model]
+    rows = _rows(record.rows, schema)
+    if (
+        len(record.values) != 2 * len(rows) * width
+        or len(record.evidence) != 2 * len(rows)
+        or len(record.dense) != 4 * n_dense
+    ):
+        raise RemoteProtocolError("wrong_shape", f"update of {record.model}")
+    return ModelUpdate(
+        round=record.round,
+        model=record.model,
+        rows=rows,
+        values=_floats(record.values, "<f2").reshape(len(rows), width),
+        evidence=_evidence(record.evidence),
+        dense=_floats(record.dense, "<f4"),
+        degree=record.degree,
+    )
+
+
+def _table_wire(update: TableUpdate) -> wire.TableWire:
+    return wire.TableWire(
+        int(update.round),
+        update.model,
+        update.base,
+        wire.MODES.index(update.mode),
+        update.rows.astype("<u4").tobytes(),
+        _raw(update.columns, "<f2"),
+        _raw(update.evidence, "<f2"),
+        bits_of(update.changed.astype(np.uint8), 1).tobytes(),
+        bits_of(update.codes, update.bits).tobytes(),
+        _raw(update.words, "<f2"),
+        _raw(update.groups, "<f2"),
+        _raw(update.dense, "<f4"),
+        int(update.degree),
+    )
+
+
+def _table(record: wire.TableWire, schema: PayloadSchema) -> TableUpdate:
+    shape = schema.tables.get(record.model)
+    if shape is None:
+        raise RemoteProtocolError("unknown_model", record.model)
+    rows, mode = _rows(record.rows, schema), wire.MODES[record.mode]
+    changed = _coded(record.changed, 1, len(rows)).astype(np.bool_)
+    n_books, n_words = shape.n_books, 1 << shape.bits
+    codes = _coded(record.codes, shape.bits, int(changed.sum()) * n_books)
+    n_new, rest = divmod(len(record.words), 2 * n_books * shape.size)
+    whole = mode is Mode.WHOLE
+    if (
+        rest
+        or not (n_new == n_words if whole else 1 <= n_new <= n_words)
+        or len(record.base) != (0 if whole else DIGEST_BYTES)
+        or (whole and not changed.all())
+        or len(record.columns) != 4 * len(rows)
+        or len(record.evidence) != 2 * len(rows)
+        or len(record.groups) != 2 * shape.n_groups * shape.size
+        or len(record.dense) != 4 * (schema.models[record.model][1] - shape.n_pieces + 1)
+    ):
+        raise RemoteProtocolError("wrong_shape", f"table update of {record.model}")
+    return TableUpdate(
+        round=record.round,
+        model=record.model,
+        base=record.base,
+        mode=mode,
+        rows=rows,
+        columns=_floats(record.columns, "<f2").reshape(-1, 2),
+        evidence=_evidence(record.evidence),
+        changed=changed,
+        codes=codes.astype(np.uint8).reshape(-1, n_books),
+        bits=shape.bits,
+        words=_floats(record.words, "<f2").reshape(n_books, n_new, shape.size),
+        groups=_floats(record.groups, "<f2").reshape(-1, shape.size),
+        dense=_floats(record.dense, "<f4"),
+        degree=record.degree,
+    )
+
+
+def _coded(data: bytes, width: int, n: int) -> NDArray[np.int64]:
+    """Numbers of so many bits; what fills the last byte is zero."""
+    if len(data) != bytes_of_bits(n * width):
+        raise RemoteProtocolError("wrong_shape", "bits")
+    codes = codes_of(np.frombuffer(data, np.uint8), width, n)
+    if n * width % 8 and data[-1] >> n * width % 8:
+        raise RemoteProtocolError("malformed", "bits that mean nothing")
+    return codes
+
+
+def _rows(data: bytes, schema: PayloadSchema) -> NDArray[np.uint32]:
+    rows = _items(data, schema)
+    if (np.diff(rows.astype(np.int64)) <= 0).any():
+        raise RemoteProtocolError("wrong_shape", "rows are not strictly increasing")
+    return rows
+
+
+def _evidence(data: bytes) -> NDArray[np.float32]:
+    evidence = _floats(data, "<f2")
+    if (evidence < 0).any():
+        raise RemoteProtocolError("wrong_shape", "negative evidence")
+    return evidence
+
+
+def _sequence(record: wire.SequenceWire, schema: PayloadSchema) -> ReferenceSequence:
+    items = _items(record.items, schema)
+    if not len(items) or len(record.times) != 8 * len(items):
+        raise RemoteProtocolError("wrong_shape", "reference sequence")
+    times = np.frombuffer(record.times, "<i8").astype(np.int64)
+    if (np.diff(times) < 0).any() or times[0] < 0 or times[-1] > 1 << 40:
+        raise RemoteProtocolError("wrong_shape", "times of a reference sequence")
+    return ReferenceSequence(items=items, timestamp_s=times)
+
+
+def _soft(record: wire.SoftWire, schema: PayloadSchema) -> SoftPredictions:
+    if len(record.references) % 8:
+        raise RemoteProtocolError("wrong_shape", "reference hashes")
+    n = len(record.references) // 8
+    names = tuple(record.references[8 * i : 8 * i + 8] for i in range(n))
+    if len(set(names)) < n:  # said twice, it would count twice
+        raise RemoteProtocolError("wrong_shape", "a reference occurs twice")
+    items = _items(record.items, schema)
+    if len(items) != n * record.width or len(record.log_probabilities) != 2 * len(items):
+        raise RemoteProtocolError("wrong_shape", "soft predictions")
+    logs = _floats(record.log_probabilities, "<f2").reshape(n, record.width)
+    items = items.reshape(n, record.width)
+    if (logs > 0).any() or (np.exp(logs).sum(axis=1) > 1.02).any():
+        raise RemoteProtocolError("wrong_shape", "no probabilities")
+    if (np.diff(items.astype(np.int64), axis=1) <= 0).any():
+        raise RemoteProtocolError("wrong_shape", "items are not strictly increasing")
+    return SoftPredictions(
+        round=record.round,
+        references=names,
+        items=items,
+        log_probabilities=logs,
+    )
+
+
+def _items(data: bytes, schema: PayloadSchema) -> NDArray[np.uint32]:
+    if len(data) % 4:
+        raise RemoteProtocolError("wrong_shape", "item rows")
+    rows = np.frombuffer(data, "<u4").astype(np.uint32)
+    if len(rows) and rows.max() >= schema.n_items:
+        raise RemoteProtocolError("unknown_item", str(rows.max()))
+    return rows
+
+
+def _floats(data: bytes, dtype: str) -> NDArray[np.float32]:
+    values = np.frombuffer(data, dtype).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise RemoteProtocolError("not_finite")
+    if (np.abs(values) > _LARGEST_VALUE).any():
+        raise RemoteProtocolError("out_of_range")
+    return values
+
+
+def _raw(values: NDArray[np.float32], dtype: str) -> bytes:
+    # The largest value keeps NaN; the comparison is then false.
+    if not np.abs(values).max(initial=0.0) <= _LARGEST_VALUE:
+        raise LocalProtocolError("a number to send is not finite or too large")
+    return values.astype(dtype).tobytes()

@@ -1,0 +1,168 @@
+"""ODUpdate: what followers hear, what a lost message costs, and what a stranger can do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from contract import CITY, learner, received
+
+from p2prec.collaboration.method import Listener, Options
+from p2prec.collaboration.od_update import ODUpdate
+from p2prec.collaboration.payload import ModelUpdate, TableUpdate
+from p2prec.embeddings.code_update import Mode
+from p2prec.errors import ConfigError
+from p2prec.limits import MAX_HELD_TABLES
+from p2prec.models.table import OTHERS
+from p2prec.training.combinations import check_learner
+from p2prec.training.config import CollaborationConfig, LearnerConfig, ModelConfig
+from p2prec.training.local import LocalLearner
+from peers.codec import decode_message, encode_message
+from peers.inbox import payload_schema
+from peers.messages import Share
+
+SCHEMA = payload_schema(CITY.catalogue, [learner(0, "od_update", family="mf").config.model])
+
+
+def speaker(method: str, options: Options) -> LocalLearner:
+    config = learner(1, "od_update", family="mf").config
+    return LocalLearner(
+        CITY.catalogue,
+        replace(config, collaboration=CollaborationConfig(method=method, options=dict(options))),
+        history=CITY.interactions.history(1).head(60),
+        seed=1,
+    )
+
+
+def speaking(method: str = "od_update", rounds: int = 1) -> tuple[LocalLearner, list[object]]:
+    """A learner with a table of codes, and what it has said without hearing anybody."""
+    peer = speaker(method, {})
+    said: list[object] = []
+    for round_ in range(rounds):
+        peer.train(round_)
+        said += peer.payloads(round_, degree=1)
+    return peer, said
+
+
+def on_the_way(payload: object) -> TableUpdate:
+    body = encode_message(Share(payload=payload))  # type: ignore[arg-type]
+    share = decode_message(body, schema=SCHEMA)
+    assert isinstance(share, Share)
+    assert isinstance(share.payload, TableUpdate)
+    return share.payload
+
+
+def heard(listener: LocalLearner, *payloads: TableUpdate) -> tuple[list[ModelUpdate], dict]:
+    method = listener.collaboration
+    assert isinstance(method, ODUpdate)
+    inbox = [received("1", payload) for payload in payloads]
+    found, refused = method.decoded(Listener(knowledge=listener.knowledge, round=0, received=inbox))
+    updates = [item.payload for item in found.received]
+    assert all(isinstance(update, ModelUpdate) for update in updates)
+    return updates, refused  # type: ignore[return-value]
+
+
+def test_followers_put_together_what_would_have_been_sent() -> None:
+    plain, coded = (speaking(method, rounds=4)[1] for method in ("dclr", "od_update"))
+    follower = learner(0, "od_update", family="mf")
+    for whole, sent in zip(plain, coded, strict=True):
+        [update], refused = heard(follower, on_the_way(sent))
+        assert not refused
+        # Without gossip both senders have learned the same.
+        assert np.array_equal(update.rows, whole.rows)
+        assert np.array_equal(update.evidence, whole.evidence.astype(np.float16))
+        columns = whole.values[:, OTHERS:].astype(np.float16)
+        assert np.array_equal(update.values[:, OTHERS:], columns)
+        assert update.dense.shape == whole.dense.shape
+        said, meant = update.values[:, :OTHERS], whole.values[:, :OTHERS]
+        assert np.square(said - meant).mean() < 0.35 * np.square(meant).mean()
+    modes = [sent.mode for sent in coded]
+    assert modes == [Mode.WHOLE, Mode.QUEUE, Mode.QUEUE, Mode.QUEUE]
+
+
+def test_it_says_the_same_in_fewer_bytes() -> None:
+    plain, coded = (
+        [len(encode_message(Share(payload=payload))) for payload in speaking(method, rounds=4)[1]]
+        for method in ("dclr", "od_update")
+    )
+    assert coded[0] < 0.75 * plain[0]
+    assert coded[1] < coded[0]
+    assert sum(coded) < 0.6 * sum(plain)
+
+
+def test_what_changes_a_table_that_was_lost_is_refused_until_the_next_whole_one() -> None:
+    said = [on_the_way(payload) for payload in speaking(rounds=6)[1]]
+    assert [update.mode is Mode.WHOLE for update in said] == [True, *[False] * 4, True]
+    peer, twin = (learner(0, "od_update", family="mf") for _ in range(2))
+    report = peer.merge(1, [received("1", said[1])])
+    assert report.weights == {}
+    assert report.rejected == {"1": "other_table"}
+    state, untouched = peer.state(), twin.state()
+    assert all(np.array_equal(state[name], untouched[name]) for name in state)
+    assert peer.merge(5, [received("1", said[5])]).weights.keys() == {"1"}
+    # A single lost update costs nothing but itself: each changes the whole table.
+    assert twin.merge(0, [received("1", said[0])]).weights.keys() == {"1"}
+    assert twin.merge(4, [received("1", said[4])]).weights.keys() == {"1"}
+
+
+def test_two_of_one_sender_are_heard_in_the_order_of_its_rounds() -> None:
+    said = [on_the_way(payload) for payload in speaking(rounds=2)[1]]
+    peer = learner(0, "od_update", family="mf")
+    updates, refused = heard(peer, said[1], said[0])
+    assert [update.round for update in updates] == [0, 1]
+    assert not refused
+
+
+def test_a_stack_replaces_the_newest_words() -> None:
+    peer = speaker("od_update", {"stack": 1.0, "renewed": 4.0})
+    said = []
+    for round_ in range(2):
+        peer.train(round_)
+        said += peer.payloads(round_, degree=1)
+    follower = learner(0, "od_update", family="mf")
+    [first, second], _ = heard(follower, *[on_the_way(payload) for payload in said])
+    table = peer.knowledge.model.table  # type: ignore[attr-defined]
+    before, after = (table.books(u.dense[-table.n_pieces :]).words for u in (first, second))
+    n_new = said[1].words.shape[1]
+    assert n_new == (1 << table.bits) // 4
+    assert np.array_equal(before[:, :-n_new], after[:, :-n_new])
+    assert not np.array_equal(before[:, -n_new:], after[:, -n_new:])
+
+
+def test_strangers_grow_nothing_without_end() -> None:
+    [whole] = (on_the_way(payload) for payload in speaking()[1])
+    peer = learner(0, "od_update", family="mf")
+    method = peer.collaboration
+    assert isinstance(method, ODUpdate)
+    for number in range(MAX_HELD_TABLES + 8):
+        peer.merge(0, [received(str(number), whole)])
+    assert len(method.held) == MAX_HELD_TABLES
+    assert "0" not in method.held
+
+
+def test_what_a_liar_says_is_refused_and_changes_nothing() -> None:
+    whole, changing = (on_the_way(payload) for payload in speaking(rounds=2)[1])
+    peer = learner(0, "od_update", family="mf")
+    peer.merge(0, [received("1", whole)])
+    state = peer.state()
+    new = np.setdiff1d(np.arange(len(CITY.catalogue)), whole.rows)[: len(whole.rows)]
+    lies = [
+        replace(changing, base=bytes(8)),
+        replace(changing, rows=np.sort(new).astype(np.uint32)[: len(changing.rows)]),
+        replace(changing, model="mf/8"),
+    ]
+    for lie in lies:
+        report = peer.merge(1, [received("1", lie)])
+        assert report.weights == {}
+        assert report.rejected["1"] in {"other_table", "other_model"}
+    assert all(np.array_equal(state[name], part) for name, part in peer.state().items())
+
+
+def test_it_is_refused_where_there_are_no_codes() -> None:
+    config = LearnerConfig(
+        model=ModelConfig(family="mf", embedding_size=16),
+        collaboration=CollaborationConfig(method="od_update"),
+    )
+    with pytest.raises(ConfigError, match="take a model such as mf/16/codes-10"):
+        check_learner(config)
