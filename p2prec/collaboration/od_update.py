@@ -6,8 +6,9 @@
 
 Xia et al., CIKM 2023 (ODUpdate), section 3, where a server brings devices up to date
 (``p2prec.embeddings.code_update``). Ours: each peer does for its followers what their server does.
-It fits words and codes to what it would have sent (``dclr.py``, after protection, so that nothing
-that was hidden comes out again), and a row costs a few codes instead of its values. A follower
+It fits words and codes to the rows that it would have sent (``dclr.py``, after protection), from
+words that it has published before, so that nothing that was hidden comes out again: not even the
+words that it has learned leave. A row costs a few codes instead of its values. A follower
 keeps the whole table that came last from each sender. An update names it by its content, and one
 that changes another table is refused (``other_table``); the next whole one mends that, so that a
 lost message or a new acquaintance costs at most ``whole_every`` rounds of one sender. Words of two
@@ -36,7 +37,7 @@ from p2prec.embeddings.code_update import (
     make_update,
     whole_table,
 )
-from p2prec.embeddings.compositional_codes import CompositionalCodes
+from p2prec.embeddings.compositional_codes import Books, CompositionalCodes
 from p2prec.errors import StoreError
 from p2prec.limits import MAX_HELD_TABLES
 from p2prec.models.table import OTHERS
@@ -78,11 +79,12 @@ class ODUpdate(DCLR):
 
     def _coded(self, model: Tabled, table: CompositionalCodes, said: ModelUpdate) -> TableUpdate:
         pieces = model.layout.part("pieces")
-        books = table.books(said.dense[pieces])
+        groups = table.books(said.dense[pieces]).groups
         items, rows = said.rows.astype(np.int64), said.values[:, : table.size]
         steps = 1 if self.said is None else self.said[1] + 1
         if self.said is None or steps >= self.options["whole_every"]:
-            update = whole_table(rows, items, books)
+            known = table.books(table.initial_pieces()) if self.said is None else self.said[0]
+            update = whole_table(rows, items, Books(groups=groups, words=known.words))
             self.said = apply_update(None, update), 0
         else:
             self.said = self.said[0], steps
@@ -90,7 +92,7 @@ class ODUpdate(DCLR):
                 self.said[0],
                 rows,
                 items,
-                books,
+                groups,
                 renewed=max(int(self.options["renewed"]), 1),
                 steps=steps,
                 mode=Mode.STACK if self.options["stack"] > 0 else Mode.QUEUE,

@@ -110,9 +110,11 @@ def whole_table(rows: Floats, items: NDArray[np.int64], books: Books) -> CodeUpd
     Args:
         rows: Shape ``(n, size)``, what codes are to say.
         items: Shape ``(n,)``, of them.
-        books: As they were learned.
+        books: Groups' words as they were learned; the others as they were published before, or as
+            the realm has them.
     """
-    words = _half(books.words)
+    words = books.words.copy()
+    _fit(rows, words, slice(None))
     return CodeUpdate(
         base=b"",
         mode=Mode.WHOLE,
@@ -128,7 +130,7 @@ def make_update(
     held: HeldTable,
     rows: Floats,
     items: NDArray[np.int64],
-    books: Books,
+    groups: Floats,
     *,
     renewed: int,
     steps: int,
@@ -140,7 +142,7 @@ def make_update(
         held: What they hold.
         rows: As of ``whole_table``.
         items: Likewise.
-        books: Likewise; new words start from them.
+        groups: Words of groups as they were learned.
         renewed: The ``l``: one of so many words of each book is replaced a step, at least one.
         steps: Updates since the table that is held, with this one.
         mode: Which.
@@ -148,10 +150,7 @@ def make_update(
     n_words = held.words.shape[1]
     at = words_that_go(min(steps * max(n_words // renewed, 1), n_words), n_words=n_words, mode=mode)
     words = held.words.copy()
-    words[:, at] = books.words[:, at]
-    for _ in range(_FITTED):
-        _fit(rows, words, at)
-    words[:, at] = _half(words[:, at])
+    _fit(rows, words, at)
     codes = encoded(rows, words)[0].astype(np.uint8)
     # An item that is as well off with its old codes keeps them: they need not be sent.
     place, known = _found(held.items, items)
@@ -164,7 +163,7 @@ def make_update(
         base=held.digest,
         mode=mode,
         words=words[:, at],
-        groups=_half(books.groups),
+        groups=_half(groups),
         items=items,
         changed=changed,
         codes=codes[changed],
@@ -229,7 +228,18 @@ def _said(words: Floats, codes: NDArray[np.integer[Any]]) -> Floats:
 
 
 def _fit(rows: Floats, words: Floats, at: slice) -> None:
-    """New words move to the mean of what they stand for; the others stay. In place."""
+    """New words move to the mean of what they stand for; the others stay. In place.
+
+    From words that are known already they are fitted to rows as they may be known, made-up ones
+    among them: as they were learned they lie where the owner's rows are, and would tell these from
+    the made-up ones.
+    """
+    for _ in range(_FITTED):
+        _fit_once(rows, words, at)
+    words[:, at] = _half(words[:, at])
+
+
+def _fit_once(rows: Floats, words: Floats, at: slice) -> None:
     codes, said = encoded(rows, words)
     peer: NDArray[np.int64] = np.zeros(len(rows), np.int64)
     for book, options in enumerate(words):

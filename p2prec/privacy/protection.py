@@ -1,7 +1,9 @@
 """What is done to a payload before it leaves.
 
 Which rows a model update names is the list of places that its sender visited. So every update
-also names *pseudo items*: places of the same kind nearby, with made-up changes of the same size.
+also names *pseudo items*: places of the same kind nearby, with made-up changes of the same size:
+the vector of each has moved as far as that of the place that it stands beside, in a direction of
+its own, and its bias by as much, since a bias of an own place rises while no length tells of it.
 They are fixed for a device and a realm, since fresh ones are removed by intersecting rounds.
 Row changes are clipped, and Gaussian noise may be added. None of this is a guarantee without
 noise, and the ledger says so.
@@ -28,7 +30,7 @@ from p2prec.embeddings.table import Device, Stored
 from p2prec.models.geo import nearest_alike
 from p2prec.models.model import Model
 from p2prec.models.moments import Timeline
-from p2prec.models.table import OTHERS
+from p2prec.models.table import BIAS, OTHERS
 from p2prec.models.tabled import Tabled
 from p2prec.training.config import ProtectionConfig
 from p2prec.training.knowledge import Group, Knowledge, grouped
@@ -44,7 +46,8 @@ class PseudoItems:
     Attributes:
         made_up: Shape ``(n,)``, ascending.
         like: Shape ``(n,)``, the place that each stands beside.
-        direction: Shape ``(n, width)``, of length one: where the change of its row points.
+        direction: Shape ``(n, width)``, of length one, or 0 without a vector: where the change of
+            the vector in its row points; popularity and bias have no part in it.
         heading: Shape ``(n, size)``, of length one: where its vector moves, for a table whose
             items share pieces; ``size`` is 0 with others.
     """
@@ -113,8 +116,8 @@ class Protection:
                     taken.add(fake)
         found.sort(key=lambda one: one[0])
         direction = np.array([d for _, _, d in found]).reshape(len(found), width)
-        direction[:, OTHERS] = 0.0
-        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        direction[:, OTHERS:] = 0.0
+        direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-12)
         return PseudoItems(
             made_up=np.array([fake for fake, _, _ in found], np.int64),
             like=np.array([place for _, place, _ in found], np.int64),
@@ -276,9 +279,10 @@ def _hidden(group: Group, devices: Sequence[Protection], rows: _Rows) -> _Rows:
     direction = np.concatenate([f.direction for f in fakes])[said]
     initial = stack.shelf.initial
     learned = rows.values[like] - initial.take(rows.keys[like] % stack.n_items, axis=0)
-    learned[:, OTHERS] = 0.0
-    direction *= np.sqrt(np.einsum("nd,nd->n", learned, learned))[:, None]
+    vectors = learned[:, :OTHERS]
+    direction *= np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
     values = initial.take(made_up % stack.n_items, axis=0) + direction
+    values[:, BIAS] += learned[:, BIAS]
     # What an honest visitor would say of the place: copied hearsay would mislead everybody.
     values[:, OTHERS] = said_popularity(
         stack.gather(made_up)[:, OTHERS], visited=np.ones(len(made_up), np.bool_)

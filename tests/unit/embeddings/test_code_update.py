@@ -46,7 +46,9 @@ HELD = apply_update(None, whole_table(ROWS, ITEMS, BOOKS))
 
 
 def update(mode: Mode = Mode.QUEUE, steps: int = 1, seed: int = 2) -> CodeUpdate:
-    return make_update(HELD, later(ROWS, seed), ITEMS, BOOKS, renewed=10, steps=steps, mode=mode)
+    return make_update(
+        HELD, later(ROWS, seed), ITEMS, BOOKS.groups, renewed=10, steps=steps, mode=mode
+    )
 
 
 def error(table: HeldTable, rows: np.ndarray) -> float:
@@ -57,7 +59,7 @@ def error(table: HeldTable, rows: np.ndarray) -> float:
 def test_an_update_follows_what_was_learned_since_the_whole_table(mode: Mode) -> None:
     for steps in (1, 3):
         rows = later(ROWS, steps)
-        sent = make_update(HELD, rows, ITEMS, BOOKS, renewed=10, steps=steps, mode=mode)
+        sent = make_update(HELD, rows, ITEMS, BOOKS.groups, renewed=10, steps=steps, mode=mode)
         after = apply_update(HELD, sent)
         assert error(after, rows) < error(HELD, rows)
         n_new = sent.words.shape[1]
@@ -71,7 +73,7 @@ def test_an_update_follows_what_was_learned_since_the_whole_table(mode: Mode) ->
 
 
 def test_of_what_has_not_changed_nothing_is_sent_but_the_new_words() -> None:
-    same = make_update(HELD, ROWS, ITEMS, HELD, renewed=N_WORDS, steps=1, mode=Mode.QUEUE)
+    same = make_update(HELD, ROWS, ITEMS, BOOKS.groups, renewed=N_WORDS, steps=1, mode=Mode.QUEUE)
     assert same.changed.mean() < 0.3
     assert same.words.shape == (TABLE.n_books, 1, SIZE)
 
@@ -84,7 +86,7 @@ def test_a_queue_renews_the_oldest_words_and_a_stack_the_newest() -> None:
 
 def test_items_come_and_go() -> None:
     items, rows = learned(7)
-    sent = make_update(HELD, rows, items, BOOKS, renewed=10, steps=1, mode=Mode.QUEUE)
+    sent = make_update(HELD, rows, items, BOOKS.groups, renewed=10, steps=1, mode=Mode.QUEUE)
     assert sent.changed[~np.isin(items, ITEMS)].all()
     after = apply_update(HELD, sent)
     assert np.array_equal(after.items, items)

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from p2prec.collaboration.payload import ModelUpdate
+from p2prec.collaboration.method import Listener
+from p2prec.collaboration.od_update import ODUpdate
+from p2prec.collaboration.payload import ModelUpdate, TableUpdate
 from p2prec.data.city import generate_city
+from p2prec.embeddings.compositional_codes import CompositionalCodes
 from p2prec.embeddings.table import Stored
+from p2prec.models.table import BIAS, OTHERS
 from p2prec.models.tabled import Tabled
 from p2prec.training.config import (
     CollaborationConfig,
@@ -19,20 +23,29 @@ from p2prec.training.config import (
     ProtectionConfig,
     TrainingConfig,
 )
+from p2prec.training.learner import Received
 from p2prec.training.local import LocalLearner
 
 CITY = generate_city(rng=np.random.default_rng(2), n_users=6, n_places=600, days=120)
 
 
 def learner(
-    user: int, table: str, compression: int, protection: Literal["default", "none"] = "default"
+    user: int,
+    table: str,
+    compression: int,
+    protection: Literal["default", "none"] = "default",
+    method: str = "epidemic",
+    *,
+    family: str = "mf",
 ) -> LocalLearner:
     return LocalLearner(
         CITY.catalogue,
         LearnerConfig(
-            model=ModelConfig(family="mf", embedding_size=16, table=table, compression=compression),
+            model=ModelConfig(
+                family=family, embedding_size=16, table=table, compression=compression
+            ),
             training=TrainingConfig(epochs=2, negatives=8),
-            collaboration=CollaborationConfig(method="epidemic"),
+            collaboration=CollaborationConfig(method=method),
             protection=ProtectionConfig(method=protection),
         ),
         history=CITY.interactions.history(user),
@@ -92,3 +105,76 @@ def test_a_message_moves_the_same_way_in_each_round() -> None:
     assert not np.array_equal(
         first.dense[statistics.stop :], peer.knowledge.dense[statistics.stop :]
     )
+
+
+def told(user: int, protection: Literal["default", "none"]) -> dict[str, float]:
+    """AUC of attackers who rank own places and pseudo items by what words and codes say."""
+    peer = learner(user, "codes", 4, protection, "od_update")
+    attacker = learner(user + 1, "codes", 4, protection, "od_update")
+    table, method = peer.knowledge.model.table, attacker.collaboration  # type: ignore[attr-defined]
+    assert isinstance(table, CompositionalCodes)
+    assert isinstance(method, ODUpdate)
+    n, said = len(CITY.catalogue), list[TableUpdate]()
+    changes = np.zeros(n)
+    for round_ in range(4):
+        peer.train(round_)
+        [update] = peer.payloads(round_, degree=1)
+        assert isinstance(update, TableUpdate)
+        said.append(update)
+        changes[update.rows[update.changed]] += round_ > 0
+    inbox = [
+        Received(sender="1", payload=p, geographic=0.5, semantic=0.5, staleness_rounds=0)
+        for p in said
+    ]
+    found, _ = method.decoded(Listener(knowledge=attacker.knowledge, round=0, received=inbox))
+    put_together = found.received[-1].payload
+    assert isinstance(put_together, ModelUpdate)
+    moved, near = np.zeros(n), np.zeros(n)
+    rows = put_together.values[:, : table.size]
+    moved[put_together.rows] = np.linalg.norm(rows - table.initial[put_together.rows], axis=1)
+    start, words = (table.books(p).words for p in (
+        table.initial_pieces(), put_together.dense[-table.n_pieces :]
+    ))  # fmt: skip
+    travelled = np.linalg.norm(words - start, axis=2)
+    near[said[0].rows] = travelled[np.arange(table.n_books), said[0].codes].sum(1)
+    own = peer.knowledge.timeline.own.astype(np.int64)
+    items = np.concatenate([own, peer.protection.pseudo_items().made_up])
+    real = np.arange(len(items)) < len(own)
+    return {
+        name: float(roc_auc_score(real, by[items]))
+        for name, by in (("moved", moved), ("changed", changes), ("near moved words", near))
+    }
+
+
+def test_words_and_codes_do_not_point_at_the_own_places() -> None:
+    bare, safe = (
+        [told(user, protection) for user in range(4)] for protection in ("none", "default")
+    )
+    for attack in bare[0]:
+        assert abs(np.mean([found[attack] for found in safe]) - 0.5) < 0.2, attack
+        assert np.mean([found[attack] for found in bare]) > 0.95  # who hides nothing is found
+
+
+@pytest.mark.parametrize("family", ["mf", "next_place", "ranker"])
+def test_neither_part_of_a_row_tells_own_places_from_pseudo_items(family: str) -> None:
+    """A bias rises where the owner goes; the length of the whole row hides that from nobody."""
+    found: dict[str, list[float]] = {"vector": [], "bias": [], "row": []}
+    for user in range(4):
+        peer = learner(user, "full", 1, family=family)
+        for round_ in range(3):
+            peer.train(round_)
+        [update] = peer.payloads(2, degree=1)
+        assert isinstance(update, ModelUpdate)
+        own = peer.knowledge.timeline.own.astype(np.int64)
+        items = np.concatenate([own, peer.protection.pseudo_items().made_up])
+        change = update.values - peer.knowledge.table.initial[update.rows]
+        change = change[np.searchsorted(update.rows, items)]
+        real = np.arange(len(items)) < len(own)
+        for name, by in (
+            ("vector", np.linalg.norm(change[:, :OTHERS], axis=1)),
+            ("bias", change[:, BIAS]),
+            ("row", np.linalg.norm(change, axis=1)),
+        ):
+            found[name].append(roc_auc_score(real, by))
+    for name, aucs in found.items():
+        assert abs(np.mean(aucs) - 0.5) < 0.1, name
