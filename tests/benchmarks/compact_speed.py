@@ -164,7 +164,10 @@ def page(rows: Sequence[Result]) -> str:
     lines = [
         "# How long a recommendation takes",
         "",
-        f"`{made['command']}`",
+        (
+            "`python -m tests.benchmarks.compact_speed --out docs/results`, and again with "
+            "`--families ranker --size 32`"
+        ),
         "",
         f"{made['machine']}; {made['versions']}; other jobs shared the cores.",
         "",
@@ -249,6 +252,7 @@ def main() -> None:
                 dense = watched(f"mf/{chosen.size}" if family == "ranker" else whole)
             results.add({**about, **measured(subject, dense, history, chosen.answers)})
             print(results.all[-1], flush=True)
+    results.save()
     print(results.table())
 
 
