@@ -19,6 +19,7 @@ from p2prec.embeddings.tables import TABLES
 from p2prec.errors import ConfigError
 from p2prec.models.families import FAMILIES, check_model, model_of, parse_model
 from p2prec.training.config import LearnerConfig, ModelConfig
+from p2prec.training.given_up import tells
 from p2prec.training.on_device import most_bytes
 from peers.amounts import parse_bytes
 from peers.config import PeerConfig
@@ -106,7 +107,8 @@ def _missing(family: str, table: str) -> str:
 def within_budget(catalogue: Catalogue, learner: LearnerConfig, budget: int) -> LearnerConfig:
     """The settings with the best model that keeps a budget, whatever is learned.
 
-    Of those that cannot be told apart it is the one that costs least to learn.
+    Of those that cannot be told apart it is the one that costs least to learn; never one that
+    would tell neighbours what the protection hides.
 
     The family is the owner's where the settings name another one than the default.
 
@@ -126,7 +128,7 @@ def within_budget(catalogue: Catalogue, learner: LearnerConfig, budget: int) -> 
     for row in rows:
         config = configs[row.name]
         named = wanted.family in {default.family, config.family}
-        if not named or config.task is not wanted.task:
+        if not named or config.task is not wanted.task or tells(replace(learner, model=config)):
             continue
         try:
             model = model_of(catalogue, config)

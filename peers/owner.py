@@ -14,6 +14,7 @@ from p2prec.models.families import model_of
 from p2prec.models.recommender import Context
 from p2prec.privacy.ledger import release_budget
 from p2prec.training.config import ProtectionConfig
+from p2prec.training.given_up import given_up
 from p2prec.training.local import LocalLearner
 from p2prec.training.on_device import on_device
 from peers.amounts import parse_bytes
@@ -91,10 +92,10 @@ def check_protected(config: PeerConfig, *, source: str) -> None:
     Raises:
         ConfigError: A part of the protection is off; names the setting and both ways on.
     """
-    given_up = config.learner.protection.given_up
-    if shares(config) and given_up:
+    off = given_up(config.learner)
+    if shares(config) and off:
         raise ConfigError(
-            f"{source}: [learner.protection] {' and '.join(given_up)} turns protection off: "
+            f"{source}: {' and '.join(off)} turns protection off: "
             "neighbours could read from each update which places you go to. Take the line out, "
             "or, if that is what you want, start with: p2prec run --share-unprotected"
         )

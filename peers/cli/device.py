@@ -130,6 +130,7 @@ def run(
 
     import torch
 
+    from p2prec.training.given_up import given_up
     from peers.cli.log import OwnerLog, wants_colours
     from peers.daemon import Daemon
     from peers.files import read_catalogue
@@ -164,9 +165,9 @@ def run(
     sharing = shares_something(config)
     shares = f"shares by {config.learner.collaboration.method}" if sharing else "shares nothing"
     log.say(f"the peer of {home_folder()} starts and {shares}; Ctrl-C stops it", what="starting")
-    if sharing and (given_up := config.learner.protection.given_up):
+    if sharing and (off := given_up(config.learner)):
         log.say(
-            f"SHARING WITHOUT PROTECTION ({', '.join(given_up)}): neighbours can read which places "
+            f"SHARING WITHOUT PROTECTION ({', '.join(off)}): neighbours can read which places "
             "you go to",
             level="warning",
             what="unprotected",

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from p2prec.data.city import generate_city
 from p2prec.errors import ConfigError
 from p2prec.models.families import model_of, parse_model
-from p2prec.training.config import LearnerConfig, ModelConfig
+from p2prec.training.config import CollaborationConfig, LearnerConfig, ModelConfig
 from p2prec.training.local import LocalLearner
 from p2prec.training.on_device import most_bytes, on_device
 from peers import budget
 from peers.amounts import parse_bytes
-from peers.budget import model_rows, within_budget
+from peers.budget import expected_of, model_rows, within_budget
 from peers.settings import load_config
 
 CITY = generate_city(rng=np.random.default_rng(5), n_users=2, n_places=600, days=90)
@@ -79,6 +79,22 @@ def test_the_best_that_keeps_the_budget_is_taken() -> None:
         12: (16, "qrt", 10),
     }  # fmt: skip
     assert within_budget(CITY.catalogue, learner("ranker"), 1 << 20).model.family == "ranker"
+
+
+def test_no_budget_chooses_what_tells_neighbours_the_owners_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = expected_of("mf/16/qrt-4")
+    assert row is not None
+    best = {"mf/16/codes-4": replace(row, name="mf/16/codes-4", ndcg10=0.9), row.name: row}
+    monkeypatch.setattr("peers.budget.measured", lambda: {"models": best})
+    monkeypatch.setattr("peers.budget.expected_of", best.get)
+    codes = CollaborationConfig(method="od_update")
+    tables = [
+        within_budget(CITY.catalogue, config, 1 << 20).model.table
+        for config in (learner("mf"), replace(learner("mf"), collaboration=codes))
+    ]
+    assert tables == ["qrt", "codes"]
 
 
 def test_a_budget_below_the_smallest_is_refused_with_its_size() -> None:

@@ -168,6 +168,25 @@ def test_an_owner_shares_unprotected_never_and_a_scenario_where_it_says_so(
     assert peer.learner.protection.given_up
 
 
+def test_an_owner_shares_no_words_that_tell_its_places(tmp_path: Path) -> None:
+    codes = """share = true
+[learner.model]
+family = "mf"
+table = "codes"
+compression = 4
+[learner.collaboration]
+method = "METHOD"
+"""
+    path = config(tmp_path, codes.replace("METHOD", "dclr"))
+    with pytest.raises(
+        ConfigError, match=r'\[learner.model\] table = "codes" turns protection off'
+    ):
+        check_protected(load_config(path, {}), source=str(path))
+    for method in ("od_update", "mac", "alone"):  # they publish other words, or none
+        path = config(tmp_path, codes.replace("METHOD", method))
+        check_protected(load_config(path, {}), source=str(path))
+
+
 @pytest.mark.parametrize(
     ("protection", "sentence"),
     [
