@@ -19,6 +19,7 @@ from p2prec.kernels import compiled
 MAX_SEATS = 128
 OTHERS, BIAS = -2, -1  # columns of a row behind its embedding
 _SPARE = 1  # a segment that must move gets twice the room that it needs
+_MOST = 4  # and one with a quarter of all items, room for all
 _FREE = 8  # and beside all segments an eighth of the columns stays free
 _VECTORS = (
     "dense", "dense_accumulator", "private", "private_accumulator", "private_start", "said",
@@ -220,7 +221,10 @@ class Shelf:
     def _roomy(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         # One peer alone has no use for spare room: its few rows are copied in no time.
         spare = lengths // _SPARE if len(self.start) > 1 else 0
-        room: NDArray[np.int64] = np.minimum(lengths + spare, len(self.initial))
+        n_items = len(self.initial)
+        if len(self.start) > 1:
+            spare = np.where(lengths * _MOST >= n_items, n_items, spare)
+        room: NDArray[np.int64] = np.minimum(lengths + spare, n_items)
         return room
 
     def _repack(self, seats: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:

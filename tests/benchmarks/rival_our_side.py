@@ -50,15 +50,18 @@ def _begin() -> Side:
     )
     config = configured(config, options["set"])
     catalogue = films(work.n_films)
-    learners = [
-        LocalLearner(
-            catalogue,
-            config,
-            history=history(ratings),
-            seed=work.seed * 100_003 + user,
-        )
-        for user, ratings in enumerate(work.of_each(work.known))
-    ]
+    histories = [history(ratings) for ratings in work.of_each(work.known)]
+
+    def learner(user: int) -> LocalLearner:
+        seed = work.seed * 100_003 + user
+        return LocalLearner(catalogue, config, history=histories[user], seed=seed)
+
+    # Compiled loops are read from the disk where they are first called; the other side's imports
+    # are not in its time either.
+    first = Pushed([learner(0), learner(1)], [[1], [0]], np.random.default_rng(work.seed))
+    for round_ in range(3):
+        first.round(round_)
+    learners = [learner(user) for user in range(len(histories))]
     network = Pushed(learners, work.graph.tolist(), np.random.default_rng(work.seed))
     asked = [of[:, 0].astype(np.int64) for of in work.of_each(work.asked)]
     lived, last = 0, list[Said]()
