@@ -92,8 +92,12 @@ def learner(
     task: Task = Task.RANKING,
     **options: float,
 ) -> LocalLearner:
+    table = METHODS[method].table
+    model = ModelConfig(family=family, embedding_size=size, task=task)
+    if table is not None:
+        model = dataclasses.replace(model, table=table, compression=2)
     config = LearnerConfig(
-        model=ModelConfig(family=family, embedding_size=size, task=task),
+        model=model,
         training=TrainingConfig(epochs=1, negatives=8),
         collaboration=CollaborationConfig(method=method, options=dict(options)),
     )
