@@ -19,7 +19,7 @@ def tells(config: LearnerConfig) -> bool:
     The words of ``codes`` leave as they were learned, unless the method publishes others: an own
     row lies near to them, a pseudo item's does not (``tests/unit/privacy``).
     """
-    if config.model.table != CompositionalCodes.name:
+    method = METHODS.get(config.collaboration.method)  # an unknown one is refused elsewhere
+    if method is None or config.model.table != CompositionalCodes.name:
         return False
-    method = METHODS[config.collaboration.method]
     return method.sends in {"parameters", "both"} and method.table != CompositionalCodes.name

@@ -132,3 +132,8 @@ def test_every_pair_has_a_row_with_figures_or_a_reason() -> None:
         assert ("why" in row) != ("ndcg@10" in row)
     reasons = {(r["recommender"], r["table"]): r["why"] for r in rows if "why" in r}
     assert "no embeddings" in reasons["ranker", "qrt"]
+
+
+def test_a_budget_beside_an_unknown_method_leaves_the_method_to_be_refused() -> None:
+    config = replace(learner("mf"), collaboration=CollaborationConfig(method="nope"))
+    assert within_budget(CITY.catalogue, config, 1 << 20).collaboration.method == "nope"
