@@ -19,9 +19,8 @@ from p2prec.collaboration.payload import (
 from p2prec.embeddings.code_update import DIGEST_BYTES, Mode
 from p2prec.embeddings.packed import bits_of, bytes_of_bits, codes_of
 from p2prec.errors import LocalProtocolError, RemoteProtocolError
+from p2prec.limits import LARGEST_VALUE
 from peers import wire
-
-_LARGEST_VALUE = 1_000.0  # no sane parameter is larger; float16 would still carry 65,504
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +151,6 @@ def _table_wire(update: TableUpdate) -> wire.TableWire:
         bits_of(update.changed.astype(np.uint8), 1).tobytes(),
         bits_of(update.codes, update.bits).tobytes(),
         _raw(update.words, "<f2"),
-        _raw(update.groups, "<f2"),
         _raw(update.dense, "<f4"),
         int(update.degree),
     )
@@ -175,7 +173,6 @@ def _table(record: wire.TableWire, schema: PayloadSchema) -> TableUpdate:
         or (whole and not changed.all())
         or len(record.columns) != 4 * len(rows)
         or len(record.evidence) != 2 * len(rows)
-        or len(record.groups) != 2 * shape.n_groups * shape.size
         or len(record.dense) != 4 * (schema.models[record.model][1] - shape.n_pieces + 1)
     ):
         raise RemoteProtocolError("wrong_shape", f"table update of {record.model}")
@@ -191,7 +188,6 @@ def _table(record: wire.TableWire, schema: PayloadSchema) -> TableUpdate:
         codes=codes.astype(np.uint8).reshape(-1, n_books),
         bits=shape.bits,
         words=_floats(record.words, "<f2").reshape(n_books, n_new, shape.size),
-        groups=_floats(record.groups, "<f2").reshape(-1, shape.size),
         dense=_floats(record.dense, "<f4"),
         degree=record.degree,
     )
@@ -268,13 +264,13 @@ def _floats(data: bytes, dtype: str) -> NDArray[np.float32]:
     values = np.frombuffer(data, dtype).astype(np.float32)
     if not np.isfinite(values).all():
         raise RemoteProtocolError("not_finite")
-    if (np.abs(values) > _LARGEST_VALUE).any():
+    if (np.abs(values) > LARGEST_VALUE).any():
         raise RemoteProtocolError("out_of_range")
     return values
 
 
 def _raw(values: NDArray[np.float32], dtype: str) -> bytes:
     # The largest value keeps NaN; the comparison is then false.
-    if not np.abs(values).max(initial=0.0) <= _LARGEST_VALUE:
+    if not np.abs(values).max(initial=0.0) <= LARGEST_VALUE:
         raise LocalProtocolError("a number to send is not finite or too large")
     return values.astype(dtype).tobytes()

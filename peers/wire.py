@@ -179,7 +179,6 @@ class TableWire(_Wire, frozen=True, tag=7):
     changed: Annotated[bytes, msgspec.Meta(max_length=limits.MAX_UPDATE_ROWS // 8)]  # a bit each
     codes: Annotated[bytes, msgspec.Meta(max_length=limits.MAX_BOOKS * limits.MAX_UPDATE_ROWS)]
     words: Annotated[bytes, msgspec.Meta(max_length=2 * limits.MAX_DENSE_VALUES)]  # float16
-    groups: Annotated[bytes, msgspec.Meta(max_length=2 * limits.MAX_DENSE_VALUES)]  # float16
     dense: Annotated[bytes, msgspec.Meta(max_length=4 * limits.MAX_DENSE_VALUES)]  # float32
     degree: Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 

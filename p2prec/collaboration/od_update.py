@@ -7,12 +7,13 @@
 Xia et al., CIKM 2023 (ODUpdate), section 3, where a server brings devices up to date
 (``p2prec.embeddings.code_update``). Ours: each peer does for its followers what their server does.
 It fits words and codes to the rows that it would have sent (``dclr.py``, after protection), from
-words that it has published before, so that nothing that was hidden comes out again: not even the
-words that it has learned leave. A row costs a few codes instead of its values. A follower
-keeps the whole table that came last from each sender. An update names it by its content, and one
-that changes another table is refused (``other_table``); the next whole one mends that, so that a
-lost message or a new acquaintance costs at most ``whole_every`` rounds of one sender. Words of two
-senders are never joined as codes: what each says is put together first, and averaged then.
+words that it has published before, so that nothing that was hidden comes out again: no word that
+it has learned leaves, and words of groups, which move with the owner's rows, do not leave at all.
+A row costs a few codes instead of its values. A follower keeps the whole table that came last from
+each sender. An update names it by its content, and one that changes another table is refused
+(``other_table``); the next whole one mends that, so that a lost message or a new acquaintance costs
+at most ``whole_every`` rounds of one sender. Words of two senders are never joined as codes: what
+each says is put together first, and averaged then.
 
 Measured: ``docs/results/od_update.md``.
 """
@@ -37,9 +38,9 @@ from p2prec.embeddings.code_update import (
     make_update,
     whole_table,
 )
-from p2prec.embeddings.compositional_codes import Books, CompositionalCodes
+from p2prec.embeddings.compositional_codes import CompositionalCodes
 from p2prec.errors import StoreError
-from p2prec.limits import MAX_HELD_TABLES
+from p2prec.limits import LARGEST_VALUE, MAX_HELD_TABLES
 from p2prec.models.table import OTHERS
 from p2prec.models.tabled import Tabled
 from p2prec.training.knowledge import Knowledge
@@ -79,12 +80,11 @@ class ODUpdate(DCLR):
 
     def _coded(self, model: Tabled, table: CompositionalCodes, said: ModelUpdate) -> TableUpdate:
         pieces = model.layout.part("pieces")
-        groups = table.books(said.dense[pieces]).groups
         items, rows = said.rows.astype(np.int64), said.values[:, : table.size]
         steps = 1 if self.said is None else self.said[1] + 1
         if self.said is None or steps >= self.options["whole_every"]:
             known = table.books(table.initial_pieces()) if self.said is None else self.said[0]
-            update = whole_table(rows, items, Books(groups=groups, words=known.words))
+            update = whole_table(rows, items, known.words)
             self.said = apply_update(None, update), 0
         else:
             self.said = self.said[0], steps
@@ -92,7 +92,6 @@ class ODUpdate(DCLR):
                 self.said[0],
                 rows,
                 items,
-                groups,
                 renewed=max(int(self.options["renewed"]), 1),
                 steps=steps,
                 mode=Mode.STACK if self.options["stack"] > 0 else Mode.QUEUE,
@@ -109,7 +108,6 @@ class ODUpdate(DCLR):
             codes=update.codes,
             bits=table.bits,
             words=update.words,
-            groups=update.groups,
             dense=np.append(said.dense[: pieces.start], said.dense[-1]),
             degree=said.degree,
         )
@@ -134,7 +132,7 @@ class ODUpdate(DCLR):
         for item in sorted(listener.received, key=lambda r: r.payload.round):
             payload = item.payload
             if isinstance(payload, TableUpdate) and payload.model == name:
-                update = self._heard(item.sender, payload)
+                update = self._heard(listener.knowledge, item.sender, payload)
                 if update is None:
                     refused[item.sender] = "other_table"
                     continue
@@ -148,12 +146,11 @@ class ODUpdate(DCLR):
         refused = {sender: why for sender, why in refused.items() if sender not in names}
         return replace(listener, received=taken), refused
 
-    def _heard(self, sender: str, said: TableUpdate) -> ModelUpdate | None:
+    def _heard(self, knowledge: Knowledge, sender: str, said: TableUpdate) -> ModelUpdate | None:
         update = CodeUpdate(
             base=said.base,
             mode=said.mode,
             words=said.words,
-            groups=said.groups,
             items=said.rows.astype(np.int64),
             changed=said.changed,
             codes=said.codes,
@@ -162,17 +159,25 @@ class ODUpdate(DCLR):
             now = apply_update(self.held.get(sender), update)
         except StoreError:
             return None
+        rows = now.rows()
+        if np.abs(rows).max(initial=0.0) > LARGEST_VALUE:  # each word may be as large alone
+            return None
         if said.mode is Mode.WHOLE:
             self.held[sender] = now
+        if sender in self.held:
             self.held.move_to_end(sender)
             while len(self.held) > MAX_HELD_TABLES:
                 self.held.popitem(last=False)
-        words = (now.groups.ravel(), now.words.ravel())
+        model, table = _coded(knowledge)
+        # Words of groups stay at home: the listener's own stand for the sender's, so that the mean
+        # leaves them as they are.
+        own = table.books(knowledge.dense[model.layout.part("pieces")]).groups
+        words = (own.ravel(), now.words.ravel())
         return ModelUpdate(
             round=said.round,
             model=said.model,
             rows=said.rows,
-            values=np.hstack([now.rows(), said.columns]),
+            values=np.hstack([rows, said.columns]),
             evidence=said.evidence,
             dense=np.concatenate([said.dense[:-1], *words, said.dense[-1:]]),
             degree=said.degree,

@@ -55,7 +55,6 @@ class TableUpdate:
         codes: Shape ``(n_changed, n_books)``, theirs.
         bits: Of a code.
         words: Shape ``(n_books, n_new, size)``.
-        groups: Shape ``(n_groups, size)``.
         dense: Shape ``(n_own + 1,)``, shared dense parameters that are no pieces of the table, and
             the last of its pieces.
         degree: As of ``ModelUpdate``.
@@ -72,7 +71,6 @@ class TableUpdate:
     codes: NDArray[np.uint8]
     bits: int
     words: NDArray[np.float32]
-    groups: NDArray[np.float32]
     dense: NDArray[np.float32]
     degree: int
 

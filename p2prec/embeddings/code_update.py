@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.embeddings.bases import summed
-from p2prec.embeddings.compositional_codes import Books, encoded
+from p2prec.embeddings.compositional_codes import encoded
 from p2prec.embeddings.table import Floats
 from p2prec.errors import StoreError
 
@@ -50,13 +50,11 @@ class HeldTable:
     """A table of codes, of some items, as others hold it.
 
     Attributes:
-        groups: Shape ``(n_groups, size)``, words of the realm's groups.
         words: Shape ``(n_books, n_words, size)``.
         items: Shape ``(n,)``, ascending.
         codes: Shape ``(n, n_books)``.
     """
 
-    groups: Floats
     words: Floats
     items: NDArray[np.int64]
     codes: NDArray[np.uint8]
@@ -65,9 +63,7 @@ class HeldTable:
     def digest(self) -> bytes:
         """What an update calls it, ``DIGEST_BYTES`` long."""
         sha = hashlib.sha256(b"p2prec/codes/1")
-        for part, kind in (
-            (self.groups, "<f2"), (self.words, "<f2"), (self.items, "<u4"), (self.codes, "u1"),
-        ):  # fmt: skip
+        for part, kind in ((self.words, "<f2"), (self.items, "<u4"), (self.codes, "u1")):
             sha.update(part.astype(kind).tobytes())
         return sha.digest()[:DIGEST_BYTES]
 
@@ -84,7 +80,6 @@ class CodeUpdate:
         base: Digest of the table that is changed; empty where none is.
         mode: Which words gave way.
         words: Shape ``(n_books, n_new, size)``.
-        groups: Shape ``(n_groups, size)``.
         items: Shape ``(n,)``, ascending: all items of the next table.
         changed: Shape ``(n,)``, those with other codes than before.
         codes: Shape ``(n_changed, n_books)``, theirs.
@@ -93,7 +88,6 @@ class CodeUpdate:
     base: bytes
     mode: Mode
     words: Floats
-    groups: Floats
     items: NDArray[np.int64]
     changed: NDArray[np.bool_]
     codes: NDArray[np.uint8]
@@ -104,22 +98,20 @@ def words_that_go(n: int, *, n_words: int, mode: Mode) -> slice:
     return slice(n_words - n, n_words) if mode is Mode.STACK else slice(0, n)
 
 
-def whole_table(rows: Floats, items: NDArray[np.int64], books: Books) -> CodeUpdate:
+def whole_table(rows: Floats, items: NDArray[np.int64], known: Floats) -> CodeUpdate:
     """A table that begins.
 
     Args:
         rows: Shape ``(n, size)``, what codes are to say.
         items: Shape ``(n,)``, of them.
-        books: Groups' words as they were learned; the others as they were published before, or as
-            the realm has them.
+        known: Words as they were published before, or as the realm has them.
     """
-    words = books.words.copy()
+    words = known.copy()
     _fit(rows, words, slice(None))
     return CodeUpdate(
         base=b"",
         mode=Mode.WHOLE,
         words=words,
-        groups=_half(books.groups),
         items=items,
         changed=np.ones(len(items), np.bool_),
         codes=encoded(rows, words)[0].astype(np.uint8),
@@ -130,7 +122,6 @@ def make_update(
     held: HeldTable,
     rows: Floats,
     items: NDArray[np.int64],
-    groups: Floats,
     *,
     renewed: int,
     steps: int,
@@ -142,7 +133,6 @@ def make_update(
         held: What they hold.
         rows: As of ``whole_table``.
         items: Likewise.
-        groups: Words of groups as they were learned.
         renewed: The ``l``: one of so many words of each book is replaced a step, at least one.
         steps: Updates since the table that is held, with this one.
         mode: Which.
@@ -163,7 +153,6 @@ def make_update(
         base=held.digest,
         mode=mode,
         words=words[:, at],
-        groups=_half(groups),
         items=items,
         changed=changed,
         codes=codes[changed],
@@ -188,7 +177,7 @@ def apply_update(held: HeldTable | None, update: CodeUpdate) -> HeldTable:
         if held is None or update.base != held.digest:
             raise StoreError("an update of another table of codes than the one that is held")
         words, codes = _changed(held, update)
-    return HeldTable(groups=update.groups, words=words, items=update.items, codes=codes)
+    return HeldTable(words=words, items=update.items, codes=codes)
 
 
 def _changed(held: HeldTable, update: CodeUpdate) -> tuple[Floats, NDArray[np.uint8]]:

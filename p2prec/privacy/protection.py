@@ -1,9 +1,10 @@
 """What is done to a payload before it leaves.
 
 Which rows a model update names is the list of places that its sender visited. So every update
-also names *pseudo items*: places of the same kind nearby, with made-up changes of the same size:
-the vector of each has moved as far as that of the place that it stands beside, in a direction of
-its own, and its bias by as much, since a bias of an own place rises while no length tells of it.
+also names *pseudo items*: places of the same kind nearby, each with the change of the place that
+it stands beside. In length alone it would not do: all own rows of a factorisation move along its
+owner's taste and a bias rises where the owner goes, so that whoever looks at directions would find
+what is made up (``tests/unit/privacy``). Which rows are a pair is seen, which of the two is not.
 They are fixed for a device and a realm, since fresh ones are removed by intersecting rounds.
 Row changes are clipped, and Gaussian noise may be added. None of this is a guarantee without
 noise, and the ledger says so.
@@ -30,7 +31,7 @@ from p2prec.embeddings.table import Device, Stored
 from p2prec.models.geo import nearest_alike
 from p2prec.models.model import Model
 from p2prec.models.moments import Timeline
-from p2prec.models.table import BIAS, OTHERS
+from p2prec.models.table import OTHERS
 from p2prec.models.tabled import Tabled
 from p2prec.training.config import ProtectionConfig
 from p2prec.training.knowledge import Group, Knowledge, grouped
@@ -46,16 +47,10 @@ class PseudoItems:
     Attributes:
         made_up: Shape ``(n,)``, ascending.
         like: Shape ``(n,)``, the place that each stands beside.
-        direction: Shape ``(n, width)``, of length one, or 0 without a vector: where the change of
-            the vector in its row points; popularity and bias have no part in it.
-        heading: Shape ``(n, size)``, of length one: where its vector moves, for a table whose
-            items share pieces; ``size`` is 0 with others.
     """
 
     made_up: NDArray[np.int64]
     like: NDArray[np.int64]
-    direction: NDArray[np.float32]
-    heading: NDArray[np.float32]
 
 
 class Protection:
@@ -100,9 +95,9 @@ class Protection:
         return self._fakes[1]
 
     def _made_up(self, own: NDArray[np.int32]) -> PseudoItems:
-        catalogue, width = self._knowledge.catalogue, self._knowledge.model.width
+        catalogue = self._knowledge.catalogue
         taken = set(own.tolist())
-        found: list[tuple[int, int, NDArray[np.float64]]] = []
+        found: list[tuple[int, int]] = []
         for place in own.tolist():
             # One stream a place: a new visit adds pseudo items and keeps the earlier ones.
             rng = np.random.default_rng([self._device_seed, place])
@@ -112,31 +107,13 @@ class Protection:
             near = nearest_alike(catalogue, place, _NEARBY)
             for fake in near[rng.permutation(len(near))[:wanted]].tolist():
                 if fake not in taken:
-                    found.append((fake, place, rng.standard_normal(width)))
+                    found.append((fake, place))
                     taken.add(fake)
-        found.sort(key=lambda one: one[0])
-        direction = np.array([d for _, _, d in found]).reshape(len(found), width)
-        direction[:, OTHERS:] = 0.0
-        direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-12)
+        found.sort()
         return PseudoItems(
-            made_up=np.array([fake for fake, _, _ in found], np.int64),
-            like=np.array([place for _, place, _ in found], np.int64),
-            direction=direction.astype(np.float32),
-            heading=self._heading([fake for fake, _, _ in found]),
+            made_up=np.array([fake for fake, _ in found], np.int64),
+            like=np.array([place for _, place in found], np.int64),
         )
-
-    def _heading(self, made_up: Sequence[int]) -> NDArray[np.float32]:
-        model = self._knowledge.model
-        if not _shares_pieces(model):
-            return np.empty((len(made_up), 0), np.float32)
-        size = model.table.size
-        drawn = [
-            np.random.default_rng([self._device_seed, fake, size]).standard_normal(size)
-            for fake in made_up
-        ]
-        heading = np.array(drawn).reshape(-1, size)
-        heading /= np.linalg.norm(heading, axis=1, keepdims=True)
-        return heading.astype(np.float32)
 
 
 def protect_together(
@@ -249,9 +226,9 @@ def _hidden_pieces(device: Protection, dense: NDArray[np.float32]) -> NDArray[np
         asked = Device(items=items, rows=rows, others=others, pieces=pieces)
         return table.compose(Stored.of_one(asked))
 
-    moved = np.linalg.norm(vectors(fakes.like, now)[0] - vectors(fakes.like, start)[0], axis=1)
+    wanted = vectors(fakes.like, now)[0] - vectors(fakes.like, start)[0]
+    moved = np.linalg.norm(wanted, axis=1)
     before, tape = vectors(fakes.made_up, now)
-    wanted = fakes.heading * moved[:, None].astype(np.float32)
     by_pieces = table.backward(tape, wanted)[1][0]
     after = vectors(fakes.made_up, now + by_pieces)[0]
     reached = float(np.linalg.norm(after - before, axis=1).mean())
@@ -276,13 +253,9 @@ def _hidden(group: Group, devices: Sequence[Protection], rows: _Rows) -> _Rows:
     if not said.any():
         return rows
     made_up, like = made_up[said], at[said]
-    direction = np.concatenate([f.direction for f in fakes])[said]
     initial = stack.shelf.initial
     learned = rows.values[like] - initial.take(rows.keys[like] % stack.n_items, axis=0)
-    vectors = learned[:, :OTHERS]
-    direction *= np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
-    values = initial.take(made_up % stack.n_items, axis=0) + direction
-    values[:, BIAS] += learned[:, BIAS]
+    values = initial.take(made_up % stack.n_items, axis=0) + learned
     # What an honest visitor would say of the place: copied hearsay would mislead everybody.
     values[:, OTHERS] = said_popularity(
         stack.gather(made_up)[:, OTHERS], visited=np.ones(len(made_up), np.bool_)

@@ -17,7 +17,7 @@ from p2prec.embeddings.code_update import (
     whole_table,
     words_that_go,
 )
-from p2prec.embeddings.compositional_codes import Books, CompositionalCodes
+from p2prec.embeddings.compositional_codes import CompositionalCodes
 from p2prec.errors import StoreError
 
 TABLE = CompositionalCodes(CITY, SIZE, 4)
@@ -42,13 +42,11 @@ def later(rows: np.ndarray, seed: int) -> np.ndarray:
 
 BOOKS = TABLE.books(TABLE.initial_pieces())
 ITEMS, ROWS = learned(1)
-HELD = apply_update(None, whole_table(ROWS, ITEMS, BOOKS))
+HELD = apply_update(None, whole_table(ROWS, ITEMS, BOOKS.words))
 
 
 def update(mode: Mode = Mode.QUEUE, steps: int = 1, seed: int = 2) -> CodeUpdate:
-    return make_update(
-        HELD, later(ROWS, seed), ITEMS, BOOKS.groups, renewed=10, steps=steps, mode=mode
-    )
+    return make_update(HELD, later(ROWS, seed), ITEMS, renewed=10, steps=steps, mode=mode)
 
 
 def error(table: HeldTable, rows: np.ndarray) -> float:
@@ -59,7 +57,7 @@ def error(table: HeldTable, rows: np.ndarray) -> float:
 def test_an_update_follows_what_was_learned_since_the_whole_table(mode: Mode) -> None:
     for steps in (1, 3):
         rows = later(ROWS, steps)
-        sent = make_update(HELD, rows, ITEMS, BOOKS.groups, renewed=10, steps=steps, mode=mode)
+        sent = make_update(HELD, rows, ITEMS, renewed=10, steps=steps, mode=mode)
         after = apply_update(HELD, sent)
         assert error(after, rows) < error(HELD, rows)
         n_new = sent.words.shape[1]
@@ -73,7 +71,7 @@ def test_an_update_follows_what_was_learned_since_the_whole_table(mode: Mode) ->
 
 
 def test_of_what_has_not_changed_nothing_is_sent_but_the_new_words() -> None:
-    same = make_update(HELD, ROWS, ITEMS, BOOKS.groups, renewed=N_WORDS, steps=1, mode=Mode.QUEUE)
+    same = make_update(HELD, ROWS, ITEMS, renewed=N_WORDS, steps=1, mode=Mode.QUEUE)
     assert same.changed.mean() < 0.3
     assert same.words.shape == (TABLE.n_books, 1, SIZE)
 
@@ -86,7 +84,7 @@ def test_a_queue_renews_the_oldest_words_and_a_stack_the_newest() -> None:
 
 def test_items_come_and_go() -> None:
     items, rows = learned(7)
-    sent = make_update(HELD, rows, items, BOOKS.groups, renewed=10, steps=1, mode=Mode.QUEUE)
+    sent = make_update(HELD, rows, items, renewed=10, steps=1, mode=Mode.QUEUE)
     assert sent.changed[~np.isin(items, ITEMS)].all()
     after = apply_update(HELD, sent)
     assert np.array_equal(after.items, items)
@@ -96,9 +94,8 @@ def test_items_come_and_go() -> None:
 
 
 def test_what_is_sent_is_exact_in_half_precision() -> None:
-    for sent in (whole_table(ROWS, ITEMS, BOOKS), update()):
-        for words in (sent.words, sent.groups):
-            assert np.array_equal(words, words.astype(np.float16).astype(np.float32))
+    for sent in (whole_table(ROWS, ITEMS, BOOKS.words), update()):
+        assert np.array_equal(sent.words, sent.words.astype(np.float16).astype(np.float32))
 
 
 def test_an_update_of_another_table_is_refused() -> None:
@@ -123,6 +120,6 @@ def test_no_more_words_than_there_are() -> None:
         words = np.zeros((TABLE.n_books, n, SIZE), np.float32)
         with pytest.raises(StoreError, match="words to a book"):
             apply_update(HELD, replace(sent, words=words))
-    whole = whole_table(ROWS, ITEMS, Books(groups=BOOKS.groups, words=BOOKS.words))
+    whole = whole_table(ROWS, ITEMS, BOOKS.words)
     with pytest.raises(StoreError, match="leaves some out"):
         apply_update(None, replace(whole, changed=~whole.changed))

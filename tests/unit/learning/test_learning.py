@@ -144,7 +144,7 @@ def test_pseudo_items_hide_among_equals_and_stay_the_same() -> None:
     again = learner(0, "dclr", protection="default").protection.pseudo_items()
     fakes = peer.protection.pseudo_items()
     assert (fakes.made_up == again.made_up).all()
-    assert (fakes.direction == again.direction).all()
+    assert (fakes.like == again.like).all()
     made_up = set(fakes.made_up.tolist())
     assert not own & made_up
     assert len(made_up) >= len(own) // 3

@@ -137,6 +137,10 @@ def told(user: int, protection: Literal["default", "none"]) -> dict[str, float]:
     ))  # fmt: skip
     travelled = np.linalg.norm(words - start, axis=2)
     near[said[0].rows] = travelled[np.arange(table.n_books), said[0].codes].sum(1)
+    # Words of groups move with the owner's rows: of the sender's there is nothing in what came.
+    here = attacker.knowledge.dense[attacker.knowledge.model.layout.part("pieces")]  # type: ignore[attr-defined]
+    come = put_together.dense[-table.n_pieces :]
+    assert np.array_equal(table.books(come).groups, table.books(here).groups)
     own = peer.knowledge.timeline.own.astype(np.int64)
     items = np.concatenate([own, peer.protection.pseudo_items().made_up])
     real = np.arange(len(items)) < len(own)
@@ -158,7 +162,7 @@ def test_words_and_codes_do_not_point_at_the_own_places() -> None:
 @pytest.mark.parametrize("family", ["mf", "next_place", "ranker"])
 def test_neither_part_of_a_row_tells_own_places_from_pseudo_items(family: str) -> None:
     """A bias rises where the owner goes; the length of the whole row hides that from nobody."""
-    found: dict[str, list[float]] = {"vector": [], "bias": [], "row": []}
+    found: dict[str, list[float]] = {"vector": [], "taste": [], "bias": [], "row": []}
     for user in range(4):
         peer = learner(user, "full", 1, family=family)
         for round_ in range(3):
@@ -170,8 +174,13 @@ def test_neither_part_of_a_row_tells_own_places_from_pseudo_items(family: str) -
         change = update.values - peer.knowledge.table.initial[update.rows]
         change = change[np.searchsorted(update.rows, items)]
         real = np.arange(len(items)) < len(own)
+        length = np.linalg.norm(change[:, :OTHERS], axis=1)
+        unit = change[:, :OTHERS] / np.maximum(length, 1e-9)[:, None]
+        # All rows of an owner move along its taste: the main direction of what has moved.
+        taste = np.abs(unit @ np.linalg.svd(unit)[2][0]) if unit.shape[1] else length
         for name, by in (
-            ("vector", np.linalg.norm(change[:, :OTHERS], axis=1)),
+            ("vector", length),
+            ("taste", taste),
             ("bias", change[:, BIAS]),
             ("row", np.linalg.norm(change, axis=1)),
         ):

@@ -73,7 +73,6 @@ def table_update(**changes: Any) -> TableUpdate:
         "codes": np.array([[7, 0], [3, 5]], np.uint8),
         "bits": 3,
         "words": np.arange(8, dtype=np.float32).reshape(2, 2, 2) / 4,
-        "groups": np.arange(6, dtype=np.float32).reshape(3, 2),
         "dense": np.arange(5, dtype=np.float32),
         "degree": 4,
     }
