@@ -358,7 +358,13 @@ def _draw(means: Mapping[str, Mapping[tuple[str, int], Mapping[str, Any]]], path
             field.set_title(name)
             field.grid(alpha=0.3)
         fields[0].set_ylabel("NDCG@10, full catalogue")
-        fields[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        shown = {}  # of all fields: a table may be in one of them only
+        for field in fields:
+            lines, names = field.get_legend_handles_labels()
+            shown |= dict(zip(names, lines, strict=True))
+        fields[-1].legend(
+            shown.values(), shown.keys(), fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5)
+        )
 
 
 if __name__ == "__main__":
