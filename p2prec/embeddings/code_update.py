@@ -13,8 +13,7 @@ met or heard of, and a message may be lost: so a table here is of some items, an
 that the next one is of, and it changes a *whole* table that was sent before, not the last update:
 the ``k``-th after it brings ``k`` times ``1/l`` of the words. In a whole table words are as old as
 their numbers are small. What an update changes is named by a hash of its content, so that words and
-codes of different tables never meet. Groups' words, which the codes do not name, are sent whole:
-they are few.
+codes of different tables never meet. Groups' words, which the codes do not name, are no part of it.
 """
 
 from __future__ import annotations

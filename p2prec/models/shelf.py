@@ -220,10 +220,10 @@ class Shelf:
 
     def _roomy(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         # One peer alone has no use for spare room: its few rows are copied in no time.
-        spare = lengths // _SPARE if len(self.start) > 1 else 0
+        if len(self.start) <= 1:
+            return lengths
         n_items = len(self.initial)
-        if len(self.start) > 1:
-            spare = np.where(lengths * _MOST >= n_items, n_items, spare)
+        spare = np.where(lengths * _MOST >= n_items, n_items, lengths // _SPARE)
         room: NDArray[np.int64] = np.minimum(lengths + spare, n_items)
         return room
 

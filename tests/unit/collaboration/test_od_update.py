@@ -131,7 +131,7 @@ def test_a_stack_replaces_the_newest_words() -> None:
 
 
 def test_strangers_grow_nothing_without_end() -> None:
-    [whole] = (on_the_way(payload) for payload in speaking()[1])
+    whole, changing = (on_the_way(payload) for payload in speaking(rounds=2)[1])
     peer = learner(0, "od_update", family="mf")
     method = peer.collaboration
     assert isinstance(method, ODUpdate)
@@ -139,6 +139,11 @@ def test_strangers_grow_nothing_without_end() -> None:
         peer.merge(0, [received(str(number), whole)])
     assert len(method.held) == MAX_HELD_TABLES
     assert "0" not in method.held
+    first, second, *_ = method.held
+    peer.merge(1, [received(first, changing)])  # who was heard last stays longest
+    peer.merge(1, [received("new", whole)])
+    assert first in method.held
+    assert second not in method.held
 
 
 def test_what_a_liar_says_is_refused_and_changes_nothing() -> None:
@@ -151,6 +156,8 @@ def test_what_a_liar_says_is_refused_and_changes_nothing() -> None:
         replace(changing, base=bytes(8)),
         replace(changing, rows=np.sort(new).astype(np.uint32)[: len(changing.rows)]),
         replace(changing, model="mf/8"),
+        # Each word is as large as a parameter may be, and their sums are larger.
+        replace(whole, words=np.full_like(whole.words, 900.0)),
     ]
     for lie in lies:
         report = peer.merge(1, [received("1", lie)])
