@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from p2prec.collaboration.payload import ModelUpdate
 from p2prec.collaboration.shared_rows import average_shared, known_rows
 from p2prec.collaboration.updates import MAX_EVIDENCE, Said
 from p2prec.kernels import compiled
-from p2prec.models.stack import Stack
+from p2prec.models.stack import Stack, address
 from p2prec.models.table import OTHERS
 from p2prec.models.tabled import shared_rows
 from p2prec.training.knowledge import Group, Knowledge, grouped
@@ -69,7 +70,7 @@ def average_together(averages: Sequence[Average]) -> None:
     for group in grouped([average.knowledge for average in taking], more_rows=arriving):
         averages = [taking[i] for i in group.members]
         take_in(
-            group,
+            [group],
             Inboxes.of(averages),
             max_hearsay=np.array([average.max_hearsay for average in averages]),
             updates=[u for a in averages for u in a.updates],
@@ -77,28 +78,45 @@ def average_together(averages: Sequence[Average]) -> None:
 
 
 def take_in(
-    group: Group,
+    groups: Sequence[Group],
     inboxes: Inboxes,
     *,
     max_hearsay: NDArray[np.int64],
     updates: Sequence[ModelUpdate],
+    order: NDArray[np.int64] | None = None,
 ) -> None:
-    """As of ``average_together``, for the peers of one group.
+    """As of ``average_together``, for the peers of some groups of one model.
 
     Args:
-        group: Its peers are changed.
-        inboxes: Of all of them.
+        groups: Their peers are changed.
+        inboxes: Of all of them, one group after the other.
         max_hearsay: Of each.
         updates: What the inboxes hold; looked at only where there are no compiled loops.
+        order: In which the compiled loops average those who have an update, where that matters;
+            then all hold the rows that are named.
     """
-    shared = shared_rows(group.model)
-    known = None if shared is None else known_rows(group.stack, shared)
-    if compiled() is None:
-        average_rows(group.stack, inboxes, updates)
-    else:
-        _hear_rows(group.stack, inboxes)
-    _average_vectors(group, inboxes, known)
-    forget_hearsay(group.stack, max_hearsay)
+    shared = shared_rows(groups[0].model)
+    known = [None if shared is None else known_rows(group.stack, shared) for group in groups]
+    bounds = np.cumsum([0, *[len(group.stack) for group in groups]]).tolist()
+    parts = [inboxes.part(start, stop) for start, stop in pairwise(bounds)]
+    if compiled() is not None:
+        if order is None:
+            order = np.arange(bounds[-1])
+            for group, part in zip(groups, parts, strict=True):
+                items, lacking = missing_rows(group.stack, part.firsts, part.heard)
+                if len(items):
+                    group.stack.hold_more(lacking, items)
+        hear_rows([group.stack for group in groups], inboxes, order)
+    for group, part, evidence, (start, stop) in zip(
+        groups, parts, known, pairwise(bounds), strict=True
+    ):
+        if compiled() is None and len(part.heard.counts):
+            first, last = inboxes.firsts[start], inboxes.firsts[stop]
+            average_rows(group.stack, part, updates[first:last])
+        _average_vectors(group, part, evidence)
+        listening = np.diff(part.firsts) > 0
+        most = np.where(listening, max_hearsay[start:stop], group.stack.n_items)
+        forget_hearsay(group.stack, most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +124,8 @@ class Heard:
     """The content of some updates, as the compiled loops take it.
 
     Attributes:
-        addresses: Shape ``(n_updates, 3)``, of the rows, values and evidence of each.
+        addresses: Shape ``(n_updates, 5)``, of the columns of each: as of ``Stack.addresses``, the
+            last two 0 where popularity stands among the values, as in messages.
         counts: Shape ``(n_updates,)``, rows of each.
         dense: Shape ``(n_updates, n_dense)``.
         held: What must live as long as the addresses are used.
@@ -122,7 +141,7 @@ class Heard:
         """Of messages that have come one by one."""
         held = [_plain(update) for update in updates]
         return cls(
-            addresses=np.array([[_address(a) for a in one] for one in held]),
+            addresses=np.array([[*map(address, one), 0, 0] for one in held]),
             counts=np.array([len(rows) for rows, _, _ in held]),
             dense=np.concatenate([u.dense for u in updates]).reshape(len(updates), -1),
             held=held,
@@ -131,13 +150,8 @@ class Heard:
     @classmethod
     def said(cls, batches: Sequence[Said]) -> Heard:
         """Of all that was said in some batches, one after the other."""
-        addresses = []
-        for said in batches:
-            before = np.cumsum(said.counts) - said.counts
-            columns = (said.rows, said.values, said.evidence)
-            addresses.append([_address(a) + a.strides[0] * before for a in columns])
         return cls(
-            addresses=np.concatenate([np.stack(parts, axis=1) for parts in addresses]),
+            addresses=np.concatenate([said.addresses for said in batches]),
             counts=np.concatenate([said.counts for said in batches]),
             dense=np.concatenate([said.dense for said in batches]),
             held=batches,
@@ -145,7 +159,7 @@ class Heard:
 
     def named(self, number: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
         """Rows that one update names, and their evidence."""
-        rows, _, evidence = self.addresses[number].tolist()
+        rows, _, evidence, _, _ = self.addresses[number].tolist()
         n = int(self.counts[number])
         return (
             np.ctypeslib.as_array((ctypes.c_uint32 * n).from_address(rows)),
@@ -167,7 +181,7 @@ class Inboxes:
     """The updates of all peers of a group, one peer after the other.
 
     Attributes:
-        firsts: Shape ``(n_peers + 1,)``, the first update of each peer; at least one each.
+        firsts: Shape ``(n_peers + 1,)``, the first update of each peer.
         heard: What they say.
         weights: Of each update.
         exact_weights: The same, in double precision.
@@ -198,37 +212,71 @@ class Inboxes:
             listened=np.array([min(sum(a.weights), 1.0) for a in averages], np.float32),
         )
 
+    def part(self, start: int, stop: int) -> Inboxes:
+        """Those of the peers from ``start`` to ``stop``."""
+        if (start, stop) == (0, len(self.own_weight)):
+            return self
+        firsts = self.firsts[start : stop + 1]
+        numbers = np.arange(firsts[0], firsts[-1])
+        return Inboxes(
+            firsts=firsts - firsts[0],
+            heard=self.heard.take(numbers),
+            weights=self.weights[numbers],
+            exact_weights=self.exact_weights[numbers],
+            own_weight=self.own_weight[start:stop],
+            dilution=self.dilution[start:stop],
+            listened=self.listened[start:stop],
+        )
+
     def turns(self) -> list[NDArray[np.int64]]:
         """Numbers of all first updates of the peers, then of all second ones, and so on."""
         n = np.diff(self.firsts)
-        return [self.firsts[:-1][n > turn] + turn for turn in range(int(n.max()))]
+        return [self.firsts[:-1][n > turn] + turn for turn in range(int(n.max(initial=0)))]
 
 
-def _hear_rows(stack: Stack, inboxes: Inboxes) -> None:
-    """As ``average_rows``, by the compiled loops."""
-    kernels, shelf, heard = compiled(), stack.shelf, inboxes.heard
+def missing_rows(
+    stack: Stack, firsts: NDArray[np.int64], heard: Heard
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Rows that updates name and peers do not hold, by the compiled loops.
+
+    Args:
+        stack: Of the peers.
+        firsts: Shape ``(n_peers + 1,)``, the first update of each.
+        heard: What the updates say.
+
+    Returns:
+        Items, peer after peer, ascending; how many each peer lacks. As ``Stack.hold_more`` takes
+        them.
+    """
+    kernels, shelf = compiled(), stack.shelf
     assert kernels is not None  # noqa: S101 - asked for only where they are
-    lengths = stack.lengths
-    items, lacking = kernels.missing_rows(
+    missing: tuple[NDArray[np.int32], NDArray[np.int64]] = kernels.missing_rows(
         shelf.rows,
         stack.starts,
-        lengths,
-        inboxes.firsts,
+        stack.lengths,
+        firsts,
         heard.addresses[:, 0].copy(),
         heard.counts,
         len(shelf.initial),
     )
-    if len(items):
-        stack.hold_more(lacking, items)
-        lengths = stack.lengths
+    return missing
+
+
+def hear_rows(stacks: Sequence[Stack], inboxes: Inboxes, order: NDArray[np.int64]) -> None:
+    """As ``average_rows``, by the compiled loops.
+
+    Args:
+        stacks: Changed in place; they hold all rows that are named.
+        inboxes: Of their peers, one stack after the other.
+        order: Peers that average, in this order.
+    """
+    kernels, heard, initial = compiled(), inboxes.heard, stacks[0].shelf.initial
+    assert kernels is not None  # noqa: S101 - asked for only where they are
     kernels.average_rows(
-        shelf.rows,
-        shelf.values,
-        shelf.others,
-        shelf.evidence,
-        shelf.initial,
-        stack.starts,
-        lengths,
+        np.concatenate([stack.addresses for stack in stacks]),
+        np.concatenate([stack.lengths for stack in stacks]),
+        order,
+        initial,
         inboxes.firsts,
         heard.addresses,
         heard.counts,
@@ -236,7 +284,7 @@ def _hear_rows(stack: Stack, inboxes: Inboxes) -> None:
         inboxes.own_weight,
         inboxes.dilution,
         inboxes.listened,
-        (0,) * shelf.initial.shape[1],
+        (0,) * initial.shape[1],
     )
 
 
@@ -281,11 +329,6 @@ def _plain(
         np.ascontiguousarray(update.values, np.float32),
         np.ascontiguousarray(update.evidence, np.float32),
     )
-
-
-def _address(array: NDArray[np.generic]) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
 
 
 def average_rows(stack: Stack, inboxes: Inboxes, updates: Sequence[ModelUpdate]) -> None:

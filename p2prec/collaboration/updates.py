@@ -14,7 +14,7 @@ from p2prec.collaboration.payload import ModelUpdate
 from p2prec.draws import uniforms
 from p2prec.kernels import compiled
 from p2prec.models.shelf import Shelf
-from p2prec.models.stack import Stack
+from p2prec.models.stack import Stack, address
 from p2prec.models.table import OTHERS
 from p2prec.training.knowledge import Group, Knowledge, grouped
 from p2prec.training.learner import Received
@@ -77,6 +77,15 @@ class Said:
     evidence: NDArray[np.float32]
     dense: NDArray[np.float32]
 
+    @property
+    def addresses(self) -> NDArray[np.int64]:
+        """Shape ``(n_peers, 5)``, where in memory the columns of each begin, as of ``Heard``."""
+        before = np.cumsum(self.counts) - self.counts
+        places = np.zeros((len(before), 5), np.int64)
+        for column, array in enumerate((self.rows, self.values, self.evidence)):
+            places[:, column] = address(array) + array.strides[0] * before
+        return places
+
     def updates(self, rounds: Sequence[int], degrees: Sequence[int]) -> list[ModelUpdate]:
         """One message each; their arrays are views of these."""
         ends = np.cumsum(self.counts).tolist()
@@ -103,18 +112,26 @@ class Room:
         self._rows = np.empty(0, np.uint32)
         self._values = np.empty((0, 0), np.float32)
         self._evidence = np.empty(0, np.float32)
+        self._used = 0
+
+    def clear(self) -> None:
+        """Nobody listens any more to what was said."""
+        self._used = 0
 
     def columns(
         self, n: int, width: int
     ) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.float32]]:
-        """Room for at least ``n`` rows: items, values and evidence; what was there is lost."""
-        if len(self._rows) < n or self._values.shape[1] != width:
-            del self._values  # not both at once
-            n += n // 8  # tables grow
-            self._rows = np.empty(n, np.uint32)
-            self._values = np.empty((n, width), np.float32)
-            self._evidence = np.empty(n, np.float32)
-        return self._rows, self._values, self._evidence
+        """Room for ``n`` more rows: items, values and evidence."""
+        if len(self._rows) < self._used + n or self._values.shape[1] != width:
+            n_rows = self._used + n
+            n_rows += n_rows // 8  # tables grow, and the next round shall fit as a whole
+            self._rows = np.empty(n_rows, np.uint32)
+            self._values = np.empty((n_rows, width), np.float32)
+            self._evidence = np.empty(n_rows, np.float32)
+            self._used = 0  # what was said before is held by who hears it
+        part = slice(self._used, self._used + n)
+        self._used += n
+        return self._rows[part], self._values[part], self._evidence[part]
 
 
 def say(
@@ -130,7 +147,7 @@ def say(
         group: Of the peers.
         max_rows: Of each.
         keys: Of a stream of each.
-        room: Taken by the compiled loops, and not free again before all of it has been heard.
+        room: Taken by the compiled loops.
     """
     stack, model = group.stack, group.model
     shelf = stack.shelf
@@ -157,15 +174,26 @@ def say(
         )
         n = int(counts.sum())
         rows, values, evidence = whole[0][:n], whole[1][:n], whole[2][:n]
+    return Said(
+        model=model.name,
+        counts=counts,
+        rows=rows,
+        values=values,
+        evidence=evidence,
+        dense=said_vectors(group),
+    )
+
+
+def said_vectors(group: Group) -> NDArray[np.float32]:
+    """Dense parameters and statistics as they are said, shape ``(n_peers, n_dense)``."""
+    stack, model = group.stack, group.model
     dense = stack.dense.copy()
     private = model.own_bent >= 1.0
     dense[:, private] = model.initial_dense()[private]
     statistics = model.statistics
     dense[:, statistics] *= 1.0 - OWN_SHARE
-    dense[:, statistics] += OWN_SHARE * shelf.said[stack.seats]
-    return Said(
-        model=model.name, counts=counts, rows=rows, values=values, evidence=evidence, dense=dense
-    )
+    dense[:, statistics] += OWN_SHARE * stack.shelf.said[stack.seats]
+    return dense
 
 
 def chosen_rows(

@@ -8,7 +8,7 @@ import numpy as np
 from numba import carray, njit
 from numpy.typing import NDArray
 
-from p2prec.collaboration.updates import MAX_EVIDENCE
+from p2prec.collaboration.updates import MAX_EVIDENCE, OWN_SHARE
 from p2prec.kernels.rows import (
     ONE,
     TINY,
@@ -22,18 +22,17 @@ from p2prec.kernels.rows import (
 )
 
 _MOST = np.float32(MAX_EVIDENCE)
+_OWN_SHARE, _HEARSAY = np.float32(OWN_SHARE), np.float32(1.0 - OWN_SHARE)
 _FLOAT_BYTES = 4
+_ROWS, _VALUES, _EVIDENCE, _OTHERS, _OWN = range(5)  # of addresses
 
 
 @njit(cache=True)
 def average_rows(
-    rows: NDArray[np.int32],
-    values: NDArray[np.float32],
-    others: NDArray[np.float32],
-    evidence: NDArray[np.float32],
-    initial: NDArray[np.float32],
-    starts: NDArray[np.int64],
+    tables: NDArray[np.int64],
     lengths: NDArray[np.int64],
+    order: NDArray[np.int64],
+    initial: NDArray[np.float32],
     firsts: NDArray[np.int64],
     addresses: NDArray[np.int64],
     counts: NDArray[np.int64],
@@ -46,15 +45,13 @@ def average_rows(
     """Average the updates of each peer into its segment, which holds all rows that they name.
 
     Args:
-        rows: Column of the shelf.
-        values: Likewise, changed in place.
-        others: Likewise.
-        evidence: Likewise.
+        tables: Shape ``(n_peers, 5)``, as of ``Stack.addresses``; what is there is changed.
+        lengths: Of the segments.
+        order: Peers that average, one after the other.
         initial: The realm's initial rows.
-        starts: Of the segment of each peer.
-        lengths: Of it.
-        firsts: Shape ``(n_peers + 1,)``, the first update of each peer; at least one each.
-        addresses: Shape ``(n_updates, 3)``, of the rows, values and evidence of each update.
+        firsts: Shape ``(n_peers + 1,)``, the first update of each peer.
+        addresses: Shape ``(n_updates, 5)``, of the columns of each update, as of
+            ``averaging.Heard``.
         counts: Of rows in each update.
         weights: Of each update.
         own_weight: By peer.
@@ -62,16 +59,17 @@ def average_rows(
         listened: By peer, the weight of all senders; with its own at most 1.
         width: As of ``row_operation``.
     """
-    row_bytes = len(width) * _FLOAT_BYTES
     longest = lengths.max() if len(lengths) else 0
     mass, present = np.empty(longest, np.float32), np.empty(longest, np.float32)
     before, most = np.empty(longest, np.float32), np.empty(longest, np.float32)
-    for peer in range(len(starts)):
-        start, n, own = starts[peer], lengths[peer], own_weight[peer]
-        first, stop, heard = firsts[peer], firsts[peer + 1], others[start : start + n]
+    for peer in order:
+        n, own = lengths[peer], own_weight[peer]
+        evidence = carray(pointer(tables[peer, _EVIDENCE]), (n,), np.float32)
+        heard = carray(pointer(tables[peer, _OTHERS]), (n,), np.float32)
+        first, stop = firsts[peer], firsts[peer + 1]
         quiet = ONE - listened[peer]
         for at in range(n):
-            known = evidence[start + at]
+            known = evidence[at]
             before[at] = mass[at] = own * known
             present[at] = own if known > ZERO else ZERO
             most[at] = known
@@ -80,10 +78,10 @@ def average_rows(
         for update in range(first, stop):
             whole = whole and counts[update] == n
         arguments = (
-            values.ctypes.data + start * row_bytes,
+            tables[peer, _VALUES],
             initial.ctypes.data,
-            rows[start : start + n],
-            evidence[start : start + n],
+            carray(pointer(tables[peer, _ROWS]), (n,), np.int32),
+            evidence,
             (heard, before, mass, present, most),
             (addresses[first:stop], counts[first:stop], weights[first:stop]),
             dilution[peer],
@@ -93,6 +91,31 @@ def average_rows(
             _average_whole(*arguments)
         else:
             _average_part(*arguments, len(initial))
+
+
+@njit(cache=True)
+def _popularity(columns: Any, n: int, width: Any) -> Any:
+    """How to read what an update says of popularity: whether it is a table, and its columns.
+
+    A table keeps it beside its values, by others and whether its owner goes there; it is said as
+    by ``updates.said_popularity``.
+    """
+    in_table = columns[_OTHERS] != 0
+    values = carray(pointer(columns[_VALUES]), (n, len(width)), np.float32)
+    others = carray(pointer(columns[_OTHERS]), (n if in_table else 0,), np.float32)
+    own = carray(pointer(columns[_OWN]), (n if in_table else 0,), np.bool_)
+    return in_table, values, others, own
+
+
+@njit(cache=True)
+def _told(popularity: Any, at: int, column: int) -> Any:
+    """A share, whatever a stranger or its noise says."""
+    in_table, values, others, own = popularity
+    if in_table:
+        told = _OWN_SHARE * (ONE if own[at] else ZERO) + _HEARSAY * others[at]
+    else:
+        told = values[at, column]
+    return min(max(told, ZERO), ONE)
 
 
 @njit(cache=True)
@@ -112,7 +135,7 @@ def _average_whole(
     n, last, row_bytes = len(rows), len(weights) - 1, len(width) * _FLOAT_BYTES
     for update in range(last + 1):
         weight = weights[update]
-        known_there = carray(pointer(addresses[update, 2]), (n,), np.float32)
+        known_there = carray(pointer(addresses[update, _EVIDENCE]), (n,), np.float32)
         for at in range(n):
             known = min(known_there[at], _MOST)
             mass[at] += weight * known
@@ -125,12 +148,12 @@ def _average_whole(
         evidence[at] = min(most[at], _MOST)
     for update in range(last + 1):
         weight = weights[update]
-        its_values = carray(pointer(addresses[update, 1]), (n, len(width)), np.float32)
-        its_evidence = carray(pointer(addresses[update, 2]), (n,), np.float32)
+        its_evidence = carray(pointer(addresses[update, _EVIDENCE]), (n,), np.float32)
+        popularity = _popularity(addresses[update], n, width)
         for at in range(n):
-            heard[at] += weight * min(max(its_values[at, len(width) - 2], ZERO), ONE)
+            heard[at] += weight * _told(popularity, at, len(width) - 2)
             weighted = weight * min(its_evidence[at], _MOST)
-            pair = (values + at * row_bytes, addresses[update, 1] + at * row_bytes)
+            pair = (values + at * row_bytes, addresses[update, _VALUES] + at * row_bytes)
             if update == 0 and last == 0:
                 mix(width, pair, (before[at], weighted, mass[at]))
             elif update == 0:
@@ -165,9 +188,9 @@ def _average_part(
     named = np.zeros(n, np.bool_)
     for update in range(len(weights)):
         m, weight = counts[update], weights[update]
-        its_rows = carray(pointer(addresses[update, 0]), (m,), np.uint32)
-        its_values = carray(pointer(addresses[update, 1]), (m, len(width)), np.float32)
-        its_evidence = carray(pointer(addresses[update, 2]), (m,), np.float32)
+        its_rows = carray(pointer(addresses[update, _ROWS]), (m,), np.uint32)
+        its_evidence = carray(pointer(addresses[update, _EVIDENCE]), (m,), np.float32)
+        popularity = _popularity(addresses[update], m, width)
         at = 0
         for number in range(m):
             item = np.int32(its_rows[number])
@@ -175,10 +198,10 @@ def _average_part(
             at = max(at, item - (n_items - n))
             while rows[at] != item:
                 at += 1
-            heard[at] += weight * min(max(its_values[number, len(width) - 2], ZERO), ONE)
+            heard[at] += weight * _told(popularity, number, len(width) - 2)
             known = min(its_evidence[number], _MOST)
             weighted = weight * known
-            pair = (values + at * row_bytes, addresses[update, 1] + number * row_bytes)
+            pair = (values + at * row_bytes, addresses[update, _VALUES] + number * row_bytes)
             if named[at]:
                 add_scaled(width, pair, (weighted,))
             else:

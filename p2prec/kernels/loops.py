@@ -14,9 +14,11 @@ from p2prec.kernels.ranker import (
     rectify_second,
 )
 from p2prec.kernels.segments import copy_rows, insert_rows, missing_rows
-from p2prec.kernels.updates import say_rows
+from p2prec.kernels.turns import reading_turns
+from p2prec.kernels.updates import all_known, say_rows
 
 __all__ = [
+    "all_known",
     "average_rows",
     "back_through_output",
     "copy_rows",
@@ -27,6 +29,7 @@ __all__ = [
     "lie",
     "missing_rows",
     "rate_pass",
+    "reading_turns",
     "rectify_first",
     "rectify_second",
     "say_rows",

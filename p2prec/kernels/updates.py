@@ -98,6 +98,26 @@ def say_rows(
 
 
 @njit(cache=True)
+def all_known(
+    evidence: NDArray[np.float32], starts: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether a peer has evidence of every row that it holds, shape ``(n_peers,)``.
+
+    Args:
+        evidence: Column of the shelf.
+        starts: Of the segment of each peer.
+        lengths: Of it.
+    """
+    known = np.zeros(len(starts), np.bool_)
+    for peer in range(len(starts)):
+        n = 0
+        for slot in range(starts[peer], starts[peer] + lengths[peer]):
+            n += evidence[slot] > ZERO
+        known[peer] = n == lengths[peer]
+    return known
+
+
+@njit(cache=True)
 def _count(evidence: Any, own: Any, starts: Any, lengths: Any) -> Any:
     """How many rows each peer has evidence of, and how many of them are its owner's."""
     known, known_own = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)

@@ -47,6 +47,17 @@ class Stack:
         """Shape ``(n_peers,)``, rows that each peer holds."""
         return self.shelf.length[self.seats]
 
+    @property
+    def addresses(self) -> NDArray[np.int64]:
+        """Shape ``(n_peers, 5)``: where in memory the segment of each peer begins.
+
+        Of items, values, evidence, popularity among others, and whether the owner goes there.
+        They hold until a segment of the shelf grows.
+        """
+        shelf, starts = self.shelf, self.starts
+        columns = (shelf.rows, shelf.values, shelf.evidence, shelf.others, shelf.own)
+        return np.stack([address(c) + c.strides[0] * starts for c in columns], axis=1)
+
     @cached_property
     def peer(self) -> NDArray[np.int64]:
         """Shape ``(n_held,)``, the peer of each held row."""
@@ -107,6 +118,12 @@ class Stack:
         rows: NDArray[np.float32] = self.shelf.initial.take(keys % self.n_items, axis=0)
         rows[held] = self.shelf.rows_at(self.slots[positions[held]])
         return rows
+
+
+def address(array: NDArray[np.generic]) -> int:
+    """Where in memory an array begins."""
+    begin: int = array.__array_interface__["data"][0]
+    return begin
 
 
 def found(

@@ -8,13 +8,14 @@ train, all speak, all listen. The numbers are those of ``train_together``, ``pay
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import is_
 
 import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.collaboration.averaging import Heard, Inboxes, take_in
+from p2prec.collaboration.in_place import Hearing, heard_in_place
 from p2prec.collaboration.parameters import ParameterMethod
 from p2prec.collaboration.payload import ModelUpdate
 from p2prec.collaboration.updates import Room, Said, say
@@ -22,6 +23,7 @@ from p2prec.draws import stream
 from p2prec.errors import ConfigError
 from p2prec.kernels import compiled
 from p2prec.models.model import Searching
+from p2prec.models.shelf import spans
 from p2prec.models.stack import Stack
 from p2prec.training.epoch import Examples, learn
 from p2prec.training.knowledge import Group, shelved
@@ -38,14 +40,12 @@ class _Bench:
         pupils: Shape ``(n_pupils,)``, which of them have something to learn from, those with the
             most examples first.
         examples: Of the pupils.
-        room: For what they say.
     """
 
     members: NDArray[np.int64]
     seats: NDArray[np.int64]
     pupils: NDArray[np.int64]
     examples: Examples | None
-    room: Room = field(default_factory=Room)
 
 
 class Cohort:
@@ -84,13 +84,10 @@ class Cohort:
         self._seeds = np.array([learner.seed for learner in learners], np.uint64)
         self._held: list[object] = []  # tables and histories that the benches are made of
         self._benches: list[_Bench] = []
+        self._room = Room()
 
-    def round(
-        self, round_: int, firsts: NDArray[np.int64], senders: NDArray[np.int64]
-    ) -> list[Said]:
-        """All train, all speak, all listen; what was said, of the learners ``spoken`` one by one.
-
-        It is said in the same memory each time: what one round returns is gone with the next.
+    def round(self, round_: int, firsts: NDArray[np.int64], senders: NDArray[np.int64]) -> None:
+        """All train, all speak, all listen.
 
         Args:
             round_: Of all of them.
@@ -102,15 +99,19 @@ class Cohort:
         if self._searches:
             for learner in self._learners:
                 learner.knowledge.search(round_)
-        said = self._speak(round_)
-        self._listen(round_, said, firsts, senders)
+        self._exchange(round_, firsts, senders)
         for learner in self._learners:
             learner.publish_snapshot()
-        return said
+
+    def said(self, round_: int) -> list[Said]:
+        """What all would say now, of the learners ``spoken`` one by one."""
+        self._sit()
+        keys = stream(self._seeds, PUBLISH, round_)
+        return [self._say(bench, np.arange(len(bench.members)), keys) for bench in self._benches]
 
     @property
     def spoken(self) -> NDArray[np.int64]:
-        """Places in the cohort in the order in which the last round has its messages."""
+        """Places in the cohort in the order in which ``said`` has its messages."""
         return np.concatenate([bench.members for bench in self._benches])
 
     def _sit(self) -> None:
@@ -155,59 +156,60 @@ class Cohort:
                 group = self._group(bench, bench.pupils)
                 learn(group, bench.examples, order, lessons=[()] * len(bench.pupils))
 
-    def _speak(self, round_: int) -> list[Said]:
-        keys = stream(self._seeds, PUBLISH, round_)
-        most = int(self._options["max_rows"])
-        return [
-            say(
-                self._group(bench, np.arange(len(bench.members))),
-                np.full(len(bench.members), most),
-                keys[bench.members],
-                room=bench.room,
-            )
-            for bench in self._benches
-        ]
-
-    def _listen(
+    def _say(
         self,
-        round_: int,
-        said: list[Said],
-        firsts: NDArray[np.int64],
-        senders: NDArray[np.int64],
-    ) -> None:
-        heard = Heard.said(said)
-        messages = [] if compiled() is not None else _messages(round_, said)
-        place_of = np.empty(len(self._learners), np.int64)
-        place_of[self.spoken] = np.arange(len(self._learners))
-        counts = np.diff(firsts)
+        bench: _Bench,
+        chosen: NDArray[np.int64],
+        keys: NDArray[np.uint64],
+        room: Room | None = None,
+    ) -> Said:
+        most = np.full(len(chosen), int(self._options["max_rows"]))
+        return say(self._group(bench, chosen), most, keys[bench.members[chosen]], room=room)
+
+    def _exchange(self, round_: int, firsts: NDArray[np.int64], senders: NDArray[np.int64]) -> None:
+        benches, spoken = self._benches, self.spoken
+        place_of = np.empty_like(spoken)
+        place_of[spoken] = np.arange(len(spoken))
+        counts = np.diff(firsts)[spoken]
+        hearing = Hearing(
+            firsts=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
+            senders=place_of[senders[spans(firsts[spoken], counts)]],
+        )
+        keys = stream(self._seeds, PUBLISH, round_)
+        groups = [self._group(bench, np.arange(len(bench.members))) for bench in benches]
+        if compiled() is None:
+            said = self.said(round_)
+            everything, order = Heard.said(said), None
+            messages = _messages(round_, said)
+        else:
+            self._room.clear()
+            everything, order = heard_in_place(
+                groups,
+                hearing,
+                int(self._options["max_rows"]),
+                lambda number, places: self._say(benches[number], places, keys, self._room),
+            )
+            messages = []
+        dilution, hearsay = self._options["dilution"], int(self._options["max_hearsay"])
         # As the weights of so many senders are added up one by one.
         shares = 1.0 / (np.arange(counts.max(initial=0) + 1) + 1)
         listened = np.array([sum([share] * n) for n, share in enumerate(shares.tolist())])
-        dilution = np.float32(self._options["dilution"])
-        hearsay = int(self._options["max_hearsay"])
-        for bench in self._benches:
-            listening = np.flatnonzero(counts[bench.members])
-            if not len(listening):
-                continue
-            members = bench.members[listening]
-            n = counts[members]
-            arrows = np.concatenate([senders[firsts[i] : firsts[i + 1]] for i in members.tolist()])
-            numbers = place_of[arrows]
-            inboxes = Inboxes(
-                firsts=np.concatenate([np.zeros(1, np.int64), np.cumsum(n)]),
-                heard=heard.take(numbers),
-                weights=np.repeat(shares[n], n).astype(np.float32),
-                exact_weights=np.repeat(shares[n], n),
-                own_weight=shares[n].astype(np.float32),
-                dilution=np.full(len(n), dilution),
-                listened=listened[n].astype(np.float32),
-            )
-            take_in(
-                self._group(bench, listening),
-                inboxes,
-                max_hearsay=np.full(len(n), hearsay),
-                updates=[messages[i] for i in numbers.tolist()] if messages else (),
-            )
+        exact = np.repeat(shares[counts], counts)
+        take_in(
+            groups,
+            Inboxes(
+                firsts=hearing.firsts,
+                heard=everything.take(hearing.senders),
+                weights=exact.astype(np.float32),
+                exact_weights=exact,
+                own_weight=shares[counts].astype(np.float32),
+                dilution=np.full(len(counts), dilution, np.float32),
+                listened=listened[counts].astype(np.float32),
+            ),
+            max_hearsay=np.full(len(counts), hearsay),
+            updates=[messages[i] for i in hearing.senders.tolist()] if messages else (),
+            order=order,
+        )
 
 
 def _messages(round_: int, said: Sequence[Said]) -> list[ModelUpdate]:

@@ -115,9 +115,13 @@ class Pushed:
         self._cohort = Cohort(learners)
         self._graph, self._rng = np.array(graph), rng
 
-    def round(self, round_: int) -> list[Said]:
-        """Train, exchange, merge; returns what all have said."""
+    def round(self, round_: int) -> None:
+        """Train, exchange, merge."""
         n, degree = self._graph.shape
         to = self._graph[np.arange(n), self._rng.integers(0, degree, n)]
         firsts = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(to, minlength=n))])
-        return self._cohort.round(round_, firsts, np.argsort(to, kind="stable"))
+        self._cohort.round(round_, firsts, np.argsort(to, kind="stable"))
+
+    def said(self, round_: int) -> list[Said]:
+        """What all would say now."""
+        return self._cohort.said(round_)

@@ -16,7 +16,6 @@ import peers  # noqa: F401 - before NumPy, as in a peer: it says how many thread
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration.updates import Said
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.kernels import use_compiled
@@ -64,14 +63,14 @@ def _begin() -> Side:
     learners = [learner(user) for user in range(len(histories))]
     network = Pushed(learners, work.graph.tolist(), np.random.default_rng(work.seed))
     asked = [of[:, 0].astype(np.int64) for of in work.of_each(work.asked)]
-    lived, last = 0, list[Said]()
+    lived = 0
     gc.collect()
     gc.freeze()  # what lives as long as the run is not looked at again
 
     def live(rounds: int) -> None:
-        nonlocal lived, last
+        nonlocal lived
         for round_ in range(lived, lived + rounds):
-            last = network.round(round_)
+            network.round(round_)
         lived += rounds
 
     def sent() -> tuple[int, int]:
@@ -79,7 +78,7 @@ def _begin() -> Side:
         messages = lived * len(learners)
         bodies = [
             encode_message(Share(payload=update))
-            for said in last
+            for said in network.said(lived)
             for update in said.updates([lived] * len(said.counts), [1] * len(said.counts))
         ]
         size = np.mean([len(body) for body in bodies])

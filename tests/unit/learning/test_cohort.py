@@ -14,6 +14,7 @@ from p2prec.data.city import generate_city
 from p2prec.errors import ConfigError
 from p2prec.kernels import compiled, use_compiled
 from p2prec.models.recommender import Task
+from p2prec.training import knowledge
 from p2prec.training.cohort import Cohort
 from p2prec.training.config import (
     CollaborationConfig,
@@ -89,6 +90,7 @@ HEARS = st.lists(
     max_hearsay=st.sampled_from([4.0, 90.0]),
     dilution=st.sampled_from([0.0, 0.5]),
     longer=st.booleans(),
+    seats=st.sampled_from([2, 128]),
 )
 def test_a_round_in_arrays_is_a_round_of_messages_bit_for_bit(
     *,
@@ -99,20 +101,24 @@ def test_a_round_in_arrays_is_a_round_of_messages_bit_for_bit(
     max_hearsay: float,
     dilution: float,
     longer: bool,
+    seats: int,
 ) -> None:
-    options = {"max_rows": max_rows, "max_hearsay": max_hearsay, "dilution": dilution}
-    told, counted = learners(task, lengths, **options), learners(task, lengths, **options)
-    cohort = Cohort(counted)
-    for round_, hears in enumerate(rounds):
-        exchange(told, round_, hears, degree=1)
-        said = cohort.round(round_, *arrows(hears))
-        assert sum(len(part.counts) for part in said) == N
-        assert sorted(cohort.spoken.tolist()) == list(range(N))
-        if longer:  # the owner of one goes on meeting items between two rounds
-            for peers in (told, counted):
-                peers[2].add(CITY.interactions.history(2).head(60 + round_))
-    for some, other in zip(told, counted, strict=True):
-        same(some, other)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(knowledge, "MAX_SEATS", seats)  # of a shelf: peers sit on several
+        options = {"max_rows": max_rows, "max_hearsay": max_hearsay, "dilution": dilution}
+        told, counted = learners(task, lengths, **options), learners(task, lengths, **options)
+        cohort = Cohort(counted)
+        for round_, hears in enumerate(rounds):
+            exchange(told, round_, hears, degree=1)
+            cohort.round(round_, *arrows(hears))
+            said = cohort.said(round_)
+            assert sum(len(part.counts) for part in said) == N
+            assert sorted(cohort.spoken.tolist()) == list(range(N))
+            if longer:  # the owner of one goes on meeting items between two rounds
+                for peers in (told, counted):
+                    peers[2].add(CITY.interactions.history(2).head(60 + round_))
+        for some, other in zip(told, counted, strict=True):
+            same(some, other)
 
 
 @pytest.mark.parametrize("table", ["pep", "amtl", "codes"])
@@ -131,7 +137,8 @@ def test_what_was_said_is_what_the_messages_hold() -> None:
     cohort = Cohort(counted)
     train_together(told, [0] * N)
     messages = payloads_together(told, [0] * N, degrees=[1] * N)
-    said = cohort.round(0, *arrows([[]] * N))
+    cohort.round(0, *arrows([[]] * N))
+    said = cohort.said(0)
     updates = [u for part in said for u in part.updates([0] * len(part.counts), [1] * N)]
     for i, update in zip(cohort.spoken.tolist(), updates, strict=True):
         [message] = messages[i]
