@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from p2prec.collaboration.payload import ReferenceSequence, reference_hash
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
-from p2prec.models.geo import distance_km, nearest_alike
+from p2prec.models.geo import distance_km, drawn_alike
 from p2prec.models.moments import Moment, Timeline
 
 _WEEK_S = 7 * 86_400
@@ -107,13 +107,14 @@ def transformed(
     rng: np.random.Generator,
 ) -> ReferenceSequence | None:
     """A sequence without any place of the original, or None where nothing is left."""
-    replaced, kept = [], []
-    for index, place in enumerate(items):
-        near = nearest_alike(catalogue, int(place), _ALIKE)
-        near = near[~np.isin(near, items)]
+    replaced, kept, original = [], [], set(items.tolist())
+    for index, place in enumerate(items.tolist()):
+        # As many as leave one that is not in the original, if there is any.
+        drawn = drawn_alike(catalogue, place, _ALIKE, len(original), rng)
+        others = [other for other in drawn if other not in original]
         # The only one of its kind would stand for itself: it is left out.
-        if len(near):
-            replaced.append(int(rng.choice(near)))
+        if others:
+            replaced.append(others[0])
             kept.append(index)
     if not replaced:
         return None

@@ -60,6 +60,29 @@ def nearest_alike(catalogue: Catalogue, item: int, n: int) -> NDArray[np.int64]:
     return nearest
 
 
+def drawn_alike(
+    catalogue: Catalogue, item: int, n: int, wanted: int, rng: np.random.Generator
+) -> list[int]:
+    """Other items of an item's category, drawn without repeats from the ``n`` nearest ones.
+
+    Of what lies nowhere nothing is nearer than the rest: there all of the category are drawn from.
+    Whoever drew from the first ones of the catalogue would show that all others are real.
+
+    Args:
+        catalogue: Of the realm.
+        item: Whose place another one is to take.
+        n: Among how many; has no meaning for an item without a position.
+        wanted: How many; fewer where there are.
+        rng: Draws.
+    """
+    if np.isfinite(catalogue.latitude_deg[item] + catalogue.longitude_deg[item]):
+        near = nearest_alike(catalogue, item, n)
+        return near[rng.permutation(len(near))[:wanted]].tolist()
+    alike = _alike(catalogue, int(catalogue.category[item])).items
+    drawn = rng.choice(alike, min(wanted + 1, len(alike)), replace=False).tolist()
+    return [other for other in drawn if other != item][:wanted]
+
+
 def _near(catalogue: Catalogue, item: int, n: int) -> NDArray[np.int64]:
     """Ascending items of a category, without ``item``, among which are the ``n`` nearest ones."""
     alike = _alike(catalogue, int(catalogue.category[item]))

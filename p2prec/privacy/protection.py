@@ -1,11 +1,12 @@
 """What is done to a payload before it leaves.
 
 Which rows a model update names is the list of places that its sender visited. So every update
-also names *pseudo items*: places of the same kind nearby, each with the change of the place that
-it stands beside. In length alone it would not do: all own rows of a factorisation move along its
-owner's taste and a bias rises where the owner goes, so that whoever looks at directions would find
-what is made up (``tests/unit/privacy``). Which rows are a pair is seen, which of the two is not.
-They are fixed for a device and a realm, since fresh ones are removed by intersecting rounds.
+also names *pseudo items*: places of the same kind nearby (of what lies nowhere, any of the same
+kind), each with the change of the place that it stands beside. In length alone it would not do: all
+own rows of a factorisation move along its owner's taste and a bias rises where the owner goes, so
+that whoever looks at directions would find what is made up (``tests/unit/privacy``). Which rows are
+a pair is seen, which of the two is not. They are fixed for a device and a realm, since fresh ones
+are removed by intersecting rounds.
 Row changes are clipped, and Gaussian noise may be added. None of this is a guarantee without
 noise, and the ledger says so.
 
@@ -28,7 +29,7 @@ from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.updates import said_popularity
 from p2prec.draws import normals
 from p2prec.embeddings.table import Device, Stored
-from p2prec.models.geo import nearest_alike
+from p2prec.models.geo import drawn_alike
 from p2prec.models.model import Model
 from p2prec.models.moments import Timeline
 from p2prec.models.table import OTHERS
@@ -104,8 +105,7 @@ class Protection:
             wanted = int(self._config.pseudo_items) + int(
                 rng.random() < self._config.pseudo_items % 1
             )
-            near = nearest_alike(catalogue, place, _NEARBY)
-            for fake in near[rng.permutation(len(near))[:wanted]].tolist():
+            for fake in drawn_alike(catalogue, place, _NEARBY, wanted, rng):
                 if fake not in taken:
                     found.append((fake, place))
                     taken.add(fake)

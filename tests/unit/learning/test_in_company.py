@@ -18,6 +18,7 @@ from p2prec.training.config import (
     CollaborationConfig,
     LearnerConfig,
     ModelConfig,
+    ProtectionConfig,
     TrainingConfig,
 )
 from p2prec.training.learner import Received
@@ -60,6 +61,9 @@ def config(family: str, task: Task, table: str, method: str = "epidemic") -> Lea
         ),
         training=TrainingConfig(negatives=12, batch_size=16),
         collaboration=CollaborationConfig(method=method),
+        # The films of the made-up groups are of one kind, so that a pseudo item says that a friend
+        # of one group rates another one's films alike: with it nobody learns to rate them.
+        protection=ProtectionConfig(method="none" if task is Task.RATING else "default"),
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.models import geo
-from p2prec.models.geo import distance_km, nearest_alike
+from p2prec.models.geo import distance_km, drawn_alike, nearest_alike
 
 
 def catalogue(seed: int) -> Catalogue:
@@ -39,6 +39,30 @@ def test_a_tree_finds_what_all_distances_find(monkeypatch: pytest.MonkeyPatch, s
         )
         wanted = alike[np.argsort(km, kind="stable")[:12]]
         assert nearest_alike(places, item, 12).tolist() == wanted.tolist()
+
+
+def test_what_lies_nowhere_is_drawn_from_all_of_its_category() -> None:
+    films = Catalogue.build(
+        item_ids=[str(i) for i in range(120)],
+        latitude_deg=np.full(120, np.nan),
+        longitude_deg=np.full(120, np.nan),
+        category_names=["one" if i == 119 else "other" for i in range(120)],
+    )
+    rng = np.random.default_rng(0)
+    drawn = [drawn_alike(films, 60, 10, 2, rng) for _ in range(2_000)]
+    assert all(len(set(two)) == 2 and 60 not in two and 119 not in two for two in drawn)
+    counts = np.bincount(np.concatenate(drawn), minlength=120)
+    assert (np.delete(counts[:119], 60) > 5).all()  # 34 are expected, with a deviation of 6
+    assert drawn_alike(films, 119, 10, 2, rng) == []
+
+
+def test_a_place_is_drawn_from_the_nearest_of_its_category() -> None:
+    places, rng = catalogue(0), np.random.default_rng(0)
+    for item in np.flatnonzero(np.isfinite(places.latitude_deg))[::7].tolist():
+        near = set(nearest_alike(places, item, 5).tolist())
+        drawn = [drawn_alike(places, item, 5, 3, rng) for _ in range(60)]
+        assert {other for three in drawn for other in three} == near
+        assert all(len(set(three)) == 3 for three in drawn)
 
 
 def test_the_way_over_the_date_line_is_the_short_one() -> None:
