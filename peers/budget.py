@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from p2prec.collaboration.methods import build_method
 from p2prec.collaboration.parameters import AVERAGING
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.tables import TABLES
@@ -152,7 +153,9 @@ def within_budget(catalogue: Catalogue, learner: LearnerConfig, budget: int) -> 
 
 def _held(learner: LearnerConfig) -> int:
     """Items of which a peer keeps rows, at most: hearsay may be a quarter more for a while."""
-    hearsay = float(learner.collaboration.options.get("max_hearsay", AVERAGING["max_hearsay"]))
+    hearsay = float(
+        learner.collaboration.options.get("max_hearsay", AVERAGING["max_hearsay"].default)
+    )
     return _OWN_ITEMS + int(1.25 * hearsay)
 
 
@@ -160,9 +163,10 @@ def settled(config: PeerConfig, catalogue: Catalogue) -> PeerConfig:
     """The settings with the model that the budget allows; the same where there is none.
 
     Raises:
-        ConfigError: As of ``within_budget``.
+        ConfigError: As of ``within_budget``; or of the method, on whose options a size depends.
     """
     if not config.memory_budget:
         return config
     budget = parse_bytes(config.memory_budget, source="the settings")
+    build_method(config.learner.collaboration.method, config.learner.collaboration.options)
     return replace(config, learner=within_budget(catalogue, config.learner, budget))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from p2prec.errors import ConfigError
+from p2prec.ranges import EVER, Range, check_range
 
-_EVER: Final = math.inf
-Range = tuple[float, float]
-
-# By table and key, but for protection, which a learner checks: the least and the
-# largest value. What is far beyond them would fail after hours only, or fill the memory.
+# By table and key, but for protection and the options of a method, which a learner checks. What is
+# far beyond them would fail after hours only, or fill the memory.
 LEARNER: Final[Mapping[str, Range]] = {
     "training.epochs": (1, 1_000),
     "training.batch_size": (1, 65_536),
@@ -28,18 +24,18 @@ LIFE: Final[Mapping[str, Range]] = {
     "neighbours.geographic_threshold": (0.0, 1.0),
     "neighbours.semantic_threshold": (0.0, 1.0),
     "neighbours.random_share": (0.0, 1.0),
-    "neighbours.shuffle_interval_s": (0.01, _EVER),
-    "neighbours.discover_interval_s": (0.01, _EVER),
+    "neighbours.shuffle_interval_s": (0.01, EVER),
+    "neighbours.discover_interval_s": (0.01, EVER),
     "neighbours.greetings_per_interval": (1, 10_000),
-    "schedule.round_interval_s": (0.0, _EVER),
-    "schedule.inbox_timeout_s": (0.0, _EVER),
+    "schedule.round_interval_s": (0.0, EVER),
+    "schedule.inbox_timeout_s": (0.0, EVER),
     "schedule.max_rounds": (0, 1_000_000),
     "schedule.min_neighbours": (0, 1_000),
-    "schedule.settle_s": (0.0, _EVER),
+    "schedule.settle_s": (0.0, EVER),
 }
 _SHARE: Final[Range] = (0.0, 1.0)
-_SOME: Final[Range] = (1e-6, _EVER)  # 0 would divide by it
-_ANY: Final[Range] = (0.0, _EVER)
+_SOME: Final[Range] = (1e-6, EVER)  # 0 would divide by it
+_ANY: Final[Range] = (0.0, EVER)
 SIMULATION: Final[Mapping[str, Range]] = {
     "slice_s": _ANY,
     "hours": _ANY,
@@ -54,7 +50,7 @@ SIMULATION: Final[Mapping[str, Range]] = {
     "network.reordering": _SHARE,
     "network.held_back_s": _ANY,
     "network.asymmetry": _ANY,
-    "network.lan_peers": (1, _EVER),
+    "network.lan_peers": (1, EVER),
     "network.partitions.from_s": _ANY,
     "network.partitions.to_s": _ANY,
     "network.partitions.share": _SHARE,
@@ -82,7 +78,7 @@ SCENARIO: Final[Mapping[str, Range]] = {
     **LIFE,
     **{f"simulation.{key}": bounds for key, bounds in SIMULATION.items()},
     "seed": (0, 2**63 - 1),
-    "timeout_s": (1.0, _EVER),
+    "timeout_s": (1.0, EVER),
     "data.users": (1, 10_000_000),
     "data.places": (1, 100_000_000),
     "data.people_per_town": (0, 10_000_000),
@@ -110,9 +106,9 @@ OWNER: Final[Mapping[str, Range]] = {
     **{f"learner.{key}": bounds for key, bounds in LEARNER.items()},
     **LIFE,
     "network.port": (0, 65_535),
-    "network.advert_lifetime_s": (1.0, _EVER),
-    "network.pseudonym_lifetime_s": (1.0, _EVER),
-    "network.prekey_grace_s": (0.0, _EVER),
+    "network.advert_lifetime_s": (1.0, EVER),
+    "network.pseudonym_lifetime_s": (1.0, EVER),
+    "network.prekey_grace_s": (0.0, EVER),
     "seed": (0, 2**63 - 1),
 }
 
@@ -130,21 +126,7 @@ def check_ranges(settings: object, ranges: Mapping[str, Range], *, source: str) 
     """
     for path, bounds in ranges.items():
         for name, value in _named(settings, path.split(".")):
-            _check(name, value, bounds, source)
-
-
-def _check(name: str, value: float, bounds: Range, source: str) -> None:
-    (least, most), number = bounds, float(value)
-    if least <= number <= most and math.isfinite(number):
-        return
-    near = least if not number > most else most
-    if not math.isfinite(near):
-        near = least
-    allowed = "or more" if most == _EVER else f"to {_said(most)}"
-    raise ConfigError(
-        f"{source}: {name} = {value} is out of range; it must be {_said(least)} {allowed}, "
-        f"nearest is {_said(near)}"
-    )
+            check_range(f"{source}: {name}", value, bounds)
 
 
 def _named(settings: Any, keys: Sequence[str], name: str = "") -> Iterator[tuple[str, float]]:
@@ -157,7 +139,3 @@ def _named(settings: Any, keys: Sequence[str], name: str = "") -> Iterator[tuple
         yield from _named(getattr(settings, keys[0]), keys[1:], inner)
     else:
         yield name, settings
-
-
-def _said(number: float) -> str:
-    return f"{int(number):,}" if float(number).is_integer() else f"{number:g}"

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from p2prec.collaboration.method import Listener, Options, Sends, Speaker, read_options
+from p2prec.collaboration.method import Amounts, Listener, Options, Sends, Speaker, read_amounts
 from p2prec.collaboration.payload import Payload
 from p2prec.models.explored import Explored
 from p2prec.training.knowledge import Knowledge
@@ -21,9 +21,10 @@ class Alone:
     teaches = False
     sends: Sends = "nothing"
     table: ClassVar[str | None] = None
+    amounts: ClassVar[Amounts] = {}
 
     def __init__(self, options: Options) -> None:
-        read_options(options, {})
+        read_amounts(options, self.amounts)
 
     @classmethod
     def publish_together(

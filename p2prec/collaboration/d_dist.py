@@ -17,15 +17,16 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration.mac import DEFAULTS, MAC
+from p2prec.collaboration.mac import AMOUNTS, MAC
+from p2prec.collaboration.method import Amounts
 from p2prec.collaboration.payload import SoftPredictions
 
 
 class DDist(MAC):
     """MAC without a choice of teachers."""
 
-    defaults: ClassVar[Mapping[str, float]] = {
-        name: value for name, value in DEFAULTS.items() if name != "temperature"
+    amounts: ClassVar[Amounts] = {
+        name: amount for name, amount in AMOUNTS.items() if name != "temperature"
     }
 
     def performing(self, own: NDArray[np.int32], soft: Mapping[str, SoftPredictions]) -> set[str]:

@@ -22,14 +22,14 @@ chosen. What a peer likes to speak of says a little about its latest first visit
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration.mac import DEFAULTS, FLOOR, MAC, Soft
-from p2prec.collaboration.method import Options
+from p2prec.collaboration.mac import AMOUNTS, FLOOR, MAC, Soft
+from p2prec.collaboration.method import Amount, Amounts, Options
 from p2prec.collaboration.payload import SoftPredictions
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received
@@ -40,11 +40,12 @@ _VALIDATION = 8  # newest first visits that reference data are judged by
 class DARD(MAC):
     """Distillation on adaptive reference data."""
 
-    defaults: ClassVar[Mapping[str, float]] = {
-        **DEFAULTS,
-        "noisy": 0.25,
-        "adaptive": 0.5,
-        "memory": 0.5,  # of the tracked loss, from one round to the next
+    amounts: ClassVar[Amounts] = {
+        **AMOUNTS,
+        "noisy": Amount(0.25, least=0, most=1),
+        "adaptive": Amount(0.5, least=0, most=1),
+        # Of the tracked loss, from one round to the next.
+        "memory": Amount(0.5, least=0, most=1),
     }
 
     def __init__(self, options: Options) -> None:

@@ -20,12 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration.method import Listener
+from p2prec.collaboration.method import Amount, Amounts, Listener
 from p2prec.collaboration.parameters import AVERAGING, Mix, ParameterMethod
 from p2prec.collaboration.payload import ModelUpdate
 from p2prec.models.model import Model
@@ -34,13 +34,13 @@ from p2prec.models.table import OTHERS
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import Received
 
-_DEFAULTS = {
+_AMOUNTS: Final[Amounts] = {
     **AVERAGING,
-    "temperature": 1.0,
-    "self_bias": 0.0,
-    "mutual_information": 0.02,
-    "mi_temperature": 0.5,
-    "uniform": 0.0,  # 1 switches attention off: the ablation
+    "temperature": Amount(1.0, least=0.01, most=1_000),
+    "self_bias": Amount(0.0, least=-100, most=100),
+    "mutual_information": Amount(0.02, least=0, most=1),
+    "mi_temperature": Amount(0.5, least=0.01, most=1_000),
+    "uniform": Amount(0.0, least=0, most=1),  # 1 switches attention off: the ablation
 }
 _MI_ROWS = 256  # places compared in one step; 256 x 256 similarities
 
@@ -49,7 +49,7 @@ class DCLR(ParameterMethod):
     """Attentive aggregation with mutual-information maximisation."""
 
     __slots__ = ()
-    defaults: ClassVar[Mapping[str, float]] = _DEFAULTS
+    amounts: ClassVar[Amounts] = _AMOUNTS
 
     def mix(self, listener: Listener, updates: Mapping[str, ModelUpdate]) -> Mix:
         """Aggregate by attention, then one step of mutual-information maximisation."""

@@ -10,33 +10,33 @@ their parameters say the same and more. An option ``NAME`` of MAC that DCLR has 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 from p2prec.collaboration.dclr import DCLR
-from p2prec.collaboration.mac import DEFAULTS as SOFT
+from p2prec.collaboration.mac import AMOUNTS as SOFT
 from p2prec.collaboration.mac import MAC
-from p2prec.collaboration.method import Listener, Options, Sends, Speaker, read_options
+from p2prec.collaboration.method import Amounts, Listener, Options, Sends, Speaker, read_amounts
 from p2prec.collaboration.payload import ModelUpdate, Payload, ReferenceSet
 from p2prec.training.learner import MergeReport
 
-_NAMES = {name: f"soft_{name}" if name in DCLR.defaults else name for name in SOFT}
+_NAMES = {name: f"soft_{name}" if name in DCLR.amounts else name for name in SOFT}
 
 
 class DCLRWithMAC(MAC):
     """Updates of the own model are averaged, decisions of other models distilled."""
 
     sends: Sends = "both"
-    defaults: ClassVar[Mapping[str, float]] = {
-        **DCLR.defaults,
-        **{_NAMES[name]: value for name, value in SOFT.items()},
+    amounts: ClassVar[Amounts] = {
+        **DCLR.amounts,
+        **{_NAMES[name]: amount for name, amount in SOFT.items()},
     }
 
     def __init__(self, options: Options) -> None:
-        found = read_options(options, self.defaults)
+        found = read_amounts(options, self.amounts)
         super().__init__({})
         self._options = {name: found[ours] for name, ours in _NAMES.items()}
-        self._averaging = {name: found[name] for name in DCLR.defaults}
+        self._averaging = {name: found[name] for name in DCLR.amounts}
 
     @classmethod
     def publish_together(

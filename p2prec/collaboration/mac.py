@@ -23,34 +23,47 @@ by ``distillation``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration.method import Listener, Options, Sends, Speaker, read_options
+from p2prec.collaboration.method import (
+    Amount,
+    Amounts,
+    Listener,
+    Options,
+    Sends,
+    Speaker,
+    read_amounts,
+)
 from p2prec.collaboration.payload import Payload, ReferenceSet, SoftPredictions
 from p2prec.collaboration.references import ReferencePool, make_references
 from p2prec.draws import generator
+from p2prec.limits import MAX_REFERENCE_LENGTH, MAX_REFERENCES, MAX_SOFT_ITEMS
 from p2prec.models.explored import Explored
 from p2prec.models.highest import highest
 from p2prec.models.table import BIAS
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received
 
-DEFAULTS = {
-    "own_references": 4.0,
-    "reference_length": 8.0,
-    "references": 16.0,  # soft decisions of one message
-    "relayed": 6.0,  # reference sequences passed on with it
-    "top": 24.0,  # places kept of each
-    "known_favour": 1.2,  # gamma
-    "temperature": 0.3,  # tau
-    "bias_step": 0.8,
-    "fading": 0.1,
-    "distillation": 0.2,
-    "lessons": 8.0,  # reference sequences of one training step
-    "negatives": 32.0,
+AMOUNTS: Final[Amounts] = {
+    "own_references": Amount(4.0, least=0, most=MAX_REFERENCES),
+    "reference_length": Amount(8.0, least=1, most=MAX_REFERENCE_LENGTH),
+    # Soft decisions of one message.
+    "references": Amount(16.0, least=1, most=MAX_REFERENCES),
+    # Reference sequences passed on with it.
+    "relayed": Amount(6.0, least=0, most=MAX_REFERENCES),
+    # Places kept of each.
+    "top": Amount(24.0, least=1, most=MAX_SOFT_ITEMS),
+    "known_favour": Amount(1.2, least=0, most=10),  # gamma
+    "temperature": Amount(0.3, least=0.01, most=1_000),  # tau; below, all weights might be 0
+    "bias_step": Amount(0.8, least=0, most=2),
+    "fading": Amount(0.1, least=0, most=1),
+    "distillation": Amount(0.2, least=0, most=10),
+    # Reference sequences of one training step.
+    "lessons": Amount(8.0, least=1, most=MAX_REFERENCES),
+    "negatives": Amount(32.0, least=0, most=4_096),
 }
 _SITUATIONS = 8  # newest ones of the owner, in which new places are as likely after a merge
 _POOL = 128  # reference sequences that a peer holds
@@ -64,16 +77,16 @@ class MAC:
     """Distillation of neighbours' soft decisions.
 
     Attributes:
-        defaults: Options that the method has, and their values where none is given.
+        amounts: Options that the method has.
     """
 
     teaches = True
     sends: Sends = "probabilities"
     table: ClassVar[str | None] = None
-    defaults: ClassVar[Mapping[str, float]] = DEFAULTS
+    amounts: ClassVar[Amounts] = AMOUNTS
 
     def __init__(self, options: Options) -> None:
-        self._options = read_options(options, self.defaults)
+        self._options = read_amounts(options, self.amounts)
         self._pool = ReferencePool(_POOL)
         self._taught: dict[bytes, Soft] = {}
         self._began = False

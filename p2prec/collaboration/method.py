@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, Self, TypeVar
+from typing import ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from p2prec.collaboration.payload import Payload
 from p2prec.errors import ConfigError
 from p2prec.models.explored import Explored
+from p2prec.ranges import as_float, check_range
 from p2prec.text import nearest, printable
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received
@@ -22,6 +23,23 @@ Shown = Callable[[], NDArray[np.int64]]
 # Only who sends parameters alone needs models that are all the same.
 Sends = Literal["nothing", "parameters", "probabilities", "both"]
 Value = TypeVar("Value", float, int, str, bool)
+
+
+class Amount(NamedTuple):
+    """An option that is a number; switches are 0 or 1.
+
+    Attributes:
+        default: Where none is given.
+        least: What a scenario or an owner may give, and no less.
+        most: And no more: finite, and small enough that nothing overflows or fills the memory.
+    """
+
+    default: float
+    least: float
+    most: float
+
+
+Amounts = Mapping[str, Amount]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +84,13 @@ class Collaboration(Protocol):
         teaches: Whether there are ever lessons.
         sends: What its payloads are made of.
         table: The item table without which it has nothing to say; None where any will do.
+        amounts: Its options.
     """
 
     teaches: bool
     sends: Sends
     table: ClassVar[str | None]
+    amounts: ClassVar[Amounts]
 
     def __init__(self, options: Options) -> None: ...
 
@@ -112,6 +132,18 @@ class Collaboration(Protocol):
         ...
 
 
+def read_amounts(options: Options, amounts: Amounts) -> dict[str, float]:
+    """The options of a method, all of them.
+
+    Raises:
+        ConfigError: As of ``read_options``, or a number is out of its range, or none.
+    """
+    found = read_options(options, {name: amount.default for name, amount in amounts.items()})
+    for name, value in found.items():
+        check_range(f"option {name!r}", value, (amounts[name].least, amounts[name].most))
+    return found
+
+
 def read_options(options: Options, defaults: Mapping[str, Value]) -> dict[str, Value]:
     """The defaults, overridden by ``options``.
 
@@ -124,7 +156,7 @@ def read_options(options: Options, defaults: Mapping[str, Value]) -> dict[str, V
             raise ConfigError(f"unknown option {printable(name)[:80]!r}; {nearest(name, defaults)}")
         wanted = type(defaults[name])
         if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-            result[name] = wanted(value)
+            result[name] = wanted(as_float(value))
         elif type(value) is not wanted:
             raise ConfigError(f"option {name!r} must be of type {wanted.__name__}")
         else:

@@ -21,14 +21,14 @@ Measured: ``docs/results/od_update.md``.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Final, Self
 
 import numpy as np
 
 from p2prec.collaboration.dclr import DCLR
-from p2prec.collaboration.method import Listener, Options
+from p2prec.collaboration.method import Amount, Amounts, Listener, Options
 from p2prec.collaboration.payload import ModelUpdate, Payload, TableUpdate
 from p2prec.embeddings.code_update import (
     CodeUpdate,
@@ -46,10 +46,10 @@ from p2prec.models.tabled import Tabled
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport, Received
 
-_UPDATING: Final[Mapping[str, float]] = {
-    "renewed": 10.0,  # the l
-    "whole_every": 5.0,  # rounds
-    "stack": 0.0,  # 1 replaces the newest words
+_UPDATING: Final[Amounts] = {
+    "renewed": Amount(10.0, least=1, most=256),  # the l; a book has no more words
+    "whole_every": Amount(5.0, least=1, most=1_000),  # rounds
+    "stack": Amount(0.0, least=0, most=1),  # 1 replaces the newest words
 }
 
 
@@ -62,7 +62,7 @@ class ODUpdate(DCLR):
     """
 
     __slots__ = ("held", "said")
-    defaults: ClassVar[Mapping[str, float]] = {**DCLR.defaults, **_UPDATING}
+    amounts: ClassVar[Amounts] = {**DCLR.amounts, **_UPDATING}
     table: ClassVar[str | None] = CompositionalCodes.name
 
     def __init__(self, options: Options) -> None:
@@ -92,7 +92,7 @@ class ODUpdate(DCLR):
                 self.said[0],
                 rows,
                 items,
-                renewed=max(int(self.options["renewed"]), 1),
+                renewed=int(self.options["renewed"]),
                 steps=steps,
                 mode=Mode.STACK if self.options["stack"] > 0 else Mode.QUEUE,
             )

@@ -9,17 +9,26 @@ from typing import ClassVar, Final, Self
 import numpy as np
 
 from p2prec.collaboration.averaging import Average, average_together
-from p2prec.collaboration.method import Listener, Options, Sends, Speaker, read_options
+from p2prec.collaboration.method import (
+    Amount,
+    Amounts,
+    Listener,
+    Options,
+    Sends,
+    Speaker,
+    read_amounts,
+)
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.updates import make_updates, newest_updates
+from p2prec.limits import MAX_ITEMS, MAX_UPDATE_ROWS
 from p2prec.models.explored import Explored
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport
 
-AVERAGING: Final[Mapping[str, float]] = {
-    "max_rows": 512.0,
-    "dilution": 0.5,
-    "max_hearsay": 2_048.0,
+AVERAGING: Final[Amounts] = {
+    "max_rows": Amount(512.0, least=1, most=MAX_UPDATE_ROWS),
+    "dilution": Amount(0.5, least=0, most=1),
+    "max_hearsay": Amount(2_048.0, least=0, most=MAX_ITEMS),
 }
 
 
@@ -48,19 +57,19 @@ class ParameterMethod:
     """A method whose members differ in how they weigh (``mix``).
 
     Attributes:
-        defaults: Its options; ``max_rows`` of an update, and ``dilution`` and ``max_hearsay`` as
+        amounts: Its options; ``max_rows`` of an update, and ``dilution`` and ``max_hearsay`` as
             of ``Average``, are among them.
         options: Of this peer.
     """
 
     __slots__ = ("options",)
-    defaults: ClassVar[Mapping[str, float]] = AVERAGING
+    amounts: ClassVar[Amounts] = AVERAGING
     teaches = False
     sends: Sends = "parameters"
     table: ClassVar[str | None] = None
 
     def __init__(self, options: Options) -> None:
-        self.options = read_options(options, self.defaults)
+        self.options = read_amounts(options, self.amounts)
 
     @classmethod
     def publish_together(

@@ -17,11 +17,12 @@ axis.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration.method import Listener
+from p2prec.collaboration.method import Amount, Amounts, Listener
 from p2prec.collaboration.parameters import AVERAGING, Mix, ParameterMethod
 from p2prec.collaboration.payload import ModelUpdate
 from p2prec.evaluation.metrics import hit_rate_at_k, ndcg_at_k, rank_of
@@ -29,7 +30,7 @@ from p2prec.models.model import Parameters
 from p2prec.models.table import OTHERS
 from p2prec.training.knowledge import Knowledge
 
-_DEFAULTS = {**AVERAGING, "validation": 8.0}
+_AMOUNTS: Final[Amounts] = {**AVERAGING, "validation": Amount(8.0, least=0, most=1_000)}
 _CUT = 20
 _FEWEST = 2  # interactions without which there is nothing to compare
 
@@ -38,7 +39,7 @@ class Pepper(ParameterMethod):
     """Mixing weights by performance on the own newest interactions."""
 
     __slots__ = ()
-    defaults = _DEFAULTS
+    amounts: ClassVar[Amounts] = _AMOUNTS
 
     def mix(self, listener: Listener, updates: Mapping[str, ModelUpdate]) -> Mix:
         """Try each model, then average by what it is worth."""

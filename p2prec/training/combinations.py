@@ -25,8 +25,8 @@ def check_learner(config: LearnerConfig) -> None:
         table=model.table,
         compression=model.compression,
     )
-    if not model.discovery > 0:
-        raise ConfigError(f"discovery = {model.discovery} must be above 0; 1 is neutral")
+    if not 0 < model.discovery < math.inf:
+        raise ConfigError(f"discovery = {model.discovery} must be above 0, finite; 1 is neutral")
     build_method(method, config.collaboration.options)
     _check_protection(config.protection)
     needed = METHODS[method].table

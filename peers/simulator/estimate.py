@@ -52,7 +52,9 @@ def bytes_per_peer(world: World) -> float:
     if METHODS[world.method.name].sends in {"parameters", "both"}:
         heard = min(len(world.realm.catalogue) - held, 0.5 * k * min(most, 4.0 * held))
         # A quarter more is kept for a while, before the least popular go.
-        heard = min(heard, 1.25 * float(options.get("max_hearsay", AVERAGING["max_hearsay"])))
+        heard = min(
+            heard, 1.25 * float(options.get("max_hearsay", AVERAGING["max_hearsay"].default))
+        )
     rows = heard * 4.0 * (width + 3)
     moments = min(KEPT_BYTES, ALL_KEPT_BYTES / world.n) if models[0].model.of_moments else 0.0
     return _ROOM * (built + rows) + 4 * k * _ACQUAINTANCE_BYTES + moments

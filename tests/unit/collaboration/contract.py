@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from p2prec.collaboration.method import Options
 from p2prec.collaboration.methods import METHODS, build_method
 from p2prec.collaboration.payload import (
     ModelUpdate,
@@ -46,7 +47,13 @@ CODED = (TableUpdate,)  # what a method sends that needs a table of its own
 
 
 def learner(
-    user: int, method: str, *, family: str = "next_place", size: int = 8, visits: int = 60
+    user: int,
+    method: str,
+    *,
+    family: str = "next_place",
+    size: int = 8,
+    visits: int = 60,
+    options: Options | None = None,
 ) -> LocalLearner:
     table = METHODS[method].table
     config = LearnerConfig(
@@ -57,7 +64,7 @@ def learner(
             compression=2 if table else 1,
         ),
         training=TrainingConfig(epochs=1, max_examples=40, negatives=8),
-        collaboration=CollaborationConfig(method=method),
+        collaboration=CollaborationConfig(method=method, options=dict(options or {})),
         protection=ProtectionConfig(method="none"),
     )
     history = CITY.interactions.history(user).head(visits)
@@ -176,6 +183,32 @@ class CollaborationContract:
         again = learner(0, self.method)
         again.restore(peers[0].state())
         assert np.allclose(again.scores(LATER), peers[0].scores(LATER))
+
+    @pytest.mark.parametrize("end", ["least", "most"])
+    def test_at_the_ends_of_all_ranges_scores_stay_finite(self, end: str) -> None:
+        amounts = METHODS[self.method].amounts
+        options = {name: getattr(amount, end) for name, amount in amounts.items()}
+        peers = [learner(u, self.method, options=options) for u in range(3)]
+        lived(peers, rounds=2, together=True)
+        for peer in peers:
+            assert np.isfinite(peer.scores(LATER)).all()
+
+    @pytest.mark.parametrize("wrong", ["nan", "inf", "-inf", "too small", "too large", "10^400"])
+    def test_a_number_out_of_range_or_none_is_refused_in_one_sentence(self, wrong: str) -> None:
+        for name, amount in METHODS[self.method].amounts.items():
+            assert amount.least <= amount.default <= amount.most
+            ours = {
+                "too small": amount.least - 1,
+                "too large": amount.most + 1,
+                "10^400": 10**400,
+            }
+            value = ours[wrong] if wrong in ours else float(wrong)
+            with pytest.raises(ConfigError) as refused:
+                build_method(self.method, {name: value})
+            said = str(refused.value)
+            assert said.startswith(f"option {name!r} = ")
+            assert f" is out of range; it must be {amount.least:g} to " in said
+            assert "\n" not in said
 
     def test_an_unknown_option_is_refused(self) -> None:
         with pytest.raises(ConfigError, match="unknown option 'dilutoin'"):

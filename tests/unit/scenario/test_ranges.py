@@ -39,6 +39,20 @@ def scenario_file(folder: Path, text: str) -> Path:
         ("[peers]\nmdns_only = 0.7\nmqtt_only = 0.7", "add up to more than 1"),
         ("[data]\ndays = 0", "data.days = 0"),
         ("seed = -1", "seed = -1"),
+        (f"[training]\nepochs = {10**400}", "nearest is 1,000"),
+        ("discovery = inf", "discovery = inf must be above 0, finite"),
+        (
+            '[[methods]]\nname = "dclr"\noptions = { dilution = nan }',
+            "dclr: option 'dilution' = nan is out of range; it must be 0 to 1, nearest is 0",
+        ),
+        (
+            f'[[methods]]\nname = "mac"\noptions = {{ references = {10**400} }}',
+            "mac: option 'references' = inf is out of range; it must be 1 to 256, nearest is 256",
+        ),
+        (
+            '[[methods]]\nname = "dclr"\ntraining = { learning_rate = nan }',
+            "dclr: training.learning_rate = nan is out of range",
+        ),
         ("methods = []", "names no method"),
     ],
 )

@@ -19,7 +19,8 @@ from p2prec.training.local import LocalLearner
 from p2prec.training.on_device import most_bytes, on_device
 from peers import budget
 from peers.amounts import parse_bytes
-from peers.budget import expected_of, model_rows, within_budget
+from peers.budget import expected_of, model_rows, settled, within_budget
+from peers.config import PeerConfig
 from peers.settings import load_config
 
 CITY = generate_city(rng=np.random.default_rng(5), n_users=2, n_places=600, days=90)
@@ -132,6 +133,14 @@ def test_every_pair_has_a_row_with_figures_or_a_reason() -> None:
         assert ("why" in row) != ("ndcg@10" in row)
     reasons = {(r["recommender"], r["table"]): r["why"] for r in rows if "why" in r}
     assert "no embeddings" in reasons["ranker", "qrt"]
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), "many"])
+def test_a_budget_beside_a_wrong_option_leaves_the_option_to_be_refused(wrong: float | str) -> None:
+    method = CollaborationConfig(method="dclr", options={"max_hearsay": wrong})
+    config = PeerConfig(memory_budget="1 MiB", learner=replace(learner("mf"), collaboration=method))
+    with pytest.raises(ConfigError, match="option 'max_hearsay'"):
+        settled(config, CITY.catalogue)
 
 
 def test_a_budget_beside_an_unknown_method_leaves_the_method_to_be_refused() -> None:
