@@ -26,7 +26,7 @@ from typing import Final
 import numpy as np
 
 from p2prec import limits
-from p2prec.collaboration.payload import Parameters, Payload
+from p2prec.collaboration.payload import Parameters, Payload, kind_of
 from p2prec.training.learner import Received
 from peers import events as ev
 from peers.acquaintances import Acquaintance, Acquaintances, Identity, dropped
@@ -276,7 +276,7 @@ class Peer:
         )
         # What is ahead of this round waits for its own: a fast neighbour loses nothing.
         self._inbox = OrderedDict(
-            ((sender, type(payload).__name__), (sender, payload))
+            ((sender, kind_of(payload)), (sender, payload))
             for sender, payload in self._inbox.values()
             if payload.round > self.round
         )
@@ -287,7 +287,7 @@ class Peer:
             if self.round - round_ <= MAX_STALENESS_ROUNDS  # older ones are too stale anyway
         }
         for r in now_due:
-            key = (PeerId(r.sender), type(r.payload).__name__)
+            key = (PeerId(r.sender), kind_of(r.payload))
             self._merged_rounds[key] = max(r.payload.round, self._merged_rounds.get(key, 0))
         return [ev.Merge(round=self.round, received=now_due)]
 
@@ -378,14 +378,15 @@ class Peer:
         if self.round - payload.round > MAX_STALENESS_ROUNDS:
             return [dropped("too_stale")]
         self._speakers[sender] = self.round
-        key = (sender, type(payload).__name__)
+        key = (sender, kind_of(payload))
         if payload.round <= self._merged_rounds.get(key, -1):
             return [dropped("older_than_known")]  # a second delivery, as after a new acquaintance
         previous = self._inbox.get(key)
+        if previous is not None and previous[1].round == self.round < payload.round:
+            key = (sender, kind_of(payload) + "+")  # one ahead may wait beside this round's
+            previous = self._inbox.get(key)
         if previous is not None and previous[1].round >= payload.round:
             return [dropped("older_than_known")]
-        if previous is not None and previous[1].round == self.round:
-            key = (sender, type(payload).__name__ + "+")  # one ahead may wait beside this round's
         self._inbox[key] = (sender, payload)
         while len(self._inbox) > limits.MAX_INBOX_MESSAGES:
             self._inbox.popitem(last=False)

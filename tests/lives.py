@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from p2prec.collaboration.payload import ModelUpdate
+from p2prec.collaboration.payload import ModelUpdate, TableUpdate
+from p2prec.embeddings.code_update import DIGEST_BYTES, Mode
 from p2prec.training.learner import MergeReport, TrainingReport
 from peers import events as ev
 from peers.acquaintances import Identity
@@ -46,6 +47,33 @@ def update(round_: int) -> ModelUpdate:
         dense=np.zeros(1, np.float32),
         degree=1,
     )
+
+
+def table_update(round_: int, mode: Mode) -> TableUpdate:
+    whole = mode is Mode.WHOLE
+    return TableUpdate(
+        round=round_,
+        model="m",
+        base=b"" if whole else bytes(DIGEST_BYTES),
+        mode=mode,
+        rows=np.zeros(0, np.uint32),
+        columns=np.zeros((0, 2), np.float32),
+        evidence=np.zeros(0, np.float32),
+        changed=np.zeros(0, np.bool_),
+        codes=np.zeros((0, 1), np.uint8),
+        bits=1,
+        words=np.zeros((1, 2 if whole else 1, 1), np.float32),
+        dense=np.zeros(1, np.float32),
+        degree=1,
+    )
+
+
+def whole(round_: int) -> TableUpdate:
+    return table_update(round_, Mode.WHOLE)
+
+
+def changing(round_: int) -> TableUpdate:
+    return table_update(round_, Mode.QUEUE)
 
 
 def hello(name: int, *, reply: bool = False, accepts: bool = True, method: str = "dclr") -> Hello:

@@ -124,3 +124,12 @@ class SoftPredictions:
 
 Parameters = ModelUpdate | TableUpdate
 Payload = Parameters | ReferenceSet | SoftPredictions
+
+
+def kind_of(payload: Payload) -> str:
+    """What it is one of: of a sender and a kind, the newest stands for all that came before it.
+
+    A whole table is of a kind of its own, since later updates change it and are nothing without it.
+    """
+    whole = isinstance(payload, TableUpdate) and payload.mode is Mode.WHOLE
+    return "WholeTable" if whole else type(payload).__name__

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -15,19 +17,23 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from lives import NOW, advert, hello, peer, update
+from lives import NOW, advert, changing, hello, peer, update, whole
 
 from p2prec import limits
+from p2prec.collaboration.payload import Payload, TableUpdate, kind_of
+from p2prec.embeddings.code_update import Mode
 from p2prec.training.learner import MergeReport, TrainingReport
 from peers import events as ev
 from peers.acquaintances import FOLLOWERS_PER_NEIGHBOUR
-from peers.life import MAX_STALENESS_ROUNDS, Phase
+from peers.life import MAX_STALENESS_ROUNDS, Peer, Phase
 from peers.messages import Goodbye, Hello, Message, PeerId, Share, Shuffle
 
 K, ROUNDS = 3, 6
 NAMES = st.integers(1, 12)  # few, so that the same ones come again and again
 CROWD = st.integers(100, 2_000)  # many, so that bounds are reached
 JOBS = ev.Train | ev.MakePayloads | ev.Merge
+Said = Callable[[int], Payload]
+SAID = st.sampled_from([update, whole, changing])
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -77,7 +83,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def check_merge(self, effect: ev.Merge) -> None:
         for received in effect.received:
-            name = (received.sender, type(received.payload).__name__, received.payload.round)
+            name = (received.sender, kind_of(received.payload), received.payload.round)
             assert name not in self.merged, "a round was merged twice"
             self.merged.add(name)
             assert received.sender in self.life.known
@@ -152,9 +158,9 @@ class AnyOrder(RuleBasedStateMachine):
     def a_hello(self, name: int, reply: bool, accepts: bool) -> None:  # noqa: FBT001
         self.arrives(name, hello(name, reply=reply, accepts=accepts))
 
-    @rule(name=NAMES, ahead=st.integers(-5, 5))
-    def a_payload(self, name: int, ahead: int) -> None:
-        self.arrives(name, Share(payload=update(max(0, self.life.round + ahead))))
+    @rule(name=NAMES, ahead=st.integers(-5, 5), made=SAID)
+    def a_payload(self, name: int, ahead: int, made: Said) -> None:
+        self.arrives(name, Share(payload=made(max(0, self.life.round + ahead))))
 
     @rule(name=NAMES, other=NAMES)
     def a_shuffle(self, name: int, other: int) -> None:
@@ -168,11 +174,11 @@ class AnyOrder(RuleBasedStateMachine):
     def a_failure(self, name: int) -> None:
         self.give(ev.SendFailed(to=advert(name).pseudonym, reason="x"))
 
-    @rule(name=CROWD, n=st.integers(1, 700))
-    def a_flood(self, name: int, n: int) -> None:
+    @rule(name=CROWD, n=st.integers(1, 700), made=SAID)
+    def a_flood(self, name: int, n: int, made: Said) -> None:
         for other in range(name, name + n):
             self.arrives(other, hello(other, reply=True, accepts=True))
-            self.arrives(other, Share(payload=update(self.life.round)))
+            self.arrives(other, Share(payload=made(self.life.round)))
 
     # --- what holds whatever happens ------------------------------------------------------------
 
@@ -284,3 +290,75 @@ def test_a_payload_that_waited_for_its_round_is_not_doubled_by_a_second_delivery
     assert isinstance(merge, ev.Merge)
     assert [r.payload.round for r in merge.received] == [1]
     assert np.array_equal(merge.received[0].payload.rows, update(1).rows)
+
+
+def waiting(
+    life: Peer, round_: int, arrivals: list[TableUpdate]
+) -> list[tuple[int, list[tuple[int, Mode]]]]:
+    """What a peer in a round merges in this one and those after it, when these have come."""
+    life.handle(ev.Started(round=round_), NOW)
+    for message in (hello(5), *(Share(payload=said) for said in arrivals)):
+        life.handle(ev.Arrived(sender=PeerId("id5"), message=message, transport="", n_bytes=1), NOW)
+    merged = []
+    for now in range(round_, round_ + 3):
+        life.phase = Phase.WAITING
+        [merge] = life.handle(ev.TimerFired(timer=ev.Timer.INBOX), NOW)
+        assert isinstance(merge, ev.Merge)
+        said = [r.payload for r in merge.received]
+        assert all(isinstance(payload, TableUpdate) for payload in said)
+        merged.append((now, sorted((p.round, p.mode) for p in said)))  # type: ignore[union-attr]
+        life.handle(ev.Merged(round=now, report=MergeReport(weights={}, rejected={})), NOW)
+    return [(now, said) for now, said in merged if said]
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("round_", [4, 5, 6, 7])
+def test_a_whole_table_waits_beside_the_update_that_changes_it(round_: int, late: bool) -> None:  # noqa: FBT001
+    """One of them is nothing without the other, which the network may also have overtaken."""
+    arrivals = [whole(5), changing(6)]
+    found = waiting(peer(rounds=0), round_, arrivals[::-1] if late else arrivals)
+    first, second = (5, Mode.WHOLE), (6, Mode.QUEUE)
+    if round_ < 6:
+        assert found == [(5, [first]), (6, [second])]
+    else:
+        assert found == [(round_, [first, second])]
+
+
+def test_a_whole_table_is_merged_once_and_makes_room_for_a_newer_one() -> None:
+    life = peer(rounds=0)
+    arrivals = [whole(4), whole(5), whole(5), changing(5), changing(6), changing(5)]
+    assert waiting(life, 5, arrivals) == [
+        (5, [(5, Mode.QUEUE), (5, Mode.WHOLE)]),
+        (6, [(6, Mode.QUEUE)]),
+    ]
+    for again in (whole(5), changing(6)):
+        event = ev.Arrived(
+            sender=PeerId("id5"), message=Share(payload=again), transport="", n_bytes=1
+        )
+        [told] = life.handle(event, NOW)
+        assert isinstance(told, ev.Tell)
+        assert told.fields == {"reason": "older_than_known"}
+
+
+def test_what_is_ahead_waits_though_the_network_brings_an_older_one_after_it() -> None:
+    life = peer(rounds=0)
+    assert waiting(life, 5, [changing(5), changing(7), changing(6)]) == [
+        (5, [(5, Mode.QUEUE)]),
+        (7, [(7, Mode.QUEUE)]),
+    ]
+
+
+def test_nobody_grows_the_inbox_by_tables() -> None:
+    life = peer(rounds=0)
+    life.handle(ev.Started(round=5), NOW)
+    for name in range(1, 60):
+        sender = PeerId(f"id{name}")
+        for message in (
+            hello(name),
+            *(Share(payload=made(r)) for r in range(3, 12) for made in (whole, changing)),
+        ):
+            life.handle(ev.Arrived(sender=sender, message=message, transport="", n_bytes=1), NOW)
+        kept = [p for s, p in life._inbox.values() if s == sender]
+        # Of either kind this round's, and the last one ahead of it.
+        assert sorted(p.round for p in kept) == [5, 5, 11, 11]
+        assert len(life._inbox) <= limits.MAX_INBOX_MESSAGES
