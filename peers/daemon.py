@@ -114,7 +114,11 @@ class Daemon:
             dispatch=self.dispatch,
         )
         self.outbox = Outbox(
-            keyring=self.keyring, ways=self.ways, books=self.books, dispatch=self.dispatch
+            keyring=self.keyring,
+            ways=self.ways,
+            books=self.books,
+            dispatch=self.dispatch,
+            on_left=self.learner.left,
         )
         self.presence = Presence(
             config=config.network,

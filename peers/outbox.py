@@ -30,6 +30,7 @@ class Outbox:
         ways: Transports that are open.
         books: Count what is sent.
         dispatch: Hears of each message that could not be delivered.
+        on_left: Hears of each payload that was delivered, once for each recipient.
 
     Attributes:
         message_sizes: Kind and sealed bytes of the first payloads that were sent.
@@ -42,9 +43,10 @@ class Outbox:
         ways: Ways,
         books: Books,
         dispatch: Callable[[ev.Event], None],
+        on_left: Callable[[Payload], None],
     ) -> None:
         self._keyring, self._ways, self._books = keyring, ways, books
-        self._dispatch = dispatch
+        self._dispatch, self._on_left = dispatch, on_left
         self._queue: asyncio.Queue[tuple[Advert, Message]] = asyncio.Queue(
             limits.SEND_QUEUE_MESSAGES * 4
         )
@@ -107,6 +109,7 @@ class Outbox:
         counters[f"said.{type(message).__name__.lower()}"] += 1
         counters[f"sent_bytes.{way}"] += n_bytes
         if isinstance(message, Share):
+            self._on_left(message.payload)
             counters["payload_bytes"] += n_bytes
             if len(self.message_sizes) < _SIZES:
                 self.message_sizes.append((type(message.payload).__name__, n_bytes))

@@ -82,6 +82,9 @@ def exchange(
     n, rounds = len(learners), [round_] * len(learners)
     train_together(learners, rounds)
     said = payloads_together(learners, rounds, degrees=[degree] * n)
+    for j in sorted({j for heard in hears for j in heard}):
+        for payload in said[j]:
+            learners[j].left(payload)
     inboxes = []
     for i, heard in enumerate(hears):
         inbox = []

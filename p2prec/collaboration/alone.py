@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
-import numpy as np
-
-from p2prec.collaboration.method import Amounts, Listener, Options, Sends, Speaker, read_amounts
+from p2prec.collaboration.method import (
+    Amounts,
+    Listener,
+    Options,
+    PlainMethod,
+    Sends,
+    Speaker,
+    read_amounts,
+)
 from p2prec.collaboration.payload import Payload
-from p2prec.models.explored import Explored
-from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport
 
 
-class Alone:
+class Alone(PlainMethod):
     """A peer that neither speaks nor listens."""
 
     __slots__ = ()
@@ -44,13 +48,3 @@ class Alone:
             MergeReport(weights={}, rejected={r.sender: "alone" for r in listener.received})
             for listener in listeners
         ]
-
-    def leaving(self, knowledge: Knowledge, payloads: Sequence[Payload]) -> Sequence[Payload]:
-        """As they are."""
-        del knowledge
-        return payloads
-
-    def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
-        """None."""
-        del knowledge, rng
-        return ()

@@ -33,6 +33,7 @@ from p2prec.collaboration.method import (
     Amounts,
     Listener,
     Options,
+    PlainMethod,
     Sends,
     Speaker,
     read_amounts,
@@ -73,7 +74,7 @@ FLOOR = 1e-6  # of a probability
 Soft = tuple[NDArray[np.int64], NDArray[np.float64]]  # items, their probabilities
 
 
-class MAC:
+class MAC(PlainMethod):
     """Distillation of neighbours' soft decisions.
 
     Attributes:
@@ -154,11 +155,6 @@ class MAC:
         self._learn_biases(knowledge)
         self._own = {}  # the model is about to change
         return MergeReport(weights=weights, rejected=rejected)
-
-    def leaving(self, knowledge: Knowledge, payloads: Sequence[Payload]) -> Sequence[Payload]:
-        """As they are."""
-        del knowledge
-        return payloads
 
     def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
         """Batches of reference sequences with the teachers' soft decisions as targets."""

@@ -127,9 +127,35 @@ class Collaboration(Protocol):
         """
         ...
 
+    def left(self, payload: Payload) -> None:
+        """A payload has left the device; may be called again for each follower that gets it.
+
+        What was made need not leave: the budget of releases may be used up, or nobody be there.
+        """
+        ...
+
     def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
         """Further examples for the next local training; may be empty."""
         ...
+
+
+class PlainMethod:
+    """What most methods have no part in; they derive from it."""
+
+    __slots__ = ()
+
+    def leaving(self, knowledge: Knowledge, payloads: Sequence[Payload]) -> Sequence[Payload]:
+        """As they are."""
+        del knowledge
+        return payloads
+
+    def left(self, payload: Payload) -> None:
+        """It does not matter."""
+
+    def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
+        """None."""
+        del knowledge, rng
+        return ()
 
 
 def read_amounts(options: Options, amounts: Amounts) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """ODUpdate between peers: DCLR whose updates of a table of codes are new words and changed codes.
 
-    published = whole table every ``whole_every`` rounds; between them, k rounds after it,
-                k / l of its words and the codes that are better with them
+    published = whole table every ``whole_every`` rounds, and until one has left; between them,
+                k rounds after it, k / l of its words and the codes that are better with them
     heard     = e_x = sum over j of C_j[code_j(x)] from the sender's words, then as of ``dclr``
 
 Xia et al., CIKM 2023 (ODUpdate), section 3, where a server brings devices up to date
@@ -57,7 +57,8 @@ class ODUpdate(DCLR):
     """Words and codes travel in place of rows and pieces.
 
     Attributes:
-        said: The whole table that was published last, and how many updates since.
+        said: The whole table that has left last, and in which round; one that was made and
+            withheld is nothing that others could change.
         held: Those of others, the one that was heard last behind.
     """
 
@@ -81,15 +82,14 @@ class ODUpdate(DCLR):
     def _coded(self, model: Tabled, table: CompositionalCodes, said: ModelUpdate) -> TableUpdate:
         pieces = model.layout.part("pieces")
         items, rows = said.rows.astype(np.int64), said.values[:, : table.size]
-        steps = 1 if self.said is None else self.said[1] + 1
-        if self.said is None or steps >= self.options["whole_every"]:
-            known = table.books(table.initial_pieces()) if self.said is None else self.said[0]
+        left = self.said  # read once: another payload may leave while this one is made
+        steps = 0 if left is None else said.round - left[1]
+        if left is None or not 1 <= steps < self.options["whole_every"]:
+            known = table.books(table.initial_pieces()) if left is None else left[0]
             update = whole_table(rows, items, known.words)
-            self.said = apply_update(None, update), 0
         else:
-            self.said = self.said[0], steps
             update = make_update(
-                self.said[0],
+                left[0],
                 rows,
                 items,
                 renewed=int(self.options["renewed"]),
@@ -111,6 +111,13 @@ class ODUpdate(DCLR):
             dense=np.append(said.dense[: pieces.start], said.dense[-1]),
             degree=said.degree,
         )
+
+    def left(self, payload: Payload) -> None:
+        """From now on updates change this one, where it is a whole table."""
+        if not isinstance(payload, TableUpdate) or payload.mode is not Mode.WHOLE:
+            return
+        if self.said is None or payload.round > self.said[1]:
+            self.said = apply_update(None, _code_update(payload)), payload.round
 
     @classmethod
     def merge_together(
@@ -147,16 +154,8 @@ class ODUpdate(DCLR):
         return replace(listener, received=taken), refused
 
     def _heard(self, knowledge: Knowledge, sender: str, said: TableUpdate) -> ModelUpdate | None:
-        update = CodeUpdate(
-            base=said.base,
-            mode=said.mode,
-            words=said.words,
-            items=said.rows.astype(np.int64),
-            changed=said.changed,
-            codes=said.codes,
-        )
         try:
-            now = apply_update(self.held.get(sender), update)
+            now = apply_update(self.held.get(sender), _code_update(said))
         except StoreError:
             return None
         rows = now.rows()
@@ -182,6 +181,17 @@ class ODUpdate(DCLR):
             dense=np.concatenate([said.dense[:-1], *words, said.dense[-1:]]),
             degree=said.degree,
         )
+
+
+def _code_update(said: TableUpdate) -> CodeUpdate:
+    return CodeUpdate(
+        base=said.base,
+        mode=said.mode,
+        words=said.words,
+        items=said.rows.astype(np.int64),
+        changed=said.changed,
+        codes=said.codes,
+    )
 
 
 def _coded(knowledge: Knowledge) -> tuple[Tabled, CompositionalCodes]:

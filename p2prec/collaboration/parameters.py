@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
-import numpy as np
-
 from p2prec.collaboration.averaging import Average, average_together
 from p2prec.collaboration.method import (
     Amount,
     Amounts,
     Listener,
     Options,
+    PlainMethod,
     Sends,
     Speaker,
     read_amounts,
@@ -21,8 +20,6 @@ from p2prec.collaboration.method import (
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.updates import make_updates, newest_updates
 from p2prec.limits import MAX_ITEMS, MAX_UPDATE_ROWS
-from p2prec.models.explored import Explored
-from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport
 
 AVERAGING: Final[Amounts] = {
@@ -53,7 +50,7 @@ class Mix:
         return cls(weights=dict.fromkeys(updates, share), own=share)
 
 
-class ParameterMethod:
+class ParameterMethod(PlainMethod):
     """A method whose members differ in how they weigh (``mix``).
 
     Attributes:
@@ -108,16 +105,6 @@ class ParameterMethod:
         for step in steps:
             step()
         return reports
-
-    def leaving(self, knowledge: Knowledge, payloads: Sequence[Payload]) -> Sequence[Payload]:
-        """As they are."""
-        del knowledge
-        return payloads
-
-    def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
-        """None."""
-        del knowledge, rng
-        return ()
 
     def mix(self, listener: Listener, updates: Mapping[str, ModelUpdate]) -> Mix:
         """The weights of updates that came, at least one; here all the same."""

@@ -74,7 +74,7 @@ class Learner(Protocol):
     """A recommender that trains on one device and learns together with others.
 
     No method touches a clock, a network or a disk; each is called by one thread at a time, except
-    ``recommend``, which may run while another thread trains or merges.
+    ``recommend`` and ``left``, which may run while another thread trains or merges.
     """
 
     def train(self, round_: int) -> TrainingReport:
@@ -83,6 +83,10 @@ class Learner(Protocol):
 
     def payloads(self, round_: int, *, degree: int) -> Sequence[Payload]:
         """What is sent to every follower after this round, protection applied; may be empty."""
+        ...
+
+    def left(self, payload: Payload) -> None:
+        """One of them has left the device, to whomever."""
         ...
 
     def merge(self, round_: int, received: Sequence[Received]) -> MergeReport:

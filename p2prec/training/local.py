@@ -75,6 +75,10 @@ class LocalLearner:
         """What every follower gets after this round, protection applied."""
         return payloads_together([self], [round_], degrees=[degree])[0]
 
+    def left(self, payload: Payload) -> None:
+        """One of them has left the device, to whomever."""
+        self.collaboration.left(payload)
+
     def merge(self, round_: int, received: Sequence[Received]) -> MergeReport:
         """Take in what neighbours sent."""
         return merge_together([self], [round_], [received])[0]

@@ -88,6 +88,8 @@ class Post:
         peer.counters[f"said.{type(message).__name__.lower()}"] += 1
         peer.counters[f"sent_bytes.{way}"] += n_bytes
         if isinstance(message, Share):
+            if peer.learner is not None:
+                peer.learner.left(message.payload)
             peer.counters["payload_bytes"] += n_bytes
             self._examiner.size(type(message.payload).__name__, n_bytes)
         number = peer.number()

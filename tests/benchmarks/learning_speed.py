@@ -160,6 +160,8 @@ def _round(
     spoken = time.process_time()
     inboxes: list[list[Received]] = [[] for _ in learners]
     for sender, to in enumerate(rng.integers(1, n, (n, degree))):
+        for payload in said[sender]:
+            learners[sender].left(payload)
         for recipient in set(((sender + to) % n).tolist()):
             inboxes[recipient] += [
                 Received(

@@ -85,6 +85,9 @@ def lived(peers: list[LocalLearner], *, rounds: int, together: bool) -> None:
         for group in groups:
             train_together(group, [round_] * len(group))
             said += payloads_together(group, [round_] * len(group), degrees=[2] * len(group))
+        for peer, payloads in zip(peers, said, strict=True):
+            for payload in payloads:
+                peer.left(payload)
         inboxes = [
             [received(str(j), p) for j, payloads in enumerate(said) if j != i for p in payloads]
             for i in range(len(peers))

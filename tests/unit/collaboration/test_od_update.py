@@ -10,7 +10,7 @@ from contract import CITY, learner, received
 
 from p2prec.collaboration.method import Listener, Options
 from p2prec.collaboration.od_update import ODUpdate
-from p2prec.collaboration.payload import ModelUpdate, TableUpdate
+from p2prec.collaboration.payload import ModelUpdate, Payload, TableUpdate
 from p2prec.embeddings.code_update import Mode
 from p2prec.errors import ConfigError
 from p2prec.limits import MAX_HELD_TABLES
@@ -35,18 +35,23 @@ def speaker(method: str, options: Options) -> LocalLearner:
     )
 
 
-def speaking(method: str = "od_update", rounds: int = 1) -> tuple[LocalLearner, list[object]]:
+def spoken(peer: LocalLearner, round_: int, *, leaves: bool = True) -> Payload:
+    """What a peer says in a round."""
+    peer.train(round_)
+    [payload] = peer.payloads(round_, degree=1)
+    if leaves:
+        peer.left(payload)
+    return payload
+
+
+def speaking(method: str = "od_update", rounds: int = 1) -> tuple[LocalLearner, list[Payload]]:
     """A learner with a table of codes, and what it has said without hearing anybody."""
     peer = speaker(method, {})
-    said: list[object] = []
-    for round_ in range(rounds):
-        peer.train(round_)
-        said += peer.payloads(round_, degree=1)
-    return peer, said
+    return peer, [spoken(peer, round_) for round_ in range(rounds)]
 
 
-def on_the_way(payload: object) -> TableUpdate:
-    body = encode_message(Share(payload=payload))  # type: ignore[arg-type]
+def on_the_way(payload: Payload) -> TableUpdate:
+    body = encode_message(Share(payload=payload))
     share = decode_message(body, schema=SCHEMA)
     assert isinstance(share, Share)
     assert isinstance(share.payload, TableUpdate)
@@ -114,12 +119,32 @@ def test_two_of_one_sender_are_heard_in_the_order_of_its_rounds() -> None:
     assert not refused
 
 
+def test_a_whole_table_is_sent_until_one_has_left() -> None:
+    peer, follower = speaker("od_update", {}), learner(0, "od_update", family="mf")
+    said = [on_the_way(spoken(peer, round_, leaves=round_ not in {0, 1, 7})) for round_ in range(9)]
+    modes = [update.mode is Mode.WHOLE for update in said]
+    assert modes == [True, True, True, False, False, False, False, True, True]
+    for round_ in (2, 3, 4, 5, 6, 8):
+        updates, refused = heard(follower, said[round_])
+        assert [update.round for update in updates] == [round_]
+        assert not refused
+
+
+def test_a_payload_that_leaves_late_or_again_takes_nothing_back() -> None:
+    peer = speaker("od_update", {"whole_every": 1.0})
+    method = peer.collaboration
+    assert isinstance(method, ODUpdate)
+    first, second = (spoken(peer, round_, leaves=False) for round_ in range(2))
+    for payload in (second, first, second):
+        peer.left(payload)
+        assert method.said is not None
+        assert method.said[1] == 1
+        assert method.said[0].words is second.words  # type: ignore[union-attr]
+
+
 def test_a_stack_replaces_the_newest_words() -> None:
     peer = speaker("od_update", {"stack": 1.0, "renewed": 4.0})
-    said = []
-    for round_ in range(2):
-        peer.train(round_)
-        said += peer.payloads(round_, degree=1)
+    said = [spoken(peer, round_) for round_ in range(2)]
     follower = learner(0, "od_update", family="mf")
     [first, second], _ = heard(follower, *[on_the_way(payload) for payload in said])
     table = peer.knowledge.model.table  # type: ignore[attr-defined]

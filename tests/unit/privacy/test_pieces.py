@@ -120,6 +120,7 @@ def told(user: int, protection: Literal["default", "none"]) -> dict[str, float]:
         peer.train(round_)
         [update] = peer.payloads(round_, degree=1)
         assert isinstance(update, TableUpdate)
+        peer.left(update)
         said.append(update)
         changes[update.rows[update.changed]] += round_ > 0
     inbox = [
