@@ -8,7 +8,7 @@ from typing import Final
 MAX_ITEMS: Final = 2_000_000  # items of one realm; ids travel as u32, a table row index must fit
 MAX_UPDATE_ROWS: Final = 20_000  # rows of one update; 20,000 x 64 x 2 B = 2.4 MiB decoded
 MAX_BOOKS: Final = 8  # codes of an item, of a byte each at most; 20,000 x 8 B = 160 KiB
-MAX_HELD_TABLES: Final = 32  # tables of codes of others, 256 KiB of words and 320 KiB; 18 MiB
+MAX_HELD_TABLES: Final = 32  # tables of codes of others, 256 + 320 KiB; 18 MiB, 12 in the store
 LARGEST_VALUE: Final = 1_000.0  # no sane parameter is larger; float16 would still carry 65,504
 MAX_DENSE_VALUES: Final = 65_536  # shared dense parameters of one update, 256 KiB as float32
 MAX_REFERENCES: Final = 256  # reference sequences that soft predictions of one message speak about

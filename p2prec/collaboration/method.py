@@ -138,6 +138,22 @@ class Collaboration(Protocol):
         """Further examples for the next local training; may be empty."""
         ...
 
+    def state(self, knowledge: Knowledge) -> dict[str, NDArray[np.generic]]:
+        """What a restart needs beside the model, as named arrays, always the same; may be empty."""
+        ...
+
+    def restore(self, state: Mapping[str, NDArray[np.generic]], knowledge: Knowledge) -> None:
+        """Go on from an earlier run; what is not there is as at the beginning.
+
+        Args:
+            state: Of ``state``, among other arrays.
+            knowledge: Of the model that the settings ask for.
+
+        Raises:
+            StoreError: The state belongs to another model or realm, or is damaged.
+        """
+        ...
+
 
 class PlainMethod:
     """What most methods have no part in; they derive from it."""
@@ -156,6 +172,14 @@ class PlainMethod:
         """None."""
         del knowledge, rng
         return ()
+
+    def state(self, knowledge: Knowledge) -> dict[str, NDArray[np.generic]]:
+        """Nothing."""
+        del knowledge
+        return {}
+
+    def restore(self, state: Mapping[str, NDArray[np.generic]], knowledge: Knowledge) -> None:
+        """There is nothing."""
 
 
 def read_amounts(options: Options, amounts: Amounts) -> dict[str, float]:

@@ -12,7 +12,8 @@ it has learned leaves, and words of groups, which move with the owner's rows, do
 A row costs a few codes instead of its values. A follower keeps the whole table that came last from
 each sender. An update names it by its content, and one that changes another table is refused
 (``other_table``); the next whole one mends that, so that a lost message or a new acquaintance costs
-at most ``whole_every`` rounds of one sender. Words of two senders are never joined as codes: what
+at most ``whole_every`` rounds of one sender. A restart costs a follower nothing, since tables of
+others are kept, and a sender one whole table. Words of two senders are never joined as codes: what
 each says is put together first, and averaged then.
 
 Measured: ``docs/results/od_update.md``.
@@ -21,11 +22,12 @@ Measured: ``docs/results/od_update.md``.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Final, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2prec.collaboration.dclr import DCLR
 from p2prec.collaboration.method import Amount, Amounts, Listener, Options
@@ -39,6 +41,7 @@ from p2prec.embeddings.code_update import (
     whole_table,
 )
 from p2prec.embeddings.compositional_codes import CompositionalCodes
+from p2prec.embeddings.held_tables import held_tables, stored_tables
 from p2prec.errors import StoreError
 from p2prec.limits import LARGEST_VALUE, MAX_HELD_TABLES
 from p2prec.models.table import OTHERS
@@ -118,6 +121,19 @@ class ODUpdate(DCLR):
             return
         if self.said is None or payload.round > self.said[1]:
             self.said = apply_update(None, _code_update(payload)), payload.round
+
+    def state(self, knowledge: Knowledge) -> dict[str, NDArray[np.generic]]:
+        """Tables of others; the own one that has left is none of it, see ``restore``."""
+        return stored_tables(self.held, _coded(knowledge)[1])
+
+    def restore(self, state: Mapping[str, NDArray[np.generic]], knowledge: Knowledge) -> None:
+        """Tables of others are held again, and the next own one is whole.
+
+        A crash may have come between a whole table and the state: whoever went on from the one
+        before would say nothing to those who have heard the later one.
+        """
+        self.held = held_tables(state, _coded(knowledge)[1])
+        self.said = None
 
     @classmethod
     def merge_together(

@@ -110,6 +110,7 @@ class LocalLearner:
         result["dense_accumulator"] = knowledge.dense_accumulator.copy()
         result["private"] = knowledge.private.copy()
         result["private_accumulator"] = knowledge.private_accumulator.copy()
+        result.update(self.collaboration.state(knowledge))
         return result
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
@@ -143,6 +144,7 @@ class LocalLearner:
             knowledge.dense_accumulator = np.asarray(state["dense_accumulator"], np.float32)
             knowledge.private = private
             knowledge.private_accumulator = np.asarray(state["private_accumulator"], np.float32)
+            self.collaboration.restore(state, knowledge)
         except KeyError as missing:
             raise StoreError(f"the stored model lacks {missing}") from missing
         self.publish_snapshot()

@@ -1,7 +1,7 @@
 """What a simulated peer is to go on from, as values: all but what follows from its world.
 
-Attributes are taken as they are, but for those that a constructor is handed: one that is added to
-a life tomorrow is saved too, or refused by ``records`` when a test saves it.
+Attributes are taken as they are, but for those that come another way, most by a constructor: one
+that is added to a life tomorrow is saved too, or refused by ``records`` when a test saves it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from p2prec.collaboration.od_update import ODUpdate
 from p2prec.training.local import LocalLearner
 from peers.acquaintances import Acquaintances
 from peers.life import Peer
@@ -23,6 +24,7 @@ _HANDED_IN: Final[Mapping[type[Any], frozenset[str]]] = {
         }
     ),
     Peer: frozenset({"_config", "_identity", "acquaintances"}),
+    ODUpdate: frozenset({"held"}),  # comes with the learner's arrays
     Acquaintances: frozenset(
         {"_config", "_friends", "_identity", "_on_follower", "_on_forgotten", "_own_advert"}
     ),

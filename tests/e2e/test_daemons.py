@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from running import CITY, config, start, until
+from brokers import running_broker
+from running import CITY, ENDLESS, config, go_on, start, until
 
+from p2prec.collaboration.od_update import ODUpdate
 from p2prec.errors import ConfigError
 from p2prec.training.config import LearnerConfig, ModelConfig
 from peers import events as ev
@@ -137,6 +139,40 @@ async def test_a_stopped_peer_goes_on_from_its_store(tmp_path: Path) -> None:
     assert again.daemon.life.round == 3
     assert (again.daemon.learner.knowledge.dense == dense).all()
     await again.end()
+
+
+async def test_tables_of_others_are_held_over_a_restart_and_the_own_one_is_whole_again(
+    tmp_path: Path,
+) -> None:
+    async with running_broker("amqtt", tmp_path) as broker:
+        settings = config("od_update", schedule=ENDLESS, mqtt=(broker.address,), mdns=False)
+        model = ModelConfig(family="mf", embedding_size=16, table="codes", compression=2)
+        settings = dataclasses.replace(
+            settings, learner=dataclasses.replace(settings.learner, model=model)
+        )
+        peers = [start(i, settings, tmp_path / str(i)) for i in range(2)]
+
+        def method(number: int) -> ODUpdate:
+            found = peers[number].daemon.learner.collaboration
+            assert isinstance(found, ODUpdate)
+            return found
+
+        try:
+            await until(lambda: all(method(i).said and method(i).held for i in range(2)))
+            await go_on(*peers)
+            await peers[0].end()
+            before = dict(method(0).held)
+            peers[0] = start(0, settings, tmp_path / "0")
+            # Nothing has run yet: this is what the store had.
+            assert method(0).said is None
+            assert {name: table.digest for name, table in method(0).held.items()} == {
+                name: table.digest for name, table in before.items()
+            }
+            await until(lambda: method(0).said is not None)
+            await go_on(*peers)
+        finally:
+            for peer in peers:
+                await peer.end()
 
 
 async def test_a_follower_that_comes_late_gets_only_what_the_ledger_knows(tmp_path: Path) -> None:

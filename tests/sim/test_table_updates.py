@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from p2prec.collaboration.payload import TableUpdate
+from p2prec.collaboration.od_update import ODUpdate
+from p2prec.collaboration.payload import ModelUpdate, TableUpdate
 from p2prec.embeddings.code_update import HeldTable, Mode
 from p2prec.training.config import ProtectionConfig
+from p2prec.training.knowledge import Knowledge
 from peers import events as ev
 from peers.messages import Share
 from peers.scenario import MethodConfig, Scenario
@@ -91,3 +94,36 @@ def test_a_table_that_was_made_for_nobody_is_sent_to_who_comes_later(
     assert max(followed.rounds) > 0  # somebody has spoken to nobody first
     assert set(followed.first.values()) == {Mode.WHOLE}
     assert followed.modes[Mode.QUEUE] > 0
+
+
+def test_after_crashes_senders_begin_anew_and_followers_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    followed = Followed(monkeypatch)
+    stored: dict[ODUpdate, dict[str, bytes]] = {}  # digests that came from the store
+    went_on = Counter[bool]()  # updates of those
+    restore, hear = ODUpdate.restore, ODUpdate._heard
+
+    def restored(method: ODUpdate, state: Any, knowledge: Knowledge) -> None:
+        restore(method, state, knowledge)
+        stored[method] = {sender: table.digest for sender, table in method.held.items()}
+
+    def heard(
+        method: ODUpdate, knowledge: Knowledge, sender: str, said: TableUpdate
+    ) -> ModelUpdate | None:
+        update = hear(method, knowledge, sender, said)
+        if said.base and stored.get(method, {}).get(sender) == said.base:
+            went_on[update is not None] += 1
+        return update
+
+    monkeypatch.setattr(ODUpdate, "restore", restored)
+    monkeypatch.setattr(ODUpdate, "_heard", heard)
+    devices = replace(BASE.simulation.devices, crashes_per_day=2_000.0, restart_s=1.0)
+    simulation = replace(BASE.simulation, devices=devices)
+    peers = followed.live(replace(BASE, simulation=simulation))
+    assert sum(peer.counters["crashes"] for peer in peers) > len(peers) / 2
+    again = [mode for (_, life), mode in followed.first.items() if life > 1]
+    assert len(again) > 2
+    assert set(again) == {Mode.WHOLE}
+    assert went_on[True] > 0
+    assert not went_on[False]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from contract import CITY, learner, received
+from contract import CITY, learner, received, same
 
 from p2prec.collaboration.method import Listener, Options
 from p2prec.collaboration.od_update import ODUpdate
 from p2prec.collaboration.payload import ModelUpdate, Payload, TableUpdate
 from p2prec.embeddings.code_update import Mode
-from p2prec.errors import ConfigError
+from p2prec.errors import ConfigError, StoreError
 from p2prec.limits import MAX_HELD_TABLES
 from p2prec.models.table import OTHERS
 from p2prec.training.combinations import check_learner
@@ -21,6 +24,7 @@ from p2prec.training.local import LocalLearner
 from peers.codec import decode_message, encode_message
 from peers.inbox import payload_schema
 from peers.messages import Share
+from peers.store import Store
 
 SCHEMA = payload_schema(CITY.catalogue, [learner(0, "od_update", family="mf").config.model])
 
@@ -140,6 +144,100 @@ def test_a_payload_that_leaves_late_or_again_takes_nothing_back() -> None:
         assert method.said is not None
         assert method.said[1] == 1
         assert method.said[0].words is second.words  # type: ignore[union-attr]
+
+
+def restarted(peer: LocalLearner, folder: Path) -> LocalLearner:
+    """The same peer, as its store has it."""
+    store = Store.open(folder / "peer.db")
+    store.save_progress(round_=0, neighbours=(), learner=peer.state())
+    store.close()
+    store = Store.open(folder / "peer.db")
+    again = learner(0, "od_update", family="mf")
+    again.restore(store.learner_state())
+    store.close()
+    return again
+
+
+def test_a_follower_that_was_started_again_hears_what_it_would_have_heard(tmp_path: Path) -> None:
+    said = [on_the_way(payload) for payload in speaking(rounds=3)[1]]
+    peer = learner(0, "od_update", family="mf")
+    peer.merge(0, [received(name, said[0]) for name in ("1", "2")])
+    again = restarted(peer, tmp_path)
+    assert list(again.collaboration.held) == ["1", "2"]  # type: ignore[attr-defined]
+    for round_ in (1, 2):
+        inbox = [received("1", said[round_])]
+        reports = [each.merge(round_, inbox) for each in (peer, again)]
+        assert reports[0] == reports[1]
+        assert reports[0].weights.keys() == {"1"}
+    assert same(peer, again)
+    assert list(again.collaboration.held) == ["2", "1"]  # type: ignore[attr-defined]
+
+
+def test_a_follower_that_lost_a_table_in_a_crash_changes_no_older_one(tmp_path: Path) -> None:
+    said = [on_the_way(payload) for payload in speaking(rounds=11)[1]]
+    peer = learner(0, "od_update", family="mf")
+    peer.merge(0, [received("1", said[0])])
+    again = restarted(peer, tmp_path)  # what it has heard since is not in the store
+    peer.merge(5, [received("1", said[5])])
+    assert peer.merge(6, [received("1", said[6])]).weights
+    untouched = again.state()
+    assert again.merge(6, [received("1", said[6])]).rejected == {"1": "other_table"}
+    assert all(np.array_equal(untouched[name], part) for name, part in again.state().items())
+    assert again.merge(10, [received("1", said[10])]).weights.keys() == {"1"}
+
+
+def test_a_state_of_before_tables_were_stored_begins_without_any() -> None:
+    said = [on_the_way(payload) for payload in speaking(rounds=2)[1]]
+    peer, again = (learner(0, "od_update", family="mf") for _ in range(2))
+    peer.merge(0, [received("1", said[0])])
+    state = {n: part for n, part in peer.state().items() if not n.startswith("held_")}
+    again.restore(state)
+    assert again.merge(1, [received("1", said[1])]).rejected == {"1": "other_table"}
+
+
+def test_a_sender_that_was_started_again_sends_a_whole_table_at_once() -> None:
+    sender, said = speaking(rounds=3)
+    follower = learner(0, "od_update", family="mf")
+    for payload in said:
+        assert heard(follower, on_the_way(payload))[0]
+    again = speaker("od_update", {})
+    again.restore(sender.state())
+    after = [on_the_way(spoken(again, round_)) for round_ in (3, 4)]
+    assert [update.mode for update in after] == [Mode.WHOLE, Mode.QUEUE]
+    assert [update.round for update in heard(follower, *after)[0]] == [3, 4]
+    # What was under way before, of the table that is no longer held, changes nothing.
+    assert heard(follower, on_the_way(said[2])) == ([], {"1": "other_table"})
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        ("held_senders", lambda part: part[:-2], "of others are damaged"),
+        ("held_senders", lambda part: part + 200, "names of those .* are damaged"),
+        ("held_counts", lambda part: part + 1, "of others are damaged"),
+        ("held_words", lambda part: part * np.nan, "of others are damaged"),
+        ("held_words", lambda part: part + 2_000, "of others are damaged"),
+        ("held_words", lambda part: part[..., :4], "another size than the settings ask for"),
+        ("held_codes", lambda part: part[:, :1], "another size than the settings ask for"),
+        ("held_codes", lambda part: part + 200, "of others are damaged"),
+        ("held_items", lambda part: part + 150, "belong to another catalogue"),
+        ("held_items", lambda part: part[::-1], "belong to another catalogue"),
+        ("held_items", None, "lack held_items"),
+    ],
+)
+def test_stored_tables_that_cannot_be_are_refused_in_one_sentence(
+    name: str, change: Callable[[Any], Any] | None, sentence: str
+) -> None:
+    peer, again = (learner(0, "od_update", family="mf") for _ in range(2))
+    whole = on_the_way(speaking()[1][0])
+    peer.merge(0, [received(sender, whole) for sender in ("1", "2")])
+    state = peer.state()
+    again.restore(state)  # as it is, it can be
+    part = state.pop(name)
+    if change is not None:
+        state[name] = change(part)
+    with pytest.raises(StoreError, match=sentence):
+        again.restore(state)
 
 
 def test_a_stack_replaces_the_newest_words() -> None:
