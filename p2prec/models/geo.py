@@ -77,7 +77,8 @@ def drawn_alike(
     """
     if np.isfinite(catalogue.latitude_deg[item] + catalogue.longitude_deg[item]):
         near = nearest_alike(catalogue, item, n)
-        return near[rng.permutation(len(near))[:wanted]].tolist()
+        picked: list[int] = near[rng.permutation(len(near))[:wanted]].tolist()
+        return picked
     alike = _alike(catalogue, int(catalogue.category[item])).items
     drawn = rng.choice(alike, min(wanted + 1, len(alike)), replace=False).tolist()
     return [other for other in drawn if other != item][:wanted]
