@@ -1,14 +1,17 @@
-"""The table of the comparison with gossipy, in Markdown, from all results."""
+"""Tables of comparisons with other projects, in Markdown, from all results."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from statistics import mean
 
 from tests.benchmarks.films_table import spread_of
 from tests.benchmarks.results import Result
 
+Columns = Mapping[str, Callable[[Result], float]]  # means of these are shown to three digits
+
+_ALL = 943  # people of results that do not say how many
 _HEAD = """# Beside gossipy
 
 `python -m tests.benchmarks.rival_gossipy DATA_FOLDER --out docs/results`
@@ -34,19 +37,35 @@ memory is the peak of the whole process. Every value is in
 
 
 def table(results: Sequence[Result]) -> str:
-    """The last round of each row, and RMSE by round."""
-    parts = [_HEAD]
-    for (factors, fold), group in groupby(sorted(results, key=_kind), _kind):
+    """The comparison with gossipy."""
+    return page(_HEAD, results)
+
+
+def page(
+    head: str,
+    results: Sequence[Result],
+    columns: Callable[[Sequence[Result]], Columns] = lambda _: {},
+) -> str:
+    """The last round of each row, and RMSE by round.
+
+    Args:
+        head: Before the tables.
+        results: Of all numbers of people, of factors, and folds.
+        columns: Further ones of the rows that one table compares.
+    """
+    parts = [head]
+    for (people, factors, fold), group in groupby(sorted(results, key=_kind), _kind):
         held = list(group)
         last = max(int(r["round"]) for r in held)
+        ended = [r for r in held if r["round"] == last]
         seeds = ", ".join(map(str, sorted({int(r["seed"]) for r in held})))
-        parts.append(f"## {factors} factors, {last} rounds\n\nFold: {fold}; seeds {seeds}.\n")
-        parts += [_last([r for r in held if r["round"] == last]), _course(held)]
+        parts.append(f"## {-people} people, {factors} factors, {last} rounds\n")
+        parts += [f"Fold: {fold}; seeds {seeds}.\n", _last(ended, columns(ended)), _course(held)]
     return "\n".join(parts)
 
 
-def _kind(result: Result) -> tuple[int, str]:
-    return int(result["factors"]), str(result["fold"])
+def _kind(result: Result) -> tuple[int, int, str]:
+    return -int(result.get("people", _ALL)), int(result["factors"]), str(result["fold"])
 
 
 def _rows(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -56,11 +75,10 @@ def _rows(results: Sequence[Result]) -> dict[str, list[Result]]:
     return rows
 
 
-def _last(results: Sequence[Result]) -> str:
-    lines = [
-        "| row | RMSE | unclipped | peer-rounds a CPU second | KiB sent a peer | peak MiB |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+def _last(results: Sequence[Result], more: Columns) -> str:
+    columns = ["row", "RMSE", "unclipped", "peer-rounds a CPU second", "KiB sent a peer"]
+    columns += ["peak MiB", *more]
+    lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
     for row, found in _rows(results).items():
         sent = mean(
             float(r["bytes"]) / float(r["messages"]) * float(r["round"]) / 1_024 for r in found
@@ -72,6 +90,7 @@ def _last(results: Sequence[Result]) -> str:
             f"{mean(float(r['peer_rounds_per_cpu_s']) for r in found):,.0f}",
             f"{sent:,.0f}",
             f"{mean(float(r['peak_mib']) for r in found):,.0f}",
+            *(f"{mean(value(r) for r in found):.3g}" for value in more.values()),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

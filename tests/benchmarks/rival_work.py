@@ -82,20 +82,40 @@ class Side:
     said: Callable[[], NDArray[np.floating]]
 
 
-def serve(begin: Callable[[], Side]) -> None:
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """How to tell what a side costs.
+
+    Attributes:
+        cpu_s: Processor time so far.
+        peak_mib: The most memory so far.
+    """
+
+    cpu_s: Callable[[], float] = time.process_time
+    peak_mib: Callable[[], float] = _peak_mib
+
+
+_OWN = Cost()  # a side of one process
+
+
+def serve(begin: Callable[[], Side], cost: Cost = _OWN) -> None:
     """Answer until the input ends; whatever else writes to the output goes to the errors."""
     out, sys.stdout = sys.stdout, sys.stderr
-    began = time.process_time()
+    began = cost.cpu_s()
     side = begin()
-    print(json.dumps({"begin_cpu_s": time.process_time() - began}), file=out, flush=True)
+    print(json.dumps({"begin_cpu_s": cost.cpu_s() - began}), file=out, flush=True)
     for line in sys.stdin:
         order = json.loads(line)
-        cpu, wall = time.process_time(), time.perf_counter()
+        cpu, wall = cost.cpu_s(), time.perf_counter()
         side.live(order["rounds"])
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        cpu, wall = cost.cpu_s() - cpu, time.perf_counter() - wall
         messages, sent = side.sent()
         answer = {"cpu_s": cpu, "wall_s": wall, "messages": messages, "bytes": sent}
-        answer["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
+        answer["peak_mib"] = cost.peak_mib()
         if order["ask"]:
             answer["said"] = side.said().tolist()
         print(json.dumps(answer), file=out, flush=True)
