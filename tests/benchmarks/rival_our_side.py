@@ -1,6 +1,8 @@
-"""Our side: the learners of all users in one process, one message each a round.
+"""Our side: the learners of all users in one process, one message each a round, or a server.
 
 python -m tests.benchmarks.rival_our_side WORK.npz '{"factors": 8, "rows": 1682, "set": []}'
+
+With ``"server": true`` a server averages everybody's table after each round.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import peers  # noqa: F401 - before NumPy, as in a peer: it says how many threads NumPy takes
@@ -16,8 +19,10 @@ import peers  # noqa: F401 - before NumPy, as in a peer: it says how many thread
 import numpy as np
 from numpy.typing import NDArray
 
+from p2prec.collaboration.payload import Payload
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
+from p2prec.evaluation.central import server_fedavg
 from p2prec.kernels import use_compiled
 from p2prec.models.recommender import Context, Task
 from p2prec.training.config import (
@@ -27,7 +32,7 @@ from p2prec.training.config import (
     ProtectionConfig,
     TrainingConfig,
 )
-from p2prec.training.local import LocalLearner
+from p2prec.training.local import LocalLearner, payloads_together
 from peers.codec import encode_message
 from peers.messages import Share
 from tests.benchmarks.in_memory import Pushed, configured
@@ -55,40 +60,62 @@ def _begin() -> Side:
         seed = work.seed * 100_003 + user
         return LocalLearner(catalogue, config, history=histories[user], seed=seed)
 
+    together = _Served if options.get("server") else _Gossip
     # Compiled loops are read from the disk where they are first called; the other side's imports
     # are not in its time either.
-    first = Pushed([learner(0), learner(1)], [[1], [0]], np.random.default_rng(work.seed))
-    for round_ in range(3):
-        first.round(round_)
+    together([learner(0), learner(1)], np.array([[1], [0]]), work.seed).live(3)
     learners = [learner(user) for user in range(len(histories))]
-    network = Pushed(learners, work.graph.tolist(), np.random.default_rng(work.seed))
+    network = together(learners, work.graph, work.seed)
     asked = [of[:, 0].astype(np.int64) for of in work.of_each(work.asked)]
-    lived = 0
     gc.collect()
     gc.freeze()  # what lives as long as the run is not looked at again
 
-    def live(rounds: int) -> None:
-        nonlocal lived
-        for round_ in range(lived, lived + rounds):
-            network.round(round_)
-        lived += rounds
-
     def sent() -> tuple[int, int]:
-        # Messages have their full length once rows have spread, which takes a few rounds.
-        messages = lived * len(learners)
-        bodies = [
-            encode_message(Share(payload=update))
-            for said in network.said(lived)
-            for update in said.updates([lived] * len(said.counts), [1] * len(said.counts))
-        ]
-        size = np.mean([len(body) for body in bodies])
+        messages = network.lived * network.messages_a_round
+        size = np.mean([len(encode_message(Share(payload=x))) for x in network.updates()])
         return messages, round(messages * float(size))
 
     def said() -> NDArray[np.float32]:
         scores = (x.scores(Context(timestamp_s=0)) for x in learners)
         return np.concatenate([s[of] for s, of in zip(scores, asked, strict=True)])
 
-    return Side(live=live, sent=sent, said=said)
+    return Side(live=network.live, sent=sent, said=said)
+
+
+class _Gossip:
+    """One message of each to a random neighbour a round."""
+
+    def __init__(self, learners: list[LocalLearner], graph: NDArray[np.int64], seed: int) -> None:
+        self._pushed = Pushed(learners, graph.tolist(), np.random.default_rng(seed))
+        self.lived, self.messages_a_round = 0, len(learners)
+
+    def live(self, rounds: int) -> None:
+        for round_ in range(self.lived, self.lived + rounds):
+            self._pushed.round(round_)
+        self.lived += rounds
+
+    def updates(self) -> Iterator[Payload]:
+        """What would be sent now: of full length once rows have spread, after a few rounds."""
+        for said in self._pushed.said(self.lived):
+            yield from said.updates([self.lived] * len(said.counts), [1] * len(said.counts))
+
+
+class _Served:
+    """A server averages all of them after each round: a table to each, and one back."""
+
+    def __init__(self, learners: list[LocalLearner], graph: NDArray[np.int64], seed: int) -> None:
+        del graph, seed  # nobody knows anybody, and all take part
+        self._learners = learners
+        self.lived, self.messages_a_round = 0, 2 * len(learners)
+
+    def live(self, rounds: int) -> None:
+        server_fedavg(self._learners, rounds)
+        self.lived += rounds
+
+    def updates(self) -> Iterator[Payload]:
+        n = len(self._learners)
+        for made in payloads_together(self._learners, [self.lived] * n, degrees=[1] * n):
+            yield from made
 
 
 def films(n_films: int) -> Catalogue:
