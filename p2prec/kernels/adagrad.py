@@ -21,6 +21,7 @@ def step_rows(
     seen: NDArray[np.float32],
     reg: np.float32,
     rate: np.float32,
+    shorter: bool,
 ) -> None:
     """Change rows in place; the gradient is used up.
 
@@ -35,6 +36,7 @@ def step_rows(
         seen: How often each was a right answer.
         reg: Pull towards the initial values.
         rate: Of the step.
+        shorter: Whether steps become shorter with what a row has moved.
     """
     width = values.shape[1]
     others = width - 2
@@ -47,9 +49,11 @@ def step_rows(
             step = ZERO if d == others else step
             gradient[number, d] = step
             squares += step * step
-        sum_ = accumulator[slot] + squares / np.float32(width)
-        accumulator[slot] = sum_
-        factor = rate / np.sqrt(sum_)
+        factor = rate
+        if shorter:
+            sum_ = accumulator[slot] + squares / np.float32(width)
+            accumulator[slot] = sum_
+            factor = rate / np.sqrt(sum_)
         for d in range(width):
             values[slot, d] -= gradient[number, d] * factor
         evidence[slot] += seen[number]

@@ -177,6 +177,7 @@ def rate_pass(
     private_start: NDArray[np.float32],
     reg: np.float32,
     rate: np.float32,
+    shorter: bool,
 ) -> NDArray[np.float64]:
     """Steps of all peers, one peer after the other; the summed loss of each.
 
@@ -202,6 +203,7 @@ def rate_pass(
         private_start: By seat, before any training.
         reg: Pull towards the start.
         rate: Of rows and private parameters.
+        shorter: Whether steps of rows become shorter with what a row has moved.
     """
     size, width = values.shape[1] - 2, values.shape[1]
     loss = np.zeros(len(starts), np.float64)
@@ -255,9 +257,11 @@ def rate_pass(
                     step = ZERO if d == size else step
                     gradient[d] = step
                     squares += step * step
-                squared = accumulator[slot] + squares / np.float32(width)
-                accumulator[slot] = squared
-                factor = rate / np.sqrt(squared)
+                factor = rate
+                if shorter:
+                    squared = accumulator[slot] + squares / np.float32(width)
+                    accumulator[slot] = squared
+                    factor = rate / np.sqrt(squared)
                 for d in range(width):
                     values[slot, d] -= gradient[d] * factor
                 evidence[slot] += seen[row]

@@ -153,6 +153,7 @@ class MatrixFactorisation(Biased):
             shelf.private_start,
             np.float32(config.reg),
             np.float32(config.learning_rate * self.row_rate),
+            config.row_optimizer == "adagrad",
         )
         return loss
 

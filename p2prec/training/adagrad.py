@@ -1,8 +1,9 @@
 """Adagrad for the first peers of a stack: row-wise on rows, by parameter on vectors.
 
-Duchi, Hazan & Singer, JMLR 2011; the row-wise form keeps one sum a row. Rows are those of items,
-and stretches of the dense parameters that items of a compact table share in place of rows: what a
-step did not read of them is not pulled back, and gradients are summed over examples, as of rows.
+Duchi, Hazan & Singer, JMLR 2011; the row-wise form keeps one sum a row. Rows may take plain steps
+of gradient descent instead (``TrainingConfig.row_optimizer``). Rows are those of items, and
+stretches of the dense parameters that items of a compact table share in place of rows: what a step
+did not read of them is not pulled back, and gradients are summed over examples, as of rows.
 """
 
 from __future__ import annotations
@@ -96,12 +97,14 @@ def _update_shared(
     values = stack.dense[: len(gradient), shared.part]
     read = np.logical_or.reduceat(gradient != 0, starts, axis=1)
     gradient = gradient + np.float32(config.reg) * (values - shared.start) * read.repeat(widths, 1)
-    mean = np.add.reduceat(gradient**2, starts, axis=1) / widths.astype(np.float32)
-    # One sum a row, which each of its parameters holds.
-    sums = stack.shelf.dense_accumulator[seats, shared.part] + mean.repeat(widths, 1)
-    stack.shelf.dense_accumulator[seats, shared.part] = sums
     rates = np.float32(config.learning_rate * row_rate) * shared.rates
-    stack.dense[: len(gradient), shared.part] -= rates * gradient / np.sqrt(sums)
+    if config.row_optimizer == "adagrad":
+        mean = np.add.reduceat(gradient**2, starts, axis=1) / widths.astype(np.float32)
+        # One sum a row, which each of its parameters holds.
+        sums = stack.shelf.dense_accumulator[seats, shared.part] + mean.repeat(widths, 1)
+        stack.shelf.dense_accumulator[seats, shared.part] = sums
+        gradient /= np.sqrt(sums)
+    stack.dense[: len(gradient), shared.part] -= rates * gradient
 
 
 def update_rows(stack: Stack, model: Model, config: TrainingConfig, part: RowGradient) -> None:
@@ -121,9 +124,10 @@ def update_rows(stack: Stack, model: Model, config: TrainingConfig, part: RowGra
         slots = stack.slots.take(slots)
     shelf = stack.shelf
     reg, rate = np.float32(config.reg), np.float32(config.learning_rate * model.row_rate)
+    shorter = config.row_optimizer == "adagrad"
     kernels = compiled()
     if kernels is None:
-        stepped_rows(shelf, slots, gradient, seen, reg=reg, rate=rate)
+        stepped_rows(shelf, slots, gradient, seen, reg=reg, rate=rate, shorter=shorter)
     else:
         kernels.step_rows(
             shelf.rows,
@@ -136,6 +140,7 @@ def update_rows(stack: Stack, model: Model, config: TrainingConfig, part: RowGra
             seen,
             reg,
             rate,
+            shorter,
         )
 
 
@@ -147,6 +152,7 @@ def stepped_rows(
     *,
     reg: np.float32,
     rate: np.float32,
+    shorter: bool,
 ) -> None:
     """Change rows in place; the gradient is used up.
 
@@ -157,16 +163,20 @@ def stepped_rows(
         seen: How often each was a right answer.
         reg: Pull towards the initial values.
         rate: Of the step.
+        shorter: Whether steps become shorter with what a row has moved, as Adagrad's do.
     """
     values = shelf.values.take(slots, axis=0)
     pull = values - shelf.initial.take(shelf.rows.take(slots), axis=0)
     pull *= reg
     gradient += pull
     gradient[:, OTHERS] = 0.0  # a statistic, not a parameter
-    sums = shelf.accumulator.take(slots)
-    sums += dotted(gradient, gradient) / np.float32(gradient.shape[1])
-    shelf.accumulator[slots] = sums
-    gradient *= (rate / np.sqrt(sums))[:, None]
+    if shorter:
+        sums = shelf.accumulator.take(slots)
+        sums += dotted(gradient, gradient) / np.float32(gradient.shape[1])
+        shelf.accumulator[slots] = sums
+        gradient *= (rate / np.sqrt(sums))[:, None]
+    else:
+        gradient *= rate
     values -= gradient
     shelf.values[slots] = values
     shelf.evidence[slots] += seen

@@ -39,7 +39,10 @@ class TrainingConfig:
         epochs: Passes over the owner's history in one round.
         batch_size: Examples of one step.
         negatives: Sampled items an example.
-        learning_rate: Of row-wise Adagrad; a family may have a factor on it.
+        learning_rate: Of rows and private parameters; a family may have a factor on it.
+        row_optimizer: ``"adagrad"``, or ``"sgd"``, whose steps on rows do not become shorter from
+            round to round. Averaged over many who know a row, they need not: where models learn
+            ratings this goes further (docs/results/films.md).
         dense_learning_rate: Of Adagrad on the dense parameters.
         explore_rate: Factor on it for the parameters of the explore decoder, which an owner's few
             first visits teach badly.
@@ -51,6 +54,7 @@ class TrainingConfig:
     batch_size: int = 32
     negatives: int = 64
     learning_rate: float = 0.01
+    row_optimizer: Literal["adagrad", "sgd"] = "adagrad"
     dense_learning_rate: float = 0.3
     explore_rate: float = 0.3
     reg: float = 1e-2

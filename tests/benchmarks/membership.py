@@ -7,7 +7,9 @@ attacks ranks all places of the realm by what one sender has sent so far; the fi
 under the ROC curve with which the sender's own places come before all others (1: all of them are
 known, 0.5: nothing is), and the same against the sender's pseudo items alone, which is how well
 the two are told apart. Of the attacks the best one counts, as chosen by an attacker who knows the
-truth. Attackers hear several senders, so that what everybody says can be taken off.
+truth. Attackers hear several senders, so that what everybody says can be taken off. Beside it
+stands what anybody guesses who has heard nothing but knows how many others go to each place, which
+``--crowd`` counts in more users than those that are listened to.
 
 Prints one JSON object; means over owners.
 """
@@ -159,6 +161,10 @@ def main() -> None:
     scenario = load_scenario(Path(args.scenario))
     scenario = replace(scenario, seed=args.seed, peers=replace(scenario.peers, count=args.peers))
     realm = load_realm(scenario, data=args.data)
+    crowd = replace(scenario, peers=replace(scenario.peers, count=max(args.crowd, args.peers)))
+    visitors = np.zeros(len(realm.catalogue))
+    for history in load_realm(crowd, data=args.data).histories:
+        visitors[np.unique(leave_one_out(history).train.item)] += 1.0
     after = sorted({int(n) for n in args.after.split(",")})
     result = {
         "scenario": scenario.name,
@@ -170,7 +176,7 @@ def main() -> None:
     for name, (method, changes) in SETTINGS.items():
         began_s = time.process_time()
         result["settings"][name] = _listen(
-            scenario, MethodConfig(name=method), realm, changes, after
+            scenario, MethodConfig(name=method), realm, changes, after, visitors=visitors
         )
         print(f"{name}: {time.process_time() - began_s:.0f} s", file=sys.stderr)
     print(json.dumps(result, indent=1))
@@ -182,6 +188,8 @@ def _listen(
     realm: Realm,
     changes: Sequence[str],
     after: Sequence[int],
+    *,
+    visitors: NDArray[np.float64],
 ) -> dict[str, object]:
     learners = []
     for i, history in enumerate(realm.histories):
@@ -204,6 +212,10 @@ def _listen(
         decisions.turn()
         if round_ + 1 in after:
             found[f"after {round_ + 1} rounds"] = _told_apart(learners, attack.scores())
+    guesses = np.tile(visitors, (len(learners), 1))
+    for learner, guess in zip(learners, guesses, strict=True):
+        guess[learner.knowledge.timeline.own] -= 1.0  # the owner is not among the others
+    found["what others visit"] = _told_apart(learners, {"visited by others": guesses})
     found["hr@10 on validation"] = round(_hit_rate(learners, realm), 3)
     return found
 
@@ -273,6 +285,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("scenario", nargs="?", default="peers/demo.toml")
     parser.add_argument("--data", default="")
     parser.add_argument("--peers", type=int, default=16)
+    parser.add_argument("--crowd", type=int, default=0, help="users whose visits are counted")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--after", default="1,5,10", help="rounds with commas")
     return parser.parse_args()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -112,11 +114,14 @@ def test_quotients_of_one_row_start_in_all_directions(compression: int) -> None:
     assert np.abs(cosines[kin]).mean() < 0.4
 
 
+@pytest.mark.parametrize("row_optimizer", ["adagrad", "sgd"])
 @pytest.mark.parametrize("name", SHARING)
-def test_a_step_changes_what_it_has_read(name: str) -> None:
+def test_a_step_changes_what_it_has_read(
+    name: str, row_optimizer: Literal["adagrad", "sgd"]
+) -> None:
     """Against loops over rows in double precision; two peers at once."""
     peers = [known(user, name) for user in (0, 1)]
-    shared, config = shared_of(peers[0]), peers[0].config
+    shared, config = shared_of(peers[0]), replace(peers[0].config, row_optimizer=row_optimizer)
     rng = np.random.default_rng(3)
     [group] = grouped(peers)
     stack = group.stack
@@ -145,8 +150,13 @@ def test_a_step_changes_what_it_has_read(name: str) -> None:
                 continue
             start = shared.start[begin - first : end - first]
             whole = summed[peer, begin:end] + config.reg * (then - start).astype(np.float64)
-            total = sums[peer, begin] + np.square(whole).mean()
-            step = rate * shared.rates[begin - first : end - first] * whole / np.sqrt(total)
+            total, step = (
+                sums[peer, begin],
+                rate * shared.rates[begin - first : end - first] * whole,
+            )
+            if row_optimizer == "adagrad":
+                total += np.square(whole).mean()
+                step /= np.sqrt(total)
             np.testing.assert_allclose(now, then - step, rtol=1e-4, atol=1e-6)
             accumulated = stack.shelf.dense_accumulator[stack.seats[peer], begin:end]
             np.testing.assert_allclose(accumulated, total, rtol=1e-5)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -51,12 +52,18 @@ def assert_same_bytes(some: LocalLearner, other: LocalLearner) -> None:
     method=st.sampled_from(["epidemic", "metropolis_hastings", "dclr"]),
     lengths=st.lists(st.integers(0, 60), min_size=N_PEERS, max_size=N_PEERS),
     noise=st.sampled_from([0.0, 0.5]),
+    row_optimizer=st.sampled_from(["adagrad", "sgd"]),
 )
 def test_three_rounds_of_learning_are_the_same(
-    *, task: Task, method: str, lengths: list[int], noise: float
+    *,
+    task: Task,
+    method: str,
+    lengths: list[int],
+    noise: float,
+    row_optimizer: Literal["adagrad", "sgd"],
 ) -> None:
-    by_numpy = learners(task, method, lengths, noise)
-    by_kernels = learners(task, method, lengths, noise)
+    by_numpy = learners(task, method, lengths, noise, row_optimizer=row_optimizer)
+    by_kernels = learners(task, method, lengths, noise, row_optimizer=row_optimizer)
     with kernels(wanted=False):
         lived(by_numpy, [list(range(N_PEERS))])
     with kernels(wanted=True):

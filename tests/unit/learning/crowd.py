@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -31,12 +32,20 @@ NOW = Context(timestamp_s=1_800_000_000)
 
 
 def learners(
-    task: Task, method: str, lengths: Sequence[int], noise: float, *, model: str = "mf/4"
+    task: Task,
+    method: str,
+    lengths: Sequence[int],
+    noise: float,
+    *,
+    model: str = "mf/4",
+    row_optimizer: Literal["adagrad", "sgd"] = "adagrad",
 ) -> list[LocalLearner]:
     family, size = model.split("/")
     config = LearnerConfig(
         model=ModelConfig(family=family, embedding_size=int(size), task=task),
-        training=TrainingConfig(epochs=2, batch_size=7, negatives=3, max_examples=30),
+        training=TrainingConfig(
+            epochs=2, batch_size=7, negatives=3, max_examples=30, row_optimizer=row_optimizer
+        ),
         collaboration=CollaborationConfig(
             method=method, options={} if method == "alone" else {"max_rows": 20.0}
         ),

@@ -154,8 +154,10 @@ class ExampleByExample:
                 continue  # nobody has told of it
             step = [e * p[c] + reg * (self.q[i][c] - self.start[i][c]) for c in range(self.d)]
             by_b = e + reg * self.b[i]
-            self.row_sum[i] += (sum(x * x for x in step) + by_b**2) / (self.d + 2)
-            pace = rate / math.sqrt(self.row_sum[i])
+            pace = rate
+            if self.config.row_optimizer == "adagrad":
+                self.row_sum[i] += (sum(x * x for x in step) + by_b**2) / (self.d + 2)
+                pace /= math.sqrt(self.row_sum[i])
             self.q[i] = [x - pace * y for x, y in zip(self.q[i], step, strict=True)]
             self.b[i] -= pace * by_b
         for c in range(self.d):

@@ -6,6 +6,7 @@ import dataclasses
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Literal
 
 import mf_twins
 import numpy as np
@@ -52,9 +53,11 @@ def history(user: int, n: int = 25) -> History:
     )
 
 
-def knowledge(user: int, task: Task, *, n: int = 25) -> Knowledge:
+def knowledge(
+    user: int, task: Task, *, n: int = 25, row_optimizer: Literal["adagrad", "sgd"] = "adagrad"
+) -> Knowledge:
     model = build_model(CATALOGUE, family="mf", embedding_size=4, task=task)
-    config = TrainingConfig(batch_size=8, negatives=5, reg=0.05)
+    config = TrainingConfig(batch_size=8, negatives=5, reg=0.05, row_optimizer=row_optimizer)
     return Knowledge(CATALOGUE, model, config, history(user, n))
 
 
@@ -143,9 +146,12 @@ def test_gradients_equal_those_of_autograd(task: Task, *, taught: bool) -> None:
         assert np.allclose(found.dense[number][trained], by_dense.numpy()[trained], atol=1e-5)
 
 
+@pytest.mark.parametrize("row_optimizer", ["adagrad", "sgd"])
 @pytest.mark.parametrize("task", list(Task))
-def test_training_goes_where_a_brute_force_twin_goes(task: Task) -> None:
-    peer = knowledge(0, task)
+def test_training_goes_where_a_brute_force_twin_goes(
+    task: Task, row_optimizer: Literal["adagrad", "sgd"]
+) -> None:
+    peer = knowledge(0, task, row_optimizer=row_optimizer)
     twin = mf_twins.ExampleByExample(peer, task)
     for epoch in range(4):
         pupil = Pupil(knowledge=peer, key=np.uint64(epoch))
