@@ -63,7 +63,12 @@ def main() -> None:
     path = Path(args.out) / "compact.json"
     rows: list[dict[str, Any]] = []
     if path.exists() and not args.again:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        found = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        rows = [row for row in found if _protocol(args).items() <= row.items()]
+        if len(rows) < len(found):
+            print(
+                f"{len(found) - len(rows)} rows of other users or rounds are left out", flush=True
+            )
     if args.page_only:
         _write(rows, args)
         return
@@ -101,6 +106,16 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _protocol(args: argparse.Namespace) -> dict[str, int | str]:
+    """What rows must have in common to stand in one table."""
+    return {
+        "users": args.users,
+        "rounds": args.rounds,
+        "hold": _HOLD,
+        "protection": _PROTECTION["method"],
+    }
+
+
 def _names(args: argparse.Namespace) -> Iterator[str]:
     yield f"{args.family}/{args.size}"
     for table in args.tables.split(",") if args.tables else TABLES:
@@ -134,6 +149,7 @@ def _measured(data: str, name: str, seed: int, args: argparse.Namespace) -> dict
         "table": table,
         "compression": int(compression),
         "seed": seed,
+        **_protocol(args),
     }
     try:
         scenario = _scenario(name, seed, args)
@@ -162,6 +178,7 @@ def _baseline(
         return []
     means = ask_baseline(name, realm, hold=_HOLD).means()
     row = {"data": Path(data).name, "model": name, "table": table, "compression": 0, "seed": seed}
+    row |= _protocol(args)
     return [row | {key: round(value, 5) for key, value in means.items()}]
 
 
@@ -212,8 +229,8 @@ def _write(rows: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> None:
 _ABOUT = """{users} users a seed, seeds {seeds}, of disjoint users, {rounds} rounds in step, each
 peer sending to eight random others, who average; `{family}/{size}`, two epochs
 a round, batches of eight, four sampled items an interaction. The same for every row; chosen with
-the full table on 600 other users of MovieLens. Nothing is made up beside what is sent: what
-protection costs would hide what a table costs. Quality over the full catalogue on the last ten
+the full table on 600 other users of MovieLens. Nothing is made up beside what is sent, nor clipped:
+what protection costs would hide what a table costs. Quality over the full catalogue on the last ten
 interactions of each user, each with those before it known, of the form that lies on the device:
 mean and standard deviation over seeds.
 *Most popular* and *item kNN* read what all users together have learned from, as no peer can; *own,

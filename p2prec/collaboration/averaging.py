@@ -101,9 +101,12 @@ def take_in(
     parts = [inboxes.part(start, stop) for start, stop in pairwise(bounds)]
     if compiled() is not None:
         if order is None:
-            order = np.arange(bounds[-1])
+            order = np.flatnonzero(np.diff(inboxes.firsts))
             for group, part in zip(groups, parts, strict=True):
-                items, lacking = missing_rows(group.stack, part.firsts, part.heard)
+                heard = part.heard
+                items, lacking = missing_rows(
+                    group.stack, part.firsts, heard.addresses, heard.counts
+                )
                 if len(items):
                     group.stack.hold_more(lacking, items)
         hear_rows([group.stack for group in groups], inboxes, order)
@@ -235,14 +238,18 @@ class Inboxes:
 
 
 def missing_rows(
-    stack: Stack, firsts: NDArray[np.int64], heard: Heard
+    stack: Stack,
+    firsts: NDArray[np.int64],
+    addresses: NDArray[np.int64],
+    counts: NDArray[np.int64],
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Rows that updates name and peers do not hold, by the compiled loops.
 
     Args:
         stack: Of the peers.
         firsts: Shape ``(n_peers + 1,)``, the first update of each.
-        heard: What the updates say.
+        addresses: Of the columns of each update, as of ``Heard``.
+        counts: Of rows in each.
 
     Returns:
         Items, peer after peer, ascending; how many each peer lacks. As ``Stack.hold_more`` takes
@@ -255,8 +262,8 @@ def missing_rows(
         stack.starts,
         stack.lengths,
         firsts,
-        heard.addresses[:, 0].copy(),
-        heard.counts,
+        addresses[:, 0].copy(),
+        counts,
         len(shelf.initial),
     )
     return missing

@@ -88,11 +88,12 @@ def heard_in_place(
         in_place[peers] = False
 
     copy(said & ~in_place)
-    arriving = heard.take(hearing.senders)
-    missing = [
-        missing_rows(stack, hearing.firsts[start : end + 1], arriving)
-        for stack, start, end in zip(stacks, starts, ends, strict=True)
-    ]
+    missing = []
+    for stack, start, end in zip(stacks, starts, ends, strict=True):
+        firsts = hearing.firsts[start : end + 1]
+        senders = hearing.senders[firsts[0] : firsts[-1]]
+        named = heard.addresses.take(senders, axis=0), heard.counts.take(senders)
+        missing.append(missing_rows(stack, firsts - firsts[0], *named))
     grows = np.concatenate([lacking > 0 for _, lacking in missing])
     copy(said & grows & in_place)
     for stack, (items, lacking) in zip(stacks, missing, strict=True):

@@ -10,7 +10,9 @@ not lose what a peer has without any exchange.
 
 ``server_fedavg``: federated averaging (McMahan et al., AISTATS 2017, algorithm 1) with all clients
 in every round: all train, the server averages, all go on from the mean. Rows are averaged over
-the clients that know them, weighted by evidence; dense parameters by number of examples.
+the clients that know them, weighted by evidence: after the first round, when all have been told of
+all rows and of the evidence of everybody, that is nearly the plain mean over all clients. Dense
+parameters are weighted by number of examples.
 
 Statistics are counted over all users, in both, and each user is told those of the *others*: with
 its own visits among them, every place that it has tried would have been tried by somebody, which

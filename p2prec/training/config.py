@@ -41,8 +41,9 @@ class TrainingConfig:
         negatives: Sampled items an example.
         learning_rate: Of rows and private parameters; a family may have a factor on it.
         row_optimizer: ``"adagrad"``, or ``"sgd"``, whose steps on rows do not become shorter from
-            round to round. Averaged over many who know a row, they need not: where models learn
-            ratings this goes further (docs/results/films.md).
+            round to round. Averaged over many who know a row, they need not: ratings are learned
+            better so from eight messages a round, worse from one (docs/results/rival_flower.md).
+            Too long steps diverge, which Adagrad's do not.
         dense_learning_rate: Of Adagrad on the dense parameters.
         explore_rate: Factor on it for the parameters of the explore decoder, which an owner's few
             first visits teach badly.

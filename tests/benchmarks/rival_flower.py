@@ -5,7 +5,7 @@
 Flower has no gossip: its clients learn with a server. The same work is what a client does and what
 it sends: one pass over the own ratings a round, one table of all films' factors and biases to each
 client and one back. Processor time and memory of Flower's side are those of all its processes; the
-sides take turns; begin, import and measuring are not in the time.
+sides take turns; begin and import are not in the time.
 
 Flower is installed by pip into an environment that is thrown away. Its telemetry and Ray's are off.
 """
@@ -36,15 +36,17 @@ from PyPI, its simulation with two of Ray's workers, one for each core; it has n
 its clients learn with a server: federated averaging (its `FedAvg`) of all clients in every round,
 weighted by their ratings. A client is NumPy alone and makes one pass over its ratings a round, in
 steps of 32; what is the user's own stays in the state that Flower keeps for each client. Nobody is
-evaluated within the time. *p2prec with a server* is federated averaging too (`server_fedavg`), of
-rows over those who know them. *p2prec whole tables* is another algorithm, gossip as
+evaluated within the time. *p2prec with a server* is federated averaging too (`server_fedavg`), with
+Adagrad's steps at the rates chosen for gossip, and begins anew with each turn of ten rounds, which
+is in its time. *p2prec whole tables* is another algorithm, gossip as
 [beside gossipy](rival_gossipy.md): the same pass, and one table a peer and round. Both are learners
 in step, without a network.
 
 RMSE is the mean over users, clipped to 1 to 5, with the pooled one in brackets and the unclipped
 one beside it. Rates were chosen on validation after 60 rounds, of 27 triples for Flower (rates of
-films and users, regularisation), of ten pairs for *p2prec with a server*, all with 943 people. CPU
-time is that of the rounds alone, of all processes: the workers and Ray's own are in Flower's. Peak
+films and users, regularisation), of ten pairs for *p2prec with a server*, of which that in use for
+gossip was the best, all with 943 people. CPU time is that of the rounds alone, of all processes:
+the workers and Ray's own are in Flower's, and so is looking at their memory once a round. Peak
 memory of Flower's side is the sum over its processes of their proportional set sizes, looked at
 once a round, and that of p2prec the peak of its one process. KiB sent are those of one way,
 p2prec's with two bytes a float, Flower's with four; with a server as much comes back. The sides
