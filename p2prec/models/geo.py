@@ -45,8 +45,8 @@ def distance_km(
 def nearest_alike(catalogue: Catalogue, item: int, n: int) -> NDArray[np.int64]:
     """The ``n`` nearest *other* items of an item's category, nearest first; fewer where there are.
 
-    Items of unknown category are alike; without positions the order is that of the catalogue.
-    The answer is shared and not to be written to.
+    It has a position, and so have they: the others are not near to anything. Items of unknown
+    category are alike. The answer is shared and not to be written to.
     """
     alike = _near(catalogue, item, n)
     km = distance_km(
@@ -65,8 +65,9 @@ def drawn_alike(
 ) -> list[int]:
     """Other items of an item's category, drawn without repeats from the ``n`` nearest ones.
 
-    Of what lies nowhere nothing is nearer than the rest: there all of the category are drawn from.
-    Whoever drew from the first ones of the catalogue would show that all others are real.
+    Of what lies nowhere nothing is nearer than the rest: there all of the category that lie nowhere
+    are drawn from. Whoever drew from the first ones of the catalogue would show that all others are
+    real, and one with a position far from where its sender lives would be seen to be made up.
 
     Args:
         catalogue: Of the realm.
@@ -75,37 +76,41 @@ def drawn_alike(
         wanted: How many; fewer where there are.
         rng: Draws.
     """
+    # For the only one of its category with a position, or without one, nothing is drawn. The rule
+    # is known: a pseudo item of the other sort would be seen beside it alone and name it as surely
+    # as having none does, for a false row that everybody averages. Only in a category of two would
+    # each hide the other; there a reference sequence would name what it replaces.
     if np.isfinite(catalogue.latitude_deg[item] + catalogue.longitude_deg[item]):
         near = nearest_alike(catalogue, item, n)
         picked: list[int] = near[rng.permutation(len(near))[:wanted]].tolist()
         return picked
-    alike = _alike(catalogue, int(catalogue.category[item])).items
+    alike = _alike(catalogue, int(catalogue.category[item])).nowhere
     drawn = rng.choice(alike, min(wanted + 1, len(alike)), replace=False).tolist()
     return [other for other in drawn if other != item][:wanted]
 
 
 def _near(catalogue: Catalogue, item: int, n: int) -> NDArray[np.int64]:
-    """Ascending items of a category, without ``item``, among which are the ``n`` nearest ones."""
+    """Ascending placed items of a category, without ``item``; the ``n`` nearest are among them."""
     alike = _alike(catalogue, int(catalogue.category[item]))
-    found = alike.items
+    found = alike.placed
     if alike.tree is not None:
         position = on_sphere(catalogue, np.array([item]))[0]
-        placed, elsewhere = found[alike.placed], found[~alike.placed][: n + 1]
-        if np.isnan(position).any():  # all are as far, so that the first ones are as near as any
-            found = np.concatenate([placed[: n + 1], elsewhere])
-        else:
-            # Straight lines through the globe and ``distance_km`` differ a little in their order.
-            nearest = np.atleast_1d(alike.tree.query(position, min(2 * n + 1, len(placed)))[1])
-            found = np.concatenate([placed[nearest], elsewhere])
-    return np.sort(found[found != item])
+        # Straight lines through the globe and ``distance_km`` differ a little in their order.
+        nearest = np.atleast_1d(alike.tree.query(position, min(2 * n + 1, len(found)))[1])
+        found = np.sort(found[nearest])
+    without: NDArray[np.int64] = found[found != item]
+    return without
 
 
 @dataclass(frozen=True, slots=True)
 class _Alike:
-    """The items of one category; where they are many, those with positions are in a tree."""
+    """The items of one category with a position, in a tree where they are many, and those without.
 
-    items: NDArray[np.int64]
-    placed: NDArray[np.bool_]
+    Both are ascending.
+    """
+
+    placed: NDArray[np.int64]
+    nowhere: NDArray[np.int64]
     tree: KDTree | None
 
 
@@ -113,12 +118,13 @@ class _Alike:
 def _alike(catalogue: Catalogue, category: int) -> _Alike:
     items = np.flatnonzero(catalogue.category == category)
     position = on_sphere(catalogue, items)
-    placed: NDArray[np.bool_] = np.isfinite(position.sum(axis=1))
-    if len(items) < _MANY or not placed.any():
-        return _Alike(items, placed, None)
+    has_position = np.isfinite(position.sum(axis=1))
+    placed, nowhere = items[has_position], items[~has_position]
+    if len(placed) < _MANY:
+        return _Alike(placed, nowhere, None)
     from scipy.spatial import KDTree
 
-    return _Alike(items, placed, KDTree(position[placed]))
+    return _Alike(placed, nowhere, KDTree(position[has_position]))
 
 
 def on_sphere(catalogue: Catalogue, items: NDArray[np.int64]) -> NDArray[np.float64]:

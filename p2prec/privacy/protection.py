@@ -2,11 +2,11 @@
 
 Which rows a model update names is the list of places that its sender visited. So every update
 also names *pseudo items*: places of the same kind nearby (of what lies nowhere, any of the same
-kind), each with the change of the place that it stands beside. In length alone it would not do: all
-own rows of a factorisation move along its owner's taste and a bias rises where the owner goes, so
-that whoever looks at directions would find what is made up (``tests/unit/privacy``). Which rows are
-a pair is seen, which of the two is not. They are fixed for a device and a realm, since fresh ones
-are removed by intersecting rounds.
+kind that does so too), each with the change of the place that it stands beside. In length alone it
+would not do: all own rows of a factorisation move along its owner's taste and a bias rises where
+the owner goes, so that whoever looks at directions would find what is made up
+(``tests/unit/privacy``). Which rows are a pair is seen, which of the two is not. They are fixed for
+a device and a realm, since fresh ones are removed by intersecting rounds.
 Row changes are clipped, and Gaussian noise may be added. None of this is a guarantee without
 noise, and the ledger says so.
 

@@ -28,8 +28,9 @@ def catalogue(seed: int) -> Catalogue:
 def test_a_tree_finds_what_all_distances_find(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setattr(geo, "_MANY", 10)
     places = catalogue(seed)
-    for item in range(len(places)):
-        alike = np.flatnonzero(places.category == places.category[item])
+    placed = np.isfinite(places.latitude_deg)
+    for item in np.flatnonzero(placed).tolist():
+        alike = np.flatnonzero(placed & (places.category == places.category[item]))
         alike = alike[alike != item]
         km = distance_km(
             places.latitude_deg[alike],
@@ -54,6 +55,37 @@ def test_what_lies_nowhere_is_drawn_from_all_of_its_category() -> None:
     counts = np.bincount(np.concatenate(drawn), minlength=120)
     assert (np.delete(counts[:119], 60) > 5).all()  # 34 are expected, with a deviation of 6
     assert drawn_alike(films, 119, 10, 2, rng) == []
+
+
+def partly_placed() -> Catalogue:
+    """Of the first 200 every tenth lies somewhere, of five all but 202, of five only 207."""
+    number = np.arange(210)
+    placed = np.where(number < 200, number % 10 == 0, (number < 205) ^ (number % 5 == 2))
+    return Catalogue.build(
+        item_ids=[str(i) for i in range(210)],
+        latitude_deg=np.where(placed, number / 10, np.nan),
+        longitude_deg=np.where(placed, 0.0, np.nan),
+        category_names=["some"] * 200 + ["all but one"] * 5 + ["only one"] * 5,
+    )
+
+
+@pytest.mark.parametrize("many", [4_096, 10])  # with a tree and without
+def test_what_is_drawn_lies_somewhere_where_the_item_does(
+    monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    monkeypatch.setattr(geo, "_MANY", many)
+    items, rng = partly_placed(), np.random.default_rng(0)
+    placed = np.isfinite(items.latitude_deg)
+    for item, sort in ((100, placed), (57, ~placed)):
+        drawn = {other for _ in range(900) for other in drawn_alike(items, item, 40, 1, rng)}
+        assert drawn == set(np.flatnonzero(sort[:200])) - {item}
+
+
+def test_nothing_stands_in_for_the_only_one_that_lies_somewhere_or_nowhere() -> None:
+    items, rng = partly_placed(), np.random.default_rng(0)
+    for alone in (202, 207):
+        assert drawn_alike(items, alone, 40, 3, rng) == []
+        assert len(drawn_alike(items, alone + 1, 40, 3, rng)) == 3
 
 
 def test_a_place_is_drawn_from_the_nearest_of_its_category() -> None:
