@@ -9,7 +9,7 @@ known, 0.5: nothing is), and the same against the sender's pseudo items alone, w
 the two are told apart. Of the attacks the best one counts, as chosen by an attacker who knows the
 truth. Attackers hear several senders, so that what everybody says can be taken off. Beside it
 stands what anybody guesses who has heard nothing but knows how many others go to each place, which
-``--crowd`` counts in more users than those that are listened to.
+``--crowd`` counts in more users of a data set than those that are listened to.
 
 Prints one JSON object; means over owners.
 """
@@ -31,6 +31,7 @@ from scipy.stats import rankdata
 
 from p2prec.collaboration.payload import ModelUpdate, Payload, SoftPredictions
 from p2prec.data.split import leave_one_out
+from p2prec.errors import ConfigError
 from p2prec.evaluation.metrics import rank_of
 from p2prec.models.moments import HOUR_BLOCKS, category_columns
 from p2prec.models.recommender import Context
@@ -160,11 +161,10 @@ def main() -> None:
     args = _arguments()
     scenario = load_scenario(Path(args.scenario))
     scenario = replace(scenario, seed=args.seed, peers=replace(scenario.peers, count=args.peers))
-    realm = load_realm(scenario, data=args.data)
-    crowd = replace(scenario, peers=replace(scenario.peers, count=max(args.crowd, args.peers)))
-    visitors = np.zeros(len(realm.catalogue))
-    for history in load_realm(crowd, data=args.data).histories:
-        visitors[np.unique(leave_one_out(history).train.item)] += 1.0
+    realm = crowd = load_realm(scenario, data=args.data)
+    if args.crowd:
+        crowd = load_crowd(scenario, args.crowd, data=args.data)
+    others = visited_by_others(realm, crowd)
     after = sorted({int(n) for n in args.after.split(",")})
     result = {
         "scenario": scenario.name,
@@ -176,10 +176,42 @@ def main() -> None:
     for name, (method, changes) in SETTINGS.items():
         began_s = time.process_time()
         result["settings"][name] = _listen(
-            scenario, MethodConfig(name=method), realm, changes, after, visitors=visitors
+            scenario, MethodConfig(name=method), realm, changes, after, others=others
         )
         print(f"{name}: {time.process_time() - began_s:.0f} s", file=sys.stderr)
     print(json.dumps(result, indent=1))
+
+
+def load_crowd(scenario: Scenario, count: int, *, data: str) -> Realm:
+    """The first ``count`` users of a data set, whichever are listened to.
+
+    Raises:
+        ConfigError: The users are generated, or there are fewer.
+    """
+    if scenario.data.kind == "city" and not data:
+        raise ConfigError("a city with more users is another city: --crowd needs a data set")
+    peers = replace(scenario.peers, count=count)
+    return load_realm(replace(scenario, seed=0, peers=peers), data=data)
+
+
+def visited_by_others(realm: Realm, crowd: Realm) -> NDArray[np.float64]:
+    """How many users of the crowd go to each place, for each owner without itself.
+
+    Args:
+        realm: Of the owners.
+        crowd: Has the same catalogue; owners may be among its users.
+
+    Returns:
+        Shape ``(n_owners, n_items)``.
+    """
+    visitors = np.zeros(len(crowd.catalogue))
+    for history in crowd.histories:
+        visitors[np.unique(leave_one_out(history).train.item)] += 1.0
+    others = np.tile(visitors, (len(realm.users), 1))
+    for owner, (user, history) in enumerate(zip(realm.users, realm.histories, strict=True)):
+        if user in crowd.users:
+            others[owner, np.unique(leave_one_out(history).train.item)] -= 1.0
+    return others
 
 
 def _listen(
@@ -189,7 +221,7 @@ def _listen(
     changes: Sequence[str],
     after: Sequence[int],
     *,
-    visitors: NDArray[np.float64],
+    others: NDArray[np.float64],
 ) -> dict[str, object]:
     learners = []
     for i, history in enumerate(realm.histories):
@@ -212,10 +244,7 @@ def _listen(
         decisions.turn()
         if round_ + 1 in after:
             found[f"after {round_ + 1} rounds"] = _told_apart(learners, attack.scores())
-    guesses = np.tile(visitors, (len(learners), 1))
-    for learner, guess in zip(learners, guesses, strict=True):
-        guess[learner.knowledge.timeline.own] -= 1.0  # the owner is not among the others
-    found["what others visit"] = _told_apart(learners, {"visited by others": guesses})
+    found["what others visit"] = _told_apart(learners, {"visited by others": others})
     found["hr@10 on validation"] = round(_hit_rate(learners, realm), 3)
     return found
 
@@ -285,7 +314,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("scenario", nargs="?", default="peers/demo.toml")
     parser.add_argument("--data", default="")
     parser.add_argument("--peers", type=int, default=16)
-    parser.add_argument("--crowd", type=int, default=0, help="users whose visits are counted")
+    parser.add_argument("--crowd", type=int, default=0, help="users of --data that are counted")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--after", default="1,5,10", help="rounds with commas")
     return parser.parse_args()
