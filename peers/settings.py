@@ -14,6 +14,7 @@ import msgspec
 
 from p2prec.errors import ConfigError
 from p2prec.text import printable
+from p2prec.words import check_word, words_of
 from peers.amounts import parse_bytes
 from peers.config import BrokerConfig, PeerConfig
 from peers.ranges import OWNER, check_ranges
@@ -164,7 +165,8 @@ def convert(tables: Mapping[str, Any], kind: type[T], *, source: str) -> T:
     """Tables of a TOML file as a settings object.
 
     Raises:
-        ConfigError: An unknown key (with the nearest right one), or a value of a wrong type.
+        ConfigError: An unknown key or word (with the nearest right one), or a value of a wrong
+            type.
     """
     _check_names(tables, kind, source, "")
     try:
@@ -176,6 +178,7 @@ def convert(tables: Mapping[str, Any], kind: type[T], *, source: str) -> T:
 def _check_names(tables: Mapping[str, Any], kind: type[Any], source: str, where: str) -> None:
     hints = get_type_hints(kind)
     known = {f.name for f in dataclasses.fields(kind)}
+    words = words_of(kind)
     for key, value in tables.items():
         path = f"{where}{key}"
         if key not in known:
@@ -186,6 +189,8 @@ def _check_names(tables: Mapping[str, Any], kind: type[Any], source: str, where:
                 else f"; known: {', '.join(sorted(known))}"
             )
             raise ConfigError(f"{source}: unknown setting {printable(path)[:80]!r}{hint}")
+        if key in words:
+            check_word(f"{source}: {path}", value, words[key])
         for inner in _records(hints[key]):
             for item in value if isinstance(value, list) else [value]:
                 if isinstance(item, dict):

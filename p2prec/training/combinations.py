@@ -9,6 +9,7 @@ from p2prec.errors import ConfigError
 from p2prec.models.families import check_model
 from p2prec.models.recommender import Task
 from p2prec.training.config import LearnerConfig, ProtectionConfig
+from p2prec.words import check_words
 
 
 def check_learner(config: LearnerConfig) -> None:
@@ -18,6 +19,9 @@ def check_learner(config: LearnerConfig) -> None:
         ConfigError: In one sentence, with what could be instead.
     """
     model, method = config.model, config.collaboration.method
+    check_words(model, where="[model] ")
+    check_words(config.training, where="[training] ")
+    check_words(config.protection, where="[protection] ")
     check_model(
         family=model.family,
         embedding_size=model.embedding_size,

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from p2prec.errors import ConfigError
 from p2prec.training.combinations import check_learner
-from p2prec.training.config import CollaborationConfig, LearnerConfig, ProtectionConfig
+from p2prec.training.config import (
+    CollaborationConfig,
+    LearnerConfig,
+    ModelConfig,
+    ProtectionConfig,
+    TrainingConfig,
+)
 from peers.config import PeerConfig
 from peers.owner import check_protected
 from peers.scenario import load_scenario, peer_config
@@ -47,7 +54,20 @@ def config(tmp_path: Path, text: str) -> Path:
         ),
         ('"sh\\u001b[31mare" = 1', "unknown setting 'sh\N{REPLACEMENT CHARACTER}[31mare'"),
         ("[network]\nport = 'four'", "`network.port`"),
-        ("[neighbours]\nselection = 'geografy'", "`neighbours.selection`"),
+        (
+            "[neighbours]\nselection = 'geografy'",
+            "be one of geography, category, both, random, social; did you mean 'geography'?",
+        ),
+        (
+            "[learner.training]\nrow_optimizer = 'adagard'",
+            "row_optimizer = 'adagard' is unknown; it must be one of adagrad, sgd; did you mean",
+        ),
+        (
+            "[learner.model]\ntask = 'rating\\n'",
+            "learner.model.task = 'rating\\\\n' is unknown; it must be one of ranking, click, ra",
+        ),
+        ("[learner.protection]\nmethod = 3", "method = 3 is unknown; it must be one of default, n"),
+        ("[learner.protection]\nmethod = ['none']", "method = ['none'] is unknown; it must be one"),
         ("network = 3", "`network`"),
         ("share = ", "Invalid value (at end"),
         ("share = true\nshare = true\n", "line 2"),
@@ -64,6 +84,7 @@ def test_a_wrong_setting_is_named(text: str, sentence: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
+        ("P2PREC_LEARNER__TRAINING__ROW_OPTIMIZER", "sgf", "did you mean 'sgd'?"),
         ("P2PREC_NETWORK__PROT", "1", "unknown setting 'network.prot'; did you mean network.port?"),
         ("P2PREC_SHARE__X", "1", "`share`"),
         ("P2PREC_NETWORK__PORT", "four", "`network.port`"),
@@ -121,6 +142,16 @@ def test_what_init_writes_can_be_read(tmp_path: Path) -> None:
             'name = "mac"\noptions = {tmperature = 1.0}',
             "did you mean 'temperature'",
         ),
+        (
+            'name = "mac"',
+            'name = "mac"\ntraining = {row_optimizer = "adagard"}',
+            "mac: [training] row_optimizer = 'adagard' is unknown; it must be one of adagrad, sgd",
+        ),
+        (
+            "[data]",
+            '[training]\nrow_optimizer = "sdg"\n[data]',
+            "ing.row_optimizer = 'sdg' is unkn",
+        ),
     ],
 )
 def test_a_wrong_scenario_is_named(old: str, new: str, sentence: str, tmp_path: Path) -> None:
@@ -132,6 +163,14 @@ def test_a_wrong_scenario_is_named(old: str, new: str, sentence: str, tmp_path: 
         load_scenario(path)
     assert str(caught.value).startswith(str(path))
     assert sentence in str(caught.value)
+
+
+def test_a_wrong_word_in_place_of_the_files_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(SCENARIO)
+    assert load_scenario(path, settings=["training.row_optimizer=sgd"]).training.row_optimizer
+    with pytest.raises(ConfigError, match="must be one of adagrad, sgd; did you mean 'adagrad'"):
+        load_scenario(path, settings=["training.row_optimizer=adagard"])
 
 
 def test_files_that_are_no_settings(tmp_path: Path) -> None:
@@ -205,3 +244,20 @@ def test_a_protection_that_cannot_be(protection: ProtectionConfig, sentence: str
     learner = LearnerConfig(collaboration=CollaborationConfig(method="dclr"), protection=protection)
     with pytest.raises(ConfigError, match=sentence):
         check_learner(learner)
+
+
+@pytest.mark.parametrize(
+    ("field", "settings", "sentence"),
+    [
+        ("training", TrainingConfig(row_optimizer="adagard"), "one of adagrad, sgd; did you mean"),  # type: ignore[arg-type]
+        ("protection", ProtectionConfig(method="Default"), "one of default, none; did you mean"),  # type: ignore[arg-type]
+        ("model", ModelConfig(task="ratings"), "task = 'ratings' is unknown"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_wrong_word_in_settings_built_in_code(
+    field: str, settings: object, sentence: str
+) -> None:
+    """Rows would learn by plain steps, since only one of the words is asked for by name."""
+    with pytest.raises(ConfigError, match=sentence) as caught:
+        check_learner(replace(LearnerConfig(), **{field: settings}))  # type: ignore[arg-type]
+    assert str(caught.value).startswith(f"[{field}] ")
