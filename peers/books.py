@@ -32,6 +32,7 @@ class Books:
         self._kept: Counter[str] = Counter()  # what the store has of this run
         self._store_fails = False
         self._withholds = False
+        self._diverges = False
 
     def tell(self, what: str, **fields: object) -> None:
         """Tell the owner, a log or a swarm."""
@@ -72,6 +73,14 @@ class Books:
         if self._withholds:
             self._withholds = False
             self.tell("released_again", round=round_)
+
+    def trained(self, *, round_: int, diverged: bool) -> None:
+        """A training is over; that they diverge is said once, and again after one that did not."""
+        if diverged:
+            self.counters["diverged"] += 1
+            if not self._diverges:
+                self.tell("diverged", round=round_)
+        self._diverges = diverged
 
     def of_this_run(self) -> Counter[str]:
         """All counters since the start, those of the transports by their own names."""

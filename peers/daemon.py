@@ -258,6 +258,7 @@ class Daemon:
     async def _train(self, round_: int) -> None:
         loop = asyncio.get_running_loop()
         report = await loop.run_in_executor(self._worker, self.learner.train, round_)
+        self.books.trained(round_=round_, diverged=report.diverged)
         self.dispatch(ev.Trained(round=round_, report=report))
 
     async def _payloads(self, effect: ev.MakePayloads) -> None:

@@ -25,7 +25,7 @@ from p2prec.kernels import compiled
 from p2prec.models.model import Searching
 from p2prec.models.shelf import spans
 from p2prec.models.stack import Stack
-from p2prec.training.epoch import Examples, learn
+from p2prec.training.epoch import Examples, learn, mended
 from p2prec.training.knowledge import Group, shelved
 from p2prec.training.local import PUBLISH, TRAIN, LocalLearner
 
@@ -155,6 +155,7 @@ class Cohort:
                 order = bench.examples.order(drawing[bench.members[bench.pupils]])
                 group = self._group(bench, bench.pupils)
                 learn(group, bench.examples, order, lessons=[()] * len(bench.pupils))
+                mended(group)
 
     def _say(
         self,

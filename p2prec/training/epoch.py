@@ -19,7 +19,8 @@ from p2prec.models.model import Model, Step, WholePass
 from p2prec.models.moments import Timeline
 from p2prec.training.adagrad import per_example, update_rows, update_vectors
 from p2prec.training.config import TrainingConfig
-from p2prec.training.knowledge import Group, Knowledge, grouped
+from p2prec.training.divergence import set_back
+from p2prec.training.knowledge import ROW_ACCUMULATOR, Group, Knowledge, grouped
 
 _ORDER, _SAMPLE = 0, 1  # purposes of streams within an epoch
 _PLACE_BITS, _PEER_BITS = 20, 16  # of a place in one epoch, and of a peer in a group
@@ -37,6 +38,7 @@ class Pupil:
         lessons: A share of them joins every step.
         loss: Summed over the examples.
         n_examples: Of the pass.
+        diverged: Whether anything had to go back to its start after it.
     """
 
     knowledge: Knowledge
@@ -44,6 +46,7 @@ class Pupil:
     lessons: Sequence[Explored] = ()
     loss: float = field(default=0.0, init=False)
     n_examples: int = field(default=0, init=False)
+    diverged: bool = field(default=False, init=False)
 
 
 def train_epoch(pupils: Sequence[Pupil]) -> None:
@@ -64,6 +67,10 @@ def train_epoch(pupils: Sequence[Pupil]) -> None:
         loss = learn(group, histories, order, lessons=[pupil.lessons for pupil in learning])
         for pupil, total in zip(learning, loss.tolist(), strict=True):
             pupil.loss = total
+        diverged = mended(group)
+        if diverged is not None:
+            for i in np.flatnonzero(diverged).tolist():
+                learning[i].diverged = True
 
 
 def learn(
@@ -98,6 +105,11 @@ def learn(
                 update_rows(stack, model, config, part)
     stack.store()
     return total
+
+
+def mended(group: Group) -> NDArray[np.bool_] | None:
+    """Let what has diverged in the group's last pass begin anew, as of ``set_back``."""
+    return set_back(group.stack, group.model, accumulator=ROW_ACCUMULATOR, rows=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

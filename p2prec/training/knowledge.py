@@ -19,8 +19,9 @@ from p2prec.models.shelf import MAX_SEATS, Shelf
 from p2prec.models.stack import Stack
 from p2prec.models.table import RowTable
 from p2prec.training.config import TrainingConfig
+from p2prec.training.divergence import set_back
 
-_ROW_ACCUMULATOR = 1e-3  # Adagrad's start for rows: the first step of a row is a large one
+ROW_ACCUMULATOR = 1e-3  # Adagrad's start for rows: the first step of a row is a large one
 # Held rows that are worked on at once: what is computed about them stays in a core's cache.
 _ROWS_TOGETHER = 1 << 18
 
@@ -50,14 +51,14 @@ class Knowledge:
             n_dense=model.n_dense,
             n_private=model.n_private,
             n_statistics=model.statistics.stop - model.statistics.start,
-            accumulator=_ROW_ACCUMULATOR,
+            accumulator=ROW_ACCUMULATOR,
         )
         self.table = RowTable(shelf, int(shelf.open(1)[0]))
         self.reset_history(history)
         self.dense = model.initial_dense()
         self.dense_accumulator = np.full(model.n_dense, model.dense_accumulator, np.float32)
         self.private = self._row("private_start")
-        self.private_accumulator = np.full(model.n_private, _ROW_ACCUMULATOR, np.float32)
+        self.private_accumulator = np.full(model.n_private, ROW_ACCUMULATOR, np.float32)
 
     def __del__(self) -> None:
         table = getattr(self, "table", None)  # none where the constructor has failed
@@ -121,6 +122,11 @@ class Knowledge:
         self.table.evidence[at] = np.maximum(self.table.evidence[at], 1.0)
         self.table.own[:] = False
         self.table.own[at] = True
+
+    def mend(self) -> None:
+        """Let what is no number begin anew, as it may be in what an earlier run has stored."""
+        stack = Stack(self.table.shelf, np.array([self.table.seat]))
+        set_back(stack, self.model, accumulator=ROW_ACCUMULATOR, rows=True)
 
     def search(self, round_: int) -> None:
         """Let a family that looks for a better form of what it stores take a step."""

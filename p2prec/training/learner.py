@@ -35,10 +35,17 @@ class Received:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingReport:
-    """What one local epoch did."""
+    """What one local epoch did.
+
+    Attributes:
+        loss: Mean over the examples.
+        n_examples: Of the epoch.
+        diverged: Whether anything was no number any more, and went back to its start.
+    """
 
     loss: float
     n_examples: int
+    diverged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

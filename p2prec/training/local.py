@@ -144,6 +144,7 @@ class LocalLearner:
             knowledge.dense_accumulator = np.asarray(state["dense_accumulator"], np.float32)
             knowledge.private = private
             knowledge.private_accumulator = np.asarray(state["private_accumulator"], np.float32)
+            knowledge.mend()
             self.collaboration.restore(state, knowledge)
         except KeyError as missing:
             raise StoreError(f"the stored model lacks {missing}") from missing
@@ -192,7 +193,7 @@ def train_together(learners: Sequence[LocalLearner], rounds: Sequence[int]) -> l
         rounds: The round of each.
     """
     epochs = [learner.config.training.epochs for learner in learners]
-    loss = np.zeros(len(learners))
+    loss, diverged = np.zeros(len(learners)), np.zeros(len(learners), np.bool_)
     pupils: list[Pupil] = []
     for epoch in range(max(epochs)):
         going = [i for i, n in enumerate(epochs) if epoch < n]
@@ -207,13 +208,16 @@ def train_together(learners: Sequence[LocalLearner], rounds: Sequence[int]) -> l
         ]
         train_epoch(pupils)
         loss[going] += [pupil.loss for pupil in pupils]
+        diverged[going] |= [pupil.diverged for pupil in pupils]
     for learner, round_ in zip(learners, rounds, strict=True):
         learner.knowledge.search(round_)
         learner.publish_snapshot()
     examples = [learner.knowledge.n_examples for learner in learners]
     return [
-        TrainingReport(loss=total / max(1, n * n_epochs), n_examples=n)
-        for total, n, n_epochs in zip(loss.tolist(), examples, epochs, strict=True)
+        TrainingReport(loss=total / max(1, n * n_epochs), n_examples=n, diverged=strayed)
+        for total, n, n_epochs, strayed in zip(
+            loss.tolist(), examples, epochs, diverged.tolist(), strict=True
+        )
     ]
 
 

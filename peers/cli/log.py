@@ -71,6 +71,13 @@ _SAYS: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]]] = {
         "warning",
         lambda f: f"nothing left in this round, others would refuse it: {f['reason']}",
     ),
+    "diverged": (
+        "warning",
+        lambda f: (
+            f"round {f['round'] + 1}: the training diverged, and what it spoilt begins anew; "
+            "a lower learning_rate in [learner.training] keeps it from that"
+        ),
+    ),
     "payload_received": (
         "debug",
         lambda f: f"{f['peer']} sent what it learned in round {f['round'] + 1}",

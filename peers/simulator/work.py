@@ -100,6 +100,8 @@ class Workbench:
     def _train(self, jobs: Sequence[_Job[ev.Train]]) -> None:
         reports = train_together([job.learner for job in jobs], [job.effect.round for job in jobs])
         for job, report in zip(jobs, reports, strict=True):
+            if report.diverged:
+                job.peer.counters["diverged"] += 1
             cost_s = (
                 self._world.settings.devices.seconds_per_example
                 * report.n_examples

@@ -40,6 +40,16 @@ def test_what_is_dropped_is_told_and_counted_by_its_reason(tmp_path: Path) -> No
     store.close()
 
 
+def test_trainings_that_diverge_are_told_once_until_one_does_not(tmp_path: Path) -> None:
+    told: list[ev.Tell] = []
+    store, books = begin(tmp_path, told)
+    for round_, diverged in enumerate([False, True, True, False, True]):
+        books.trained(round_=round_, diverged=diverged)
+    assert [(t.what, t.fields["round"]) for t in told] == [("diverged", 1), ("diverged", 4)]
+    assert books.counters["diverged"] == 3
+    store.close()
+
+
 def test_a_store_that_fails_is_told_once_until_it_works_again(tmp_path: Path) -> None:
     told: list[ev.Tell] = []
     store, books = begin(tmp_path, told)
