@@ -178,6 +178,9 @@ class Daemon:
                     if self.life.collaborates:
                         background += await self.presence.open(group)
                     background += self.outbox.start(group)
+                    if self.learner.lost:
+                        self.counters["others_lost"] += 1
+                        self.books.tell("others_lost", reason=self.learner.lost)
                     progress = self.store.progress()
                     releases = self.store.releases()
                     # A round that was released is never released again with other content.

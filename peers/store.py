@@ -24,6 +24,7 @@ from peers.messages import PeerId
 
 STORE_NAME: Final = "peer.db"  # in the peer's folder
 _VERSION: Final = 1
+_OF_OTHERS: Final = "held_"  # names of arrays that come back by themselves begin so
 _EVERYBODY: Final = ""  # the row of ``floor`` that holds for all senders
 _SCHEMA: Final = """
 CREATE TABLE interaction (
@@ -170,7 +171,7 @@ class Store:
         return Progress(round=row[0], neighbours=tuple(PeerId(p) for p in row[1].split()))
 
     def learner_state(self) -> dict[str, NDArray[np.generic]]:
-        """The learner's arrays; empty for a newcomer.
+        """The learner's arrays; empty for a newcomer. Damaged ones of others are left out.
 
         Raises:
             StoreError: An array is damaged.
@@ -181,6 +182,8 @@ class Store:
                 size = tuple(map(int, shape.split()))
                 state[name] = np.frombuffer(data, np.dtype(dtype)).reshape(size).copy()
             except (ValueError, TypeError) as error:
+                if name.startswith(_OF_OTHERS):
+                    continue
                 raise StoreError(f"{self.path}: array {name!r} is damaged: {error}") from None
         return state
 

@@ -150,7 +150,8 @@ class Collaboration(Protocol):
             knowledge: Of the model that the settings ask for.
 
         Raises:
-            StoreError: The state belongs to another model or realm, or is damaged.
+            StoreError: The state belongs to another model or realm, or is damaged; the method then
+                is as at the beginning.
         """
         ...
 

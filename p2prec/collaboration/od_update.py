@@ -132,8 +132,8 @@ class ODUpdate(DCLR):
         A crash may have come between a whole table and the state: whoever went on from the one
         before would say nothing to those who have heard the later one.
         """
+        self.held, self.said = OrderedDict(), None
         self.held = held_tables(state, _coded(knowledge)[1])
-        self.said = None
 
     @classmethod
     def merge_together(

@@ -32,10 +32,11 @@ def stored_tables(
     held: Mapping[str, HeldTable], table: CompositionalCodes
 ) -> dict[str, NDArray[np.generic]]:
     """What ``held_tables`` takes; as many arrays whether there are tables or none."""
-    tables = list(held.values())
+    now = list(held.items())  # read once: another thread may hear a table meanwhile
+    tables = [t for _, t in now]
     shape = _shape(table)
     columns: tuple[Any, ...] = (
-        np.frombuffer("\n".join(held).encode(), np.uint8),
+        np.frombuffer("\n".join(sender for sender, _ in now).encode(), np.uint8),
         [len(t.items) for t in tables],
         np.concatenate([np.empty((0, *shape), np.float32), *(t.words[None] for t in tables)]),
         np.concatenate([np.empty(0, np.int64), *(t.items for t in tables)]),

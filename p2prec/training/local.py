@@ -38,9 +38,13 @@ class LocalLearner:
 
     Recommendations read what was learned where it lies, until ``watch``: from then on they read
     what is laid ready for them anew after each training and merge, a compact table in packed form.
+
+    Attributes:
+        lost: Why what was stored of others could not be taken, in one sentence; "" where it could.
+            It comes back by itself, so that nobody has to do without the model.
     """
 
-    __slots__ = ("_ready", "_seed", "collaboration", "config", "knowledge", "protection")
+    __slots__ = ("_ready", "_seed", "collaboration", "config", "knowledge", "lost", "protection")
 
     def __init__(
         self,
@@ -66,6 +70,7 @@ class LocalLearner:
         self.collaboration = build_method(config.collaboration.method, config.collaboration.options)
         self.protection = Protection(config.protection, self.knowledge, device_seed=device_seed)
         self._ready: Looking | None = None
+        self.lost = ""
 
     def train(self, round_: int) -> TrainingReport:
         """One round of local training; the lessons of the collaboration method join in."""
@@ -145,9 +150,13 @@ class LocalLearner:
             knowledge.private = private
             knowledge.private_accumulator = np.asarray(state["private_accumulator"], np.float32)
             knowledge.mend()
-            self.collaboration.restore(state, knowledge)
         except KeyError as missing:
             raise StoreError(f"the stored model lacks {missing}") from missing
+        self.lost = ""
+        try:
+            self.collaboration.restore(state, knowledge)
+        except StoreError as error:
+            self.lost = str(error)
         self.publish_snapshot()
 
     @property

@@ -71,6 +71,10 @@ _SAYS: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]]] = {
         "warning",
         lambda f: f"nothing left in this round, others would refuse it: {f['reason']}",
     ),
+    "others_lost": (
+        "warning",
+        lambda f: f"{f['reason']}; going on without them, the next ones come by themselves",
+    ),
     "diverged": (
         "warning",
         lambda f: (
