@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2prec.embeddings.tables import TABLES
 from p2prec.errors import ConfigError, P2PRecError
@@ -41,6 +42,7 @@ from scenarios.in_step import ask, ask_baseline, live
 from scenarios.pages import made_by, rows_of
 
 _BASELINE = "narrow"
+_CURVE = (_BASELINE, "full")  # full tables of all dimensions
 _HOLD = 10  # questions of each user
 _READING_ALL: Final = {"popular": "most popular", "item_knn": "item kNN"}
 _OWN: Final = {"most_frequent": "own, most frequent"}  # where places are met again
@@ -237,10 +239,12 @@ mean and standard deviation over seeds.
 most frequent* is what needs nobody, where places are met again. *KiB* is what the embeddings take,
 packed, a mean over peers at the end; popularity and bias of what a peer has heard of are not in it.
 *of full* is NDCG@10 in parts of that of the full table; *to narrow* is the difference of NDCG@10 to
-a full table of a smaller dimension with as many bytes, in half precision, the baseline that a
-compact table has to beat, with its 95 % interval over seeds. Milliseconds are processor time of one
-round of training and one recommendation of the median user, KiB the most memory that the round took
-beside what was there. Films nobody meets twice: known ones do not compete."""
+a full table of a smaller dimension, in half precision, the baseline that a compact table has to
+beat, at as many measured KiB: on the line through the rows of *narrow* and *full* of the same seed,
+over the logarithm of KiB, and at its end where a table is smaller still; with its 95 % interval
+over seeds. Milliseconds are processor time of one round of training and one recommendation of the
+median user, *peak KiB* the most memory that the round took beside what was there. Films
+nobody meets twice: known ones do not compete."""
 
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
@@ -263,7 +267,7 @@ def _page(name: str, found: Mapping[tuple[str, int], Mapping[str, Any]]) -> list
     full = np.mean(found["full", 1]["ndcg@10"]) if ("full", 1) in found else np.nan
     for (table, compression), row in sorted(found.items(), key=lambda one: (one[0][1], one[0][0])):
         ndcg = np.array(row["ndcg@10"])
-        narrow = found.get((_BASELINE, compression))
+        gains = _to_narrow(found, row) if table not in _CURVE else np.empty(0)
         sized = "table_bytes" in row  # else a baseline, which has no table
         cells = (
             table,
@@ -273,7 +277,7 @@ def _page(name: str, found: Mapping[tuple[str, int], Mapping[str, Any]]) -> list
             _spread(row["ndcg@10"]),
             _spread(row["auc"]),
             f"{ndcg.mean() / full:.2f}",
-            _difference(ndcg, narrow) if narrow is not None and table != _BASELINE else "-",
+            _difference(gains) if len(gains) else "-",
             f"{np.mean(row['train_ms']):.1f}" if sized else "-",
             f"{np.mean(row['recommend_ms']):.1f}" if sized else "-",
             f"{np.mean(row['peak_kib']):,.0f}" if sized else "-",
@@ -317,13 +321,13 @@ def _claimed(means: Mapping[str, Mapping[tuple[str, int], Mapping[str, Any]]]) -
         for found in means.values():
             full = found.get(("full", 1))
             for compression in wanted:
-                row, narrow = found.get((table, compression)), found.get((_BASELINE, compression))
-                if row is None or full is None or narrow is None:
+                row = found.get((table, compression))
+                gains = _to_narrow(found, row) if row is not None else np.empty(0)
+                if row is None or full is None or not len(gains):
                     cells.append("-")
                     continue
-                ndcg = np.mean(row["ndcg@10"])
-                cells.append(f"{ndcg / np.mean(full['ndcg@10']):.2f}")
-                beats.append(bool(ndcg > np.mean(narrow["ndcg@10"])))
+                cells.append(f"{np.mean(row['ndcg@10']) / np.mean(full['ndcg@10']):.2f}")
+                beats.append(bool(gains.mean() > 0))
         verdict = (
             "-" if not beats else "yes" if all(beats) else "no" if not any(beats) else "partly"
         )
@@ -345,11 +349,31 @@ def _spread(values: Sequence[float]) -> str:
     return f"{np.mean(values):.3f}{spread}"
 
 
-def _difference(ndcg: Any, narrow: Mapping[str, Any]) -> str:
-    """Paired over seeds, which are the same users."""
-    other = np.array(narrow["ndcg@10"])
-    n = min(len(ndcg), len(other))
-    gains = ndcg[:n] - other[:n]
+def _to_narrow(
+    found: Mapping[tuple[str, int], Mapping[str, Any]], row: Mapping[str, Any]
+) -> NDArray[np.float64]:
+    """NDCG@10 beyond that of full tables with as many bytes, of each seed that has two of them."""
+    gains = []
+    for number, seed in enumerate(row["seed"] if "table_bytes" in row else ()):
+        curve = sorted(
+            (bytes_, ndcg)
+            for (table, _), full in found.items()
+            if table in _CURVE
+            for of, bytes_, ndcg in zip(
+                full["seed"], full["table_bytes"], full["ndcg@10"], strict=True
+            )
+            if of == seed
+        )
+        if len(curve) > 1:
+            sizes, ndcgs = np.array(curve).T
+            at = np.log(row["table_bytes"][number])
+            gains.append(row["ndcg@10"][number] - np.interp(at, np.log(sizes), ndcgs))
+    return np.array(gains)
+
+
+def _difference(gains: NDArray[np.float64]) -> str:
+    """Mean over seeds, paired, since these are the same users."""
+    n = len(gains)
     if n < 2:
         return f"{gains.mean():+.3f}"
     from scipy.stats import t

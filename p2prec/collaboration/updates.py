@@ -124,7 +124,7 @@ class Room:
         """Room for ``n`` more rows: items, values and evidence."""
         if len(self._rows) < self._used + n or self._values.shape[1] != width:
             n_rows = self._used + n
-            n_rows += n_rows // 8  # tables grow, and the next round shall fit as a whole
+            n_rows += n_rows // 8  # tables grow; after some rounds all of one fits
             self._rows = np.empty(n_rows, np.uint32)
             self._values = np.empty((n_rows, width), np.float32)
             self._evidence = np.empty(n_rows, np.float32)

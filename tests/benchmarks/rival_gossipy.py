@@ -35,7 +35,7 @@ def main() -> None:
     asked.add_argument("--reg", type=float, default=_REG, help="gossipy's regularisation")
     asked.add_argument("--source", default="", help="checkout of gossipy instead of its release")
     args = asked.parse_args()
-    key = ("row", "seed", "factors", "fold", "round")
+    key = ("row", "seed", "factors", "fold", "round", "people")
     results = Results(Path(args.out) if args.out else None, "rival_gossipy", key=key, table=table)
     compare(args, results, ["gossipy-dfl"], partial(_contenders, args))
 
