@@ -8,7 +8,7 @@ import numpy as np
 from numba import carray, njit
 from numpy.typing import NDArray
 
-from p2prec.collaboration.updates import MAX_EVIDENCE, OWN_SHARE
+from p2prec.collaboration.updates import MAX_EVIDENCE
 from p2prec.kernels.rows import (
     ONE,
     TINY,
@@ -20,9 +20,9 @@ from p2prec.kernels.rows import (
     pointer,
     scale,
 )
+from p2prec.kernels.updates import said_popularity
 
 _MOST = np.float32(MAX_EVIDENCE)
-_OWN_SHARE, _HEARSAY = np.float32(OWN_SHARE), np.float32(1.0 - OWN_SHARE)
 _FLOAT_BYTES = 4
 _ROWS, _VALUES, _EVIDENCE, _OTHERS, _OWN = range(5)  # of addresses
 
@@ -111,10 +111,7 @@ def _popularity(columns: Any, n: int, width: Any) -> Any:
 def _told(popularity: Any, at: int, column: int) -> Any:
     """A share, whatever a stranger or its noise says."""
     in_table, values, others, own = popularity
-    if in_table:
-        told = _OWN_SHARE * (ONE if own[at] else ZERO) + _HEARSAY * others[at]
-    else:
-        told = values[at, column]
+    told = said_popularity(own[at], others[at]) if in_table else values[at, column]
     return min(max(told, ZERO), ONE)
 
 

@@ -98,6 +98,12 @@ def say_rows(
 
 
 @njit(cache=True)
+def said_popularity(visited: Any, others: Any) -> Any:
+    """What is passed on about how many go to one place: twin of ``updates.said_popularity``."""
+    return _OWN_SHARE * (ONE if visited else ZERO) + _HEARSAY * others
+
+
+@njit(cache=True)
 def all_known(
     evidence: NDArray[np.float32], starts: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
@@ -208,8 +214,7 @@ def _take(
             for at in range(counts[peer]):
                 row, slot = begin + at, start + at
                 copy(width, (to + row * row_bytes, source + slot * row_bytes), (ONE,))
-                visited = ONE if own[slot] else ZERO
-                said_values[row, column] = _OWN_SHARE * visited + _HEARSAY * others[slot]
+                said_values[row, column] = said_popularity(own[slot], others[slot])
             continue
         for row in range(begin, end):
             slot = slots[used]
@@ -217,5 +222,4 @@ def _take(
             said_rows[row] = rows[slot]
             said_evidence[row] = min(evidence[slot], _MOST)
             copy(width, (to + row * row_bytes, source + slot * row_bytes), (ONE,))
-            visited = ONE if own[slot] else ZERO
-            said_values[row, column] = _OWN_SHARE * visited + _HEARSAY * others[slot]
+            said_values[row, column] = said_popularity(own[slot], others[slot])

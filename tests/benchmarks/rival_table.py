@@ -11,7 +11,6 @@ from tests.benchmarks.results import Result
 
 Columns = Mapping[str, Callable[[Result], float]]  # means of these are shown to three digits
 
-_ALL = 943  # people of results that do not say how many
 _HEAD = """# Beside gossipy
 
 `python -m tests.benchmarks.rival_gossipy DATA_FOLDER --out docs/results`
@@ -65,7 +64,7 @@ def page(
 
 
 def _kind(result: Result) -> tuple[int, int, str]:
-    return -int(result.get("people", _ALL)), int(result["factors"]), str(result["fold"])
+    return -int(result["people"]), int(result["factors"]), str(result["fold"])
 
 
 def _rows(results: Sequence[Result]) -> dict[str, list[Result]]:
