@@ -15,9 +15,15 @@ def printable(text: str) -> str:
     return UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def closest(name: str, known: Collection[str]) -> str | None:
+    """What somebody who wrote ``name`` may have meant, if anything is like it."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return near[0] if near else None
+
+
 def nearest(name: str, known: Collection[str]) -> str:
     """What somebody who wrote ``name`` may have meant, as the end of a sentence."""
-    near = difflib.get_close_matches(name, known, n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
+    near = closest(name, known)
+    if near is not None:
+        return f"did you mean {near!r}?"
     return f"there are: {', '.join(sorted(known)) or 'none'}"

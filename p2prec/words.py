@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from p2prec.errors import ConfigError
-from p2prec.text import printable
+from p2prec.text import closest, printable
 
 
 def check_words(settings: object, *, where: str) -> None:
@@ -36,8 +35,8 @@ def check_word(name: str, value: object, words: tuple[object, ...]) -> None:
     if value in words:
         return
     known = [str(word) for word in words]
-    near = difflib.get_close_matches(str(value), known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = closest(str(value), known)
+    hint = "" if near is None else f"; did you mean {near!r}?"
     said = printable(repr(value))[:80]
     raise ConfigError(f"{name} = {said} is unknown; it must be one of {', '.join(known)}{hint}")
 

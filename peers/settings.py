@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import msgspec
 
 from p2prec.errors import ConfigError
-from p2prec.text import printable
+from p2prec.text import closest, printable
 from p2prec.words import check_word, words_of
 from peers.amounts import parse_bytes
 from peers.config import BrokerConfig, PeerConfig
@@ -182,11 +181,11 @@ def _check_names(tables: Mapping[str, Any], kind: type[Any], source: str, where:
     for key, value in tables.items():
         path = f"{where}{key}"
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
+            near = closest(key, known)
             hint = (
-                f"; did you mean {where}{near[0]}?"
-                if near
-                else f"; known: {', '.join(sorted(known))}"
+                f"; known: {', '.join(sorted(known))}"
+                if near is None
+                else f"; did you mean {where}{near}?"
             )
             raise ConfigError(f"{source}: unknown setting {printable(path)[:80]!r}{hint}")
         if key in words:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from p2prec.data.dataset import Dataset
 from p2prec.data.interactions import History, Interactions
 from p2prec.data.split import MIN_HISTORY
 from p2prec.errors import ConfigError
+from p2prec.text import closest
 from peers.files import read_check_in_file, read_friend_file, read_movielens_folder
 from peers.scenario import Scenario
 
@@ -126,8 +126,8 @@ def _check_there(path: Path, *, key: str) -> None:
     if path.exists():
         return
     beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, beside, n=1)
-    hint = f"did you mean {path.parent / near[0]}?" if near else "name a CSV of check-ins"
+    near = closest(path.name, beside)
+    hint = "name a CSV of check-ins" if near is None else f"did you mean {path.parent / near}?"
     raise ConfigError(f"{key}: there is no {path}; {hint}")
 
 
