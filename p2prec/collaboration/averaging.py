@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -69,12 +69,14 @@ def average_together(averages: Sequence[Average]) -> None:
     arriving = [sum(len(u.rows) for u in average.updates) for average in taking]
     for group in grouped([average.knowledge for average in taking], more_rows=arriving):
         averages = [taking[i] for i in group.members]
+        inboxes = Inboxes.of(averages)
         take_in(
             [group],
-            Inboxes.of(averages),
+            inboxes,
             max_hearsay=np.array([average.max_hearsay for average in averages]),
             updates=[u for a in averages for u in a.updates],
         )
+        _average_pseudo_rows(averages, inboxes)
 
 
 def take_in(
@@ -109,7 +111,7 @@ def take_in(
                 )
                 if len(items):
                     group.stack.hold_more(lacking, items)
-        hear_rows([group.stack for group in groups], inboxes, order)
+        hear_rows([group.stack for group in groups], inboxes, order, all_held=True)
     for group, part, evidence, (start, stop) in zip(
         groups, parts, known, pairwise(bounds), strict=True
     ):
@@ -120,6 +122,40 @@ def take_in(
         listening = np.diff(part.firsts) > 0
         most = np.where(listening, max_hearsay[start:stop], group.stack.n_items)
         forget_hearsay(group.stack, most)
+
+
+def _average_pseudo_rows(averages: Sequence[Average], inboxes: Inboxes) -> None:
+    """Pseudo items hear what is said of them, as all rows do.
+
+    Args:
+        averages: Of a group.
+        inboxes: Of its peers.
+    """
+    shown = {
+        number: average.knowledge.pseudo_rows.stack
+        for number, average in enumerate(averages)
+        if average.knowledge.pseudo_rows is not None
+    }
+    if compiled() is None:
+        for number, stack in shown.items():
+            rows = stack.shelf.rows.take(stack.slots)
+            updates = [_of_rows(update, rows) for update in averages[number].updates]
+            average_rows(stack, inboxes.part(number, number + 1), updates)
+    elif shown:
+        nobody = next(iter(shown.values()))  # is not in the order of those who average
+        stacks = [shown.get(number, nobody) for number in range(len(averages))]
+        hear_rows(stacks, inboxes, np.array([*shown]), all_held=False)
+
+
+def _of_rows(update: ModelUpdate, rows: NDArray[np.int32]) -> ModelUpdate:
+    """What an update says of some rows."""
+    named = np.isin(update.rows, rows)
+    return replace(
+        update,
+        rows=update.rows[named],
+        values=update.values[named],
+        evidence=update.evidence[named],
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,13 +305,16 @@ def missing_rows(
     return missing
 
 
-def hear_rows(stacks: Sequence[Stack], inboxes: Inboxes, order: NDArray[np.int64]) -> None:
+def hear_rows(
+    stacks: Sequence[Stack], inboxes: Inboxes, order: NDArray[np.int64], *, all_held: bool
+) -> None:
     """As ``average_rows``, by the compiled loops.
 
     Args:
-        stacks: Changed in place; they hold all rows that are named.
+        stacks: Changed in place.
         inboxes: Of their peers, one stack after the other.
         order: Peers that average, in this order.
+        all_held: Whether they hold all rows that are named; else the others are passed by.
     """
     kernels, heard, initial = compiled(), inboxes.heard, stacks[0].shelf.initial
     assert kernels is not None  # noqa: S101 - asked for only where they are
@@ -291,6 +330,7 @@ def hear_rows(stacks: Sequence[Stack], inboxes: Inboxes, order: NDArray[np.int64
         inboxes.own_weight,
         inboxes.dilution,
         inboxes.listened,
+        all_held,
         (0,) * initial.shape[1],
     )
 

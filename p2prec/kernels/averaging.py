@@ -40,9 +40,10 @@ def average_rows(
     own_weight: NDArray[np.float32],
     dilution: NDArray[np.float32],
     listened: NDArray[np.float32],
+    all_held: bool,
     width: tuple[int, ...],
 ) -> None:
-    """Average the updates of each peer into its segment, which holds all rows that they name.
+    """Average the updates of each peer into its segment.
 
     Args:
         tables: Shape ``(n_peers, 5)``, as of ``Stack.addresses``; what is there is changed.
@@ -57,6 +58,7 @@ def average_rows(
         own_weight: By peer.
         dilution: By peer.
         listened: By peer, the weight of all senders; with its own at most 1.
+        all_held: Whether the segments hold all rows that are named; else the others are passed by.
         width: As of ``row_operation``.
     """
     longest = lengths.max() if len(lengths) else 0
@@ -74,7 +76,7 @@ def average_rows(
             present[at] = own if known > ZERO else ZERO
             most[at] = known
             heard[at] *= quiet
-        whole = True  # every update names every row
+        whole = all_held  # every update names every row
         for update in range(first, stop):
             whole = whole and counts[update] == n
         arguments = (
@@ -178,7 +180,7 @@ def _average_part(
     width: Any,
     n_items: Any,
 ) -> None:
-    """Average updates that name some of the rows of a segment, which holds all that they name."""
+    """Average updates that name some of the rows of a segment; others are passed by."""
     heard, before, mass, present, most = sums
     addresses, counts, weights = updates
     n, row_bytes = len(rows), len(width) * _FLOAT_BYTES
@@ -193,8 +195,12 @@ def _average_part(
             item = np.int32(its_rows[number])
             # No more items lie before its place than the segment lacks.
             at = max(at, item - (n_items - n))
-            while rows[at] != item:
+            while at < n and rows[at] < item:
                 at += 1
+            if at == n:
+                break
+            if rows[at] != item:
+                continue
             heard[at] += weight * _told(popularity, number, len(width) - 2)
             known = min(its_evidence[number], _MOST)
             weighted = weight * known

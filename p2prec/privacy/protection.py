@@ -2,11 +2,13 @@
 
 Which rows a model update names is the list of places that its sender visited. So every update
 also names *pseudo items*: places of the same kind nearby (of what lies nowhere, any of the same
-kind that does so too), each with the change of the place that it stands beside. In length alone it
-would not do: all own rows of a factorisation move along its owner's taste and a bias rises where
-the owner goes, so that whoever looks at directions would find what is made up
-(``tests/unit/privacy``). Which rows are a pair is seen, which of the two is not. They are fixed for
-a device and a realm, since fresh ones are removed by intersecting rounds.
+kind that does so too). What is said of them is what would have been said had the peer learned of
+them all that it learned of the places that they stand beside (``PseudoRows``). A change of the same
+length would not do: all own rows of a factorisation move along its owner's taste and a bias rises
+where the owner goes, so that whoever looks at directions would find what is made up
+(``tests/unit/privacy``). Nor would a copy of the other place's row, which holds what others learned
+of another place: everybody averages it. Which rows are a pair is seen, which of the two is not.
+They are fixed for a device and a realm, since fresh ones are removed by intersecting rounds.
 Row changes are clipped, and Gaussian noise may be added. None of this is a guarantee without
 noise, and the ledger says so.
 
@@ -18,7 +20,7 @@ had been learned of, by as much as their places have moved.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -26,16 +28,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.collaboration.payload import ModelUpdate, Payload
-from p2prec.collaboration.updates import said_popularity
+from p2prec.collaboration.updates import taken_rows
 from p2prec.draws import normals
 from p2prec.embeddings.table import Device, Stored
+from p2prec.errors import StoreError
 from p2prec.models.geo import drawn_alike
 from p2prec.models.model import Model
 from p2prec.models.moments import Timeline
-from p2prec.models.table import OTHERS
+from p2prec.models.stack import found
 from p2prec.models.tabled import Tabled
 from p2prec.training.config import ProtectionConfig
 from p2prec.training.knowledge import Group, Knowledge, grouped
+from p2prec.training.pseudo_rows import PseudoRows
 
 _LONGEST_STEP = 8.0  # of pieces, in parts of their gradient
 _NEARBY = 40  # a pseudo item is one of so many nearest places of the same category
@@ -92,8 +96,46 @@ class Protection:
         """Fixed made-up places beside those that the owner knows."""
         timeline = self._knowledge.timeline
         if self._fakes is None or self._fakes[0] is not timeline:
-            self._fakes = timeline, self._made_up(timeline.own)
+            fakes = self._made_up(timeline.own)
+            knowledge = self._knowledge
+            if knowledge.pseudo_rows is None:
+                knowledge.pseudo_rows = PseudoRows(knowledge.table.initial)
+            knowledge.pseudo_rows.show(fakes.made_up, fakes.like, knowledge.table)
+            self._fakes = timeline, fakes
         return self._fakes[1]
+
+    def before_training(self) -> None:
+        """What is learned of the owner's places from now on is learned of pseudo items too."""
+        if self._config.method != "none":
+            self.pseudo_items()
+        if self._knowledge.pseudo_rows is not None:
+            self._knowledge.pseudo_rows.before_training(self._knowledge.table)
+
+    def after_training(self) -> None:
+        """Until now."""
+        if self._knowledge.pseudo_rows is not None:
+            self._knowledge.pseudo_rows.after_training(self._knowledge.table)
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Named arrays, enough for ``restore``; copies."""
+        rows = self._knowledge.pseudo_rows
+        return {} if rows is None else rows.state()
+
+    def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Go on from an earlier run, after what was learned has been restored.
+
+        Raises:
+            StoreError: The state belongs to another model or realm.
+        """
+        if self._config.method == "none":
+            return
+        rows = PseudoRows(self._knowledge.table.initial)
+        if any(name in state for name in rows.state()):
+            try:
+                rows.restore(state)
+            except (KeyError, ValueError) as error:
+                raise StoreError(f"what was stored of pseudo items is not whole: {error}") from None
+        self._knowledge.pseudo_rows, self._fakes = rows, None
 
     def _made_up(self, own: NDArray[np.int32]) -> PseudoItems:
         catalogue = self._knowledge.catalogue
@@ -240,25 +282,22 @@ def _hidden_pieces(device: Protection, dense: NDArray[np.float32]) -> NDArray[np
 
 
 def _hidden(group: Group, devices: Sequence[Protection], rows: _Rows) -> _Rows:
-    """Each pseudo item is there when its place is, and looks like it."""
-    stack = group.stack
+    """Each pseudo item is there when its place is, and says what its visitor would say."""
+    n_items = group.stack.n_items
     fakes = [device.pseudo_items() for device in devices]
-    offset = np.repeat(np.arange(len(fakes)) * stack.n_items, [len(f.made_up) for f in fakes])
+    offset = np.repeat(np.arange(len(fakes)) * n_items, [len(f.made_up) for f in fakes])
     made_up = np.concatenate([f.made_up for f in fakes]) + offset
     place = np.concatenate([f.like for f in fakes]) + offset
-    at = np.searchsorted(rows.keys, place)
-    said = np.zeros(len(place), np.bool_)
-    inside = at < len(rows.keys)
-    said[inside] = rows.keys[at[inside]] == place[inside]
+    said = found(rows.keys, place)[1]
     if not said.any():
         return rows
-    made_up, like = made_up[said], at[said]
-    initial = stack.shelf.initial
-    learned = rows.values[like] - initial.take(rows.keys[like] % stack.n_items, axis=0)
-    values = initial.take(made_up % stack.n_items, axis=0) + learned
-    # What an honest visitor would say of the place: copied hearsay would mislead everybody.
-    values[:, OTHERS] = said_popularity(
-        stack.gather(made_up)[:, OTHERS], visited=np.ones(len(made_up), np.bool_)
+    made_up = made_up[said]
+    shown = [known.pseudo_rows for known in (device.knowledge for device in devices)]
+    told = [
+        taken_rows(s.shelf, s.slots) for s in (rows.stack for rows in shown if rows is not None)
+    ]
+    values, evidence = (
+        np.concatenate(column)[said] for column in list(zip(*told, strict=True))[1:]
     )
     kept = ~np.isin(rows.keys, made_up)
     keys = np.concatenate([rows.keys[kept], made_up])
@@ -266,7 +305,7 @@ def _hidden(group: Group, devices: Sequence[Protection], rows: _Rows) -> _Rows:
     return _Rows(
         keys=keys[order],
         values=np.concatenate([rows.values[kept], values])[order],
-        evidence=np.concatenate([rows.evidence[kept], rows.evidence[like]])[order],
+        evidence=np.concatenate([rows.evidence[kept], evidence])[order],
     )
 
 

@@ -20,6 +20,7 @@ from p2prec.models.stack import Stack
 from p2prec.models.table import RowTable
 from p2prec.training.config import TrainingConfig
 from p2prec.training.divergence import set_back
+from p2prec.training.pseudo_rows import PseudoRows
 
 ROW_ACCUMULATOR = 1e-3  # Adagrad's start for rows: the first step of a row is a large one
 # Held rows that are worked on at once: what is computed about them stays in a core's cache.
@@ -35,9 +36,13 @@ class Knowledge:
             by this peer or by those it listened to.
         timeline: The owner's history.
         n_examples: How many of the newest interactions can be learned from in one pass.
+        pseudo_rows: Of the items that are shown beside the owner's; None until
+            ``p2prec.privacy.protection`` shows some.
     """
 
-    __slots__ = ("catalogue", "config", "history", "model", "n_examples", "table", "timeline")
+    __slots__ = (
+        "catalogue", "config", "history", "model", "n_examples", "pseudo_rows", "table", "timeline",
+    )  # fmt: skip
 
     def __init__(
         self, catalogue: Catalogue, model: Model, config: TrainingConfig, history: History
@@ -54,6 +59,7 @@ class Knowledge:
             accumulator=ROW_ACCUMULATOR,
         )
         self.table = RowTable(shelf, int(shelf.open(1)[0]))
+        self.pseudo_rows: PseudoRows | None = None
         self.reset_history(history)
         self.dense = model.initial_dense()
         self.dense_accumulator = np.full(model.n_dense, model.dense_accumulator, np.float32)

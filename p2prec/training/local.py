@@ -115,6 +115,7 @@ class LocalLearner:
         result["dense_accumulator"] = knowledge.dense_accumulator.copy()
         result["private"] = knowledge.private.copy()
         result["private_accumulator"] = knowledge.private_accumulator.copy()
+        result.update(self.protection.state())
         result.update(self.collaboration.state(knowledge))
         return result
 
@@ -150,6 +151,7 @@ class LocalLearner:
             knowledge.private = private
             knowledge.private_accumulator = np.asarray(state["private_accumulator"], np.float32)
             knowledge.mend()
+            self.protection.restore(state)
         except KeyError as missing:
             raise StoreError(f"the stored model lacks {missing}") from missing
         self.lost = ""
@@ -201,6 +203,8 @@ def train_together(learners: Sequence[LocalLearner], rounds: Sequence[int]) -> l
         learners: Different ones.
         rounds: The round of each.
     """
+    for learner in learners:
+        learner.protection.before_training()
     epochs = [learner.config.training.epochs for learner in learners]
     loss, diverged = np.zeros(len(learners)), np.zeros(len(learners), np.bool_)
     pupils: list[Pupil] = []
@@ -220,6 +224,7 @@ def train_together(learners: Sequence[LocalLearner], rounds: Sequence[int]) -> l
         diverged[going] |= [pupil.diverged for pupil in pupils]
     for learner, round_ in zip(learners, rounds, strict=True):
         learner.knowledge.search(round_)
+        learner.protection.after_training()
         learner.publish_snapshot()
     examples = [learner.knowledge.n_examples for learner in learners]
     return [

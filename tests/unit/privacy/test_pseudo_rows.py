@@ -1,0 +1,267 @@
+"""Rows of pseudo items live as if their owner had met them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from p2prec.collaboration.averaging import Average, average_together
+from p2prec.collaboration.payload import ModelUpdate
+from p2prec.collaboration.updates import MAX_EVIDENCE
+from p2prec.data.city import generate_city
+from p2prec.errors import StoreError
+from p2prec.kernels import use_compiled
+from p2prec.models.recommender import Context
+from p2prec.models.table import BIAS, OTHERS
+from p2prec.training.config import (
+    CollaborationConfig,
+    LearnerConfig,
+    ModelConfig,
+    ProtectionConfig,
+    TrainingConfig,
+)
+from p2prec.training.local import LocalLearner
+from p2prec.training.pseudo_rows import PseudoRows
+from scenarios.in_step import exchange
+
+CITY = generate_city(rng=np.random.default_rng(4), n_users=12, n_places=300, days=60)
+N_ITEMS = len(CITY.catalogue)
+
+
+def learner(user: int, **protection: float | str) -> LocalLearner:
+    return LocalLearner(
+        CITY.catalogue,
+        LearnerConfig(
+            model=ModelConfig(family="mf", embedding_size=8),
+            training=TrainingConfig(epochs=1, negatives=4),
+            collaboration=CollaborationConfig(method="epidemic", options={"dilution": 0.3}),
+            protection=ProtectionConfig(**protection),  # type: ignore[arg-type]
+        ),
+        history=CITY.interactions.history(user).head(40),
+        seed=user,
+        device_seed=user + 7,
+    )
+
+
+@pytest.fixture(params=[False, True], ids=["numpy", "compiled"])
+def loops(request: pytest.FixtureRequest) -> Iterator[None]:
+    use_compiled(wanted=request.param)
+    yield
+    use_compiled(wanted=False)
+
+
+def shown(peer: LocalLearner) -> PseudoRows:
+    rows = peer.knowledge.pseudo_rows
+    assert rows is not None
+    return rows
+
+
+@dataclass
+class Visitor:
+    """A peer whose table holds the rows of pseudo items: the same by other means."""
+
+    twin: LocalLearner
+    items: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, peer: LocalLearner) -> Visitor:
+        twin = learner(0, method="none")
+        return cls(twin, shown(peer).table.rows.astype(np.int64))
+
+    def put(self, values: NDArray[np.float32], evidence: NDArray[np.float32]) -> None:
+        table = self.twin.knowledge.table
+        at = table.touch(self.items)
+        table.values[at], table.others[at], table.evidence[at] = values, values[:, OTHERS], evidence
+
+    def rows(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        table = self.twin.knowledge.table
+        return table.gather(self.items), table.evidence_of(self.items)
+
+
+def heard(rng: np.random.Generator, peer: LocalLearner) -> list[ModelUpdate]:
+    model, n = peer.knowledge.model, int(rng.integers(1, 4))
+    named = [
+        np.sort(rng.choice(N_ITEMS, rng.integers(0, N_ITEMS + 1), replace=False)) for _ in range(n)
+    ]
+    return [
+        ModelUpdate(
+            round=1,
+            model=model.name,
+            rows=rows.astype(np.uint32),
+            values=rng.normal(size=(len(rows), model.width)).astype(np.float32),
+            evidence=rng.uniform(0, 20, len(rows)).astype(np.float32),
+            dense=rng.normal(size=model.n_dense).astype(np.float32),
+            degree=1,
+        )
+        for rows in named
+    ]
+
+
+@pytest.mark.usefixtures("loops")
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), dilution=st.sampled_from([0.0, 0.4, 1.0]))
+def test_they_learn_and_hear_as_the_rows_of_a_visitor(seed: int, dilution: float) -> None:
+    rng = np.random.default_rng(seed)
+    peer = learner(int(rng.integers(0, 6)))
+    peer.protection.pseudo_items()
+    visitor = Visitor.of(peer)
+    start = peer.knowledge.table.gather(visitor.items)
+    visitor.put(start, np.maximum(peer.knowledge.table.evidence_of(visitor.items), 1.0))
+    for round_ in range(3):
+        like = shown(peer).like
+        table = peer.knowledge.table
+        before, known = table.gather(like), table.evidence_of(like)
+        peer.train(round_)
+        table = peer.knowledge.table
+        values, evidence = visitor.rows()
+        moved = table.gather(like) - before
+        moved[:, OTHERS] = 0.0
+        visitor.put(values + moved, evidence + table.evidence_of(like) - known)
+        updates = heard(rng, peer)
+        shares = rng.dirichlet(np.ones(len(updates) + 1))
+        average_together(
+            [
+                Average(
+                    knowledge=one.knowledge,
+                    updates=updates,
+                    weights=shares[1:].tolist(),
+                    own_weight=float(shares[0]),
+                    dilution=dilution,
+                    max_hearsay=N_ITEMS,
+                )
+                for one in (peer, visitor.twin)
+            ]
+        )
+        values, evidence = visitor.rows()
+        assert np.array_equal(shown(peer).table.rows, visitor.items)
+        assert np.allclose(shown(peer).table.whole_rows, values, atol=1e-5)
+        assert np.allclose(shown(peer).table.evidence, evidence)
+
+
+def test_what_is_said_of_them_is_what_they_hold() -> None:
+    peer = learner(1, clip_norm=0.0)
+    for round_ in range(2):
+        peer.train(round_)
+    [update] = peer.payloads(1, degree=1)
+    assert isinstance(update, ModelUpdate)
+    rows = shown(peer).table
+    at = np.searchsorted(update.rows, rows.rows)
+    assert np.array_equal(update.rows[at], rows.rows)
+    assert np.array_equal(update.values[at, :OTHERS], rows.values[:, :OTHERS])
+    assert np.array_equal(update.values[at, BIAS], rows.values[:, BIAS])
+    assert np.array_equal(update.evidence[at], np.minimum(rows.evidence, MAX_EVIDENCE))
+    like = np.searchsorted(update.rows, shown(peer).like)
+    # Who has heard nobody says the same of both: the change alone, and one visit.
+    change = update.values - peer.knowledge.table.initial[update.rows]
+    assert np.allclose(change[at], change[like], atol=1e-6)
+    assert np.array_equal(update.evidence[at], update.evidence[like])
+
+
+def test_the_own_recommendations_do_not_know_them() -> None:
+    hidden, open_ = learner(2), learner(2, method="none")
+    for round_ in range(3):
+        for peer in (hidden, open_):
+            peer.train(round_)
+            peer.payloads(round_, degree=1)
+    now = Context(timestamp_s=int(hidden.knowledge.history.timestamp_s[-1]) + 3_600)
+    assert np.array_equal(hidden.scores(now), open_.scores(now))
+    assert len(shown(hidden).table.rows)
+    assert open_.knowledge.pseudo_rows is None
+
+
+def lived(n: int, rounds: int) -> tuple[list[LocalLearner], list[ModelUpdate]]:
+    """Peers all of whom hear all others, and what they said last."""
+    peers = [learner(user) for user in range(n)]
+    hears = [[j for j in range(n) if j != i] for i in range(n)]
+    said: Sequence[Sequence[object]] = ()
+    for round_ in range(rounds):
+        said = exchange(peers, round_, hears, degree=n - 1)
+    updates = [payload for payloads in said for payload in payloads]
+    return peers, [update for update in updates if isinstance(update, ModelUpdate)]
+
+
+def area(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
+    ranks, n = rankdata(np.concatenate([positive, negative])), len(positive)
+    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * len(negative)))
+
+
+def test_who_hears_everybody_does_not_see_which_rows_lie_off() -> None:
+    """A copy of the real place's whole change would lie far from where others see the other one."""
+    peers, updates = lived(12, 8)
+    total, named = np.zeros((N_ITEMS, peers[0].knowledge.model.width)), np.zeros(N_ITEMS)
+    for update in updates:
+        total[update.rows] += update.values
+        named[update.rows] += 1
+    found = []
+    for peer, update in zip(peers, updates, strict=True):
+        items = peer.protection.shown_places()
+        at = np.searchsorted(update.rows, items)
+        others = (total[items] - update.values[at]) / np.maximum(named[items] - 1, 1)[:, None]
+        off = np.linalg.norm((update.values[at] - others)[:, :OTHERS], axis=1)
+        many = named[items] > 1
+        real = np.isin(items, peer.knowledge.timeline.own)
+        found.append(area(off[many & real], off[many & ~real]))
+    assert 0.3 < np.mean(found) < 0.7
+
+
+def test_a_restart_says_what_would_have_been_said() -> None:
+    peers, _ = lived(4, 3)
+    again = learner(0)
+    again.restore(peers[0].state())
+    for peer in (peers[0], again):
+        peer.train(3)
+    before, after = (peer.payloads(3, degree=1)[0] for peer in (peers[0], again))
+    assert isinstance(before, ModelUpdate)
+    assert isinstance(after, ModelUpdate)
+    for name in ("rows", "values", "evidence", "dense"):
+        assert np.array_equal(getattr(before, name), getattr(after, name)), name
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("pseudo_like", np.zeros(3, np.uint32)),
+        ("pseudo_rows", np.full(5, N_ITEMS, np.uint32)),
+        ("pseudo_values", np.zeros((2, 2), np.float32)),
+        ("pseudo_evidence", None),
+    ],
+)
+def test_what_was_stored_of_others_rows_is_refused(name: str, value: object) -> None:
+    peer = learner(0)
+    peer.train(0)
+    state = peer.state()
+    state.pop(name)
+    if isinstance(value, np.ndarray):
+        state[name] = value
+    with pytest.raises(StoreError, match="pseudo items"):
+        learner(0).restore(state)
+
+
+def test_what_was_stored_before_there_were_any_is_taken() -> None:
+    peer = learner(0)
+    peer.train(0)
+    state = {name: array for name, array in peer.state().items() if "pseudo" not in name}
+    again = learner(0)
+    again.restore(state)
+    again.train(1)
+    assert len(shown(again).table.rows)
+
+
+def test_what_is_no_number_begins_anew() -> None:
+    peer = learner(0)
+    peer.train(0)
+    state = peer.state()
+    values = np.array(state["pseudo_values"])
+    values[0] = np.nan
+    state["pseudo_values"] = values
+    again = learner(0)
+    again.restore(state)
+    rows = shown(again).table
+    assert np.array_equal(rows.values[0, :OTHERS], rows.initial[rows.rows[0], :OTHERS])
