@@ -29,7 +29,7 @@ def test_no_window_ever_holds_more_than_its_limit(
         assert budget.next_s is None
     else:
         assert budget.next_s is not None
-        assert budget.next_s > now_s
+        assert budget.next_s >= now_s  # equal where the sum of both is rounded
         after = release_budget(past, protection, now_s=budget.next_s + 1e-3)
         assert after.left
         before = release_budget(past, protection, now_s=budget.next_s - 1e-3)
