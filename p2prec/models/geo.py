@@ -60,33 +60,44 @@ def nearest_alike(catalogue: Catalogue, item: int, n: int) -> NDArray[np.int64]:
     return nearest
 
 
-def drawn_alike(
-    catalogue: Catalogue, item: int, n: int, wanted: int, rng: np.random.Generator
-) -> list[int]:
-    """Other items of an item's category, drawn without repeats from the ``n`` nearest ones.
+def alike(catalogue: Catalogue, item: int, n: int) -> NDArray[np.int64]:
+    """Other items of an item's category that may take its place: the ``n`` nearest ones.
 
     Of what lies nowhere nothing is nearer than the rest: there all of the category that lie nowhere
-    are drawn from. Whoever drew from the first ones of the catalogue would show that all others are
+    are among them. Whoever drew from the first ones of the catalogue would show that all others are
     real, and one with a position far from where its sender lives would be seen to be made up.
 
     Args:
         catalogue: Of the realm.
         item: Whose place another one is to take.
-        n: Among how many; has no meaning for an item without a position.
-        wanted: How many; fewer where there are.
-        rng: Draws.
+        n: How many at most; has no meaning for an item without a position.
     """
-    # For the only one of its category with a position, or without one, nothing is drawn. The rule
+    # For the only one of its category with a position, or without one, there is nothing. The rule
     # is known: a pseudo item of the other sort would be seen beside it alone and name it as surely
     # as having none does, for a false row that everybody averages. Only in a category of two would
     # each hide the other; there a reference sequence would name what it replaces.
     if np.isfinite(catalogue.latitude_deg[item] + catalogue.longitude_deg[item]):
-        near = nearest_alike(catalogue, item, n)
-        picked: list[int] = near[rng.permutation(len(near))[:wanted]].tolist()
-        return picked
-    alike = _alike(catalogue, int(catalogue.category[item])).nowhere
-    drawn = rng.choice(alike, min(wanted + 1, len(alike)), replace=False).tolist()
-    return [other for other in drawn if other != item][:wanted]
+        return nearest_alike(catalogue, item, n)
+    nowhere = _alike(catalogue, int(catalogue.category[item])).nowhere
+    others: NDArray[np.int64] = nowhere[nowhere != item]
+    return others
+
+
+def drawn_alike(
+    catalogue: Catalogue, item: int, n: int, wanted: int, rng: np.random.Generator
+) -> list[int]:
+    """Some of those of ``alike``, drawn without repeats.
+
+    Args:
+        catalogue: Of the realm.
+        item: Whose place another one is to take.
+        n: Among how many.
+        wanted: How many; fewer where there are.
+        rng: Draws.
+    """
+    among = alike(catalogue, item, n)
+    drawn: list[int] = rng.choice(among, min(wanted, len(among)), replace=False).tolist()
+    return drawn
 
 
 def _near(catalogue: Catalogue, item: int, n: int) -> NDArray[np.int64]:

@@ -84,10 +84,17 @@ class RowTable:
 
     def evidence_of(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         """Evidence of any rows; 0 where the row was never touched."""
+        return self._of(self.evidence, rows)
+
+    def others_of(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Popularity of any rows among others; 0 where nobody has spoken of the row."""
+        return self._of(self.others, rows)
+
+    def _of(self, column: NDArray[np.float32], rows: NDArray[np.integer]) -> NDArray[np.float32]:
         place, held = self._found(rows)
-        evidence = np.zeros(len(rows), np.float32)
-        evidence[held] = self.evidence[place[held]]
-        return evidence
+        numbers = np.zeros(len(rows), np.float32)
+        numbers[held] = column[place[held]]
+        return numbers
 
     def dense(self) -> NDArray[np.float32]:
         """The whole table, a copy."""

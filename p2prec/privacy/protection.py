@@ -32,7 +32,7 @@ from p2prec.collaboration.updates import taken_rows
 from p2prec.draws import normals
 from p2prec.embeddings.table import Device, Stored
 from p2prec.errors import StoreError
-from p2prec.models.geo import drawn_alike
+from p2prec.models.geo import alike
 from p2prec.models.model import Model
 from p2prec.models.moments import Timeline
 from p2prec.models.stack import found
@@ -43,6 +43,12 @@ from p2prec.training.pseudo_rows import PseudoRows
 
 _LONGEST_STEP = 8.0  # of pieces, in parts of their gradient
 _NEARBY = 40  # a pseudo item is one of so many nearest places of the same category
+_FIRST, _FEWEST = 8, 4  # before anything is heard, one place of so many is named; at least so many
+_UNHEARD = 0.1  # popularity of what nobody is said to go to, in parts of the mean
+_SHARPNESS = 8.0  # of the likeness of a pseudo item's popularity to that of its place
+_NOBODY = 1e-9
+_ORDER = 1  # purpose of a random stream; those of places have none
+_NAMED = "pseudo_named"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,17 +69,24 @@ class Protection:
 
     Args:
         config: The owner's or the scenario's settings.
-        knowledge: What the peer learned; read only.
+        knowledge: What the peer learned; its pseudo rows are kept here.
         device_seed: Secret of the device, so that nobody can compute its pseudo items.
+        hears: Whether the peer hears from others how many go to each place.
     """
 
-    __slots__ = ("_config", "_device_seed", "_fakes", "_knowledge")
+    __slots__ = ("_config", "_device_seed", "_gradual", "_knowledge", "_named", "_seen", "_shown")
 
-    def __init__(self, config: ProtectionConfig, knowledge: Knowledge, *, device_seed: int) -> None:
+    def __init__(
+        self, config: ProtectionConfig, knowledge: Knowledge, *, device_seed: int, hears: bool
+    ) -> None:
         self._config = config
         self._knowledge = knowledge
         self._device_seed = device_seed
-        self._fakes: tuple[Timeline, PseudoItems] | None = None
+        # Shared pieces name places without any row.
+        self._gradual = hears and not _shares_pieces(knowledge.model)
+        self._named = np.empty(0, np.int64)  # ascending own places that updates may name
+        self._seen: Timeline | None = None
+        self._shown: PseudoItems | None = None
 
     @property
     def config(self) -> ProtectionConfig:
@@ -87,29 +100,24 @@ class Protection:
 
     def shown_places(self) -> NDArray[np.int64]:
         """Places that a payload may show as known, shape ``(n,)``, ascending."""
-        own = self._knowledge.timeline.own.astype(np.int64)
         if self._config.method == "none":
-            return own
-        return np.union1d(own, self.pseudo_items().made_up)
+            return self._knowledge.timeline.own.astype(np.int64)
+        made_up = self.pseudo_items().made_up
+        return np.union1d(self._named, made_up)
 
     def pseudo_items(self) -> PseudoItems:
-        """Fixed made-up places beside those that the owner knows."""
-        timeline = self._knowledge.timeline
-        if self._fakes is None or self._fakes[0] is not timeline:
-            fakes = self._made_up(timeline.own)
-            knowledge = self._knowledge
-            if knowledge.pseudo_rows is None:
-                knowledge.pseudo_rows = PseudoRows(knowledge.table.initial)
-            knowledge.pseudo_rows.show(fakes.made_up, fakes.like, knowledge.table)
-            self._fakes = timeline, fakes
-        return self._fakes[1]
+        """Fixed made-up places beside those that the owner knows and updates may name."""
+        rows = self.pseudo_rows
+        if self._shown is None:
+            self._shown = PseudoItems(made_up=rows.made_up, like=rows.like[rows.is_made_up])
+        return self._shown
 
     def before_training(self) -> None:
         """What is learned of the owner's places from now on is learned of pseudo items too."""
         if self._config.method != "none":
-            self.pseudo_items()
-        if self._knowledge.pseudo_rows is not None:
-            self._knowledge.pseudo_rows.before_training(self._knowledge.table)
+            rows = self.pseudo_rows
+            self._name(rows)
+            rows.before_training(self._knowledge.table)
 
     def after_training(self) -> None:
         """Until now."""
@@ -119,7 +127,7 @@ class Protection:
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Named arrays, enough for ``restore``; copies."""
         rows = self._knowledge.pseudo_rows
-        return {} if rows is None else rows.state()
+        return {} if rows is None else {**rows.state(), _NAMED: self._named.copy()}
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Go on from an earlier run, after what was learned has been restored.
@@ -127,35 +135,102 @@ class Protection:
         Raises:
             StoreError: The state belongs to another model or realm.
         """
-        if self._config.method == "none":
+        if self._config.method == "none" or _NAMED not in state:
             return
         rows = PseudoRows(self._knowledge.table.initial)
-        if any(name in state for name in rows.state()):
-            try:
-                rows.restore(state)
-            except (KeyError, ValueError) as error:
-                raise StoreError(f"what was stored of pseudo items is not whole: {error}") from None
-        self._knowledge.pseudo_rows, self._fakes = rows, None
+        try:
+            rows.restore(state)
+            self._named = np.unique(np.asarray(state[_NAMED], np.int64))
+        except (KeyError, ValueError) as error:
+            raise StoreError(f"what was stored of pseudo items is not whole: {error}") from None
+        self._knowledge.pseudo_rows = rows
+        self._seen = self._shown = None
 
-    def _made_up(self, own: NDArray[np.int32]) -> PseudoItems:
-        catalogue = self._knowledge.catalogue
-        taken = set(own.tolist())
-        found: list[tuple[int, int]] = []
-        for place in own.tolist():
-            # One stream a place: a new visit adds pseudo items and keeps the earlier ones.
+    @property
+    def pseudo_rows(self) -> PseudoRows:
+        """Of the pseudo items, after all that has come into the history."""
+        knowledge = self._knowledge
+        timeline, rows = knowledge.timeline, knowledge.pseudo_rows
+        if rows is None:
+            rows = knowledge.pseudo_rows = PseudoRows(knowledge.table.initial)
+        if self._seen is not timeline:
+            own = timeline.own.astype(np.int64)
+            made_up = rows.made_up
+            keys, like = rows.table.rows.astype(np.int64), rows.like
+            beside = np.where(rows.is_made_up, like, keys)
+            rows.keep(np.isin(beside, own) & ~(rows.is_made_up & np.isin(keys, own)))
+            self._named = np.intersect1d(self._named, own)
+            new = np.setdiff1d(own, np.union1d(self._named, rows.waiting))
+            rows.wait(new, knowledge.table)
+            self._seen, self._shown = timeline, None
+            # What has been made up so far is named by everybody who looks; it cannot wait now.
+            self._name(rows, np.intersect1d(new, made_up))
+        return rows
+
+    def _name(self, rows: PseudoRows, at_once: NDArray[np.int64] | None = None) -> None:
+        """Let places that wait be named, with pseudo items beside them.
+
+        What is made up has to be gone to by as many as what is real, or whoever knows how many go
+        to each place tells them apart. So a peer that has heard nothing of popularity yet names a
+        few places only: in a network that is as new as it is, somebody has to begin.
+
+        Args:
+            rows: Caught up with the history.
+            at_once: Places that are named whatever has been heard.
+        """
+        knowledge, waiting = self._knowledge, rows.waiting
+        if not len(waiting):
+            return
+        first = max(_FEWEST, -(-len(self._knowledge.timeline.own) // _FIRST))
+        naming = waiting
+        if self._gradual and not knowledge.table.others.any():
+            rng = np.random.default_rng([self._device_seed, len(self._named), _ORDER])
+            naming = rng.permutation(waiting)[: max(first - len(self._named), 0)]
+        if at_once is not None:
+            naming = np.union1d(naming, at_once)
+        if not len(naming):
+            return
+        drawn = self._drawn(naming, rows)
+        rows.show(
+            np.array([fake for fake, _ in drawn], np.int64),
+            np.array([place for _, place in drawn], np.int64),
+            knowledge.table,
+        )
+        rows.keep(~np.isin(rows.table.rows, naming))
+        self._named = np.union1d(self._named, naming)
+        self._shown = None
+
+    def _drawn(self, places: NDArray[np.int64], rows: PseudoRows) -> list[tuple[int, int]]:
+        """Pseudo items for some places, each with the place that it stands beside."""
+        knowledge = self._knowledge
+        table, catalogue = knowledge.table, knowledge.catalogue
+        unheard = _UNHEARD * float(table.others.sum()) / len(catalogue) + _NOBODY
+        taken = set(knowledge.timeline.own.tolist()) | set(rows.table.rows.tolist())
+        drawn = []
+        for place in places.tolist():
             rng = np.random.default_rng([self._device_seed, place])
             wanted = int(self._config.pseudo_items) + int(
                 rng.random() < self._config.pseudo_items % 1
             )
-            for fake in drawn_alike(catalogue, place, _NEARBY, wanted, rng):
-                if fake not in taken:
-                    found.append((fake, place))
-                    taken.add(fake)
-        found.sort()
-        return PseudoItems(
-            made_up=np.array([fake for fake, _ in found], np.int64),
-            like=np.array([place for _, place in found], np.int64),
-        )
+            among = np.array(
+                [
+                    other
+                    for other in alike(catalogue, place, _NEARBY).tolist()
+                    if other not in taken
+                ],
+                np.int64,
+            )
+            if not len(among):
+                continue
+            popularity = table.others_of(among).astype(np.float64) + unheard
+            own = float(table.others_of(np.array([place]))[0]) + unheard
+            chances = popularity * np.exp(-_SHARPNESS * np.abs(np.log(popularity / own)))
+            fakes = rng.choice(
+                among, min(wanted, len(among)), replace=False, p=chances / chances.sum()
+            )
+            drawn += [(fake, place) for fake in fakes.tolist()]
+            taken.update(fakes.tolist())
+        return drawn
 
 
 def protect_together(
@@ -204,6 +279,12 @@ class _Rows:
     keys: NDArray[np.int64]
     values: NDArray[np.float32]
     evidence: NDArray[np.float32]
+
+    def take(self, chosen: NDArray[np.generic]) -> _Rows:
+        """Some of them, by place or by a mask."""
+        return _Rows(
+            keys=self.keys[chosen], values=self.values[chosen], evidence=self.evidence[chosen]
+        )
 
 
 def _protected(
@@ -282,31 +363,29 @@ def _hidden_pieces(device: Protection, dense: NDArray[np.float32]) -> NDArray[np
 
 
 def _hidden(group: Group, devices: Sequence[Protection], rows: _Rows) -> _Rows:
-    """Each pseudo item is there when its place is, and says what its visitor would say."""
+    """What waits is not named; each pseudo item is there when its place is.
+
+    It says what its visitor would say.
+    """
     n_items = group.stack.n_items
-    fakes = [device.pseudo_items() for device in devices]
-    offset = np.repeat(np.arange(len(fakes)) * n_items, [len(f.made_up) for f in fakes])
-    made_up = np.concatenate([f.made_up for f in fakes]) + offset
-    place = np.concatenate([f.like for f in fakes]) + offset
-    said = found(rows.keys, place)[1]
+    shown = [device.pseudo_rows for device in devices]
+    waiting = np.concatenate([one.waiting + i * n_items for i, one in enumerate(shown)])
+    if len(waiting):
+        rows = rows.take(~np.isin(rows.keys, waiting))
+    made_up = np.concatenate([one.made_up + i * n_items for i, one in enumerate(shown)])
+    like = np.concatenate([one.like[one.is_made_up] + i * n_items for i, one in enumerate(shown)])
+    said = found(rows.keys, like)[1]
     if not said.any():
         return rows
+    told = [taken_rows(one.table.shelf, one.stack.slots[one.is_made_up]) for one in shown]
     made_up = made_up[said]
-    shown = [known.pseudo_rows for known in (device.knowledge for device in devices)]
-    told = [
-        taken_rows(s.shelf, s.slots) for s in (rows.stack for rows in shown if rows is not None)
-    ]
-    values, evidence = (
-        np.concatenate(column)[said] for column in list(zip(*told, strict=True))[1:]
+    rows = rows.take(~np.isin(rows.keys, made_up))
+    together = _Rows(
+        keys=np.concatenate([rows.keys, made_up]),
+        values=np.concatenate([rows.values, np.concatenate([v for _, v, _ in told])[said]]),
+        evidence=np.concatenate([rows.evidence, np.concatenate([e for _, _, e in told])[said]]),
     )
-    kept = ~np.isin(rows.keys, made_up)
-    keys = np.concatenate([rows.keys[kept], made_up])
-    order = np.argsort(keys)
-    return _Rows(
-        keys=keys[order],
-        values=np.concatenate([rows.values[kept], values])[order],
-        evidence=np.concatenate([rows.evidence[kept], evidence])[order],
-    )
+    return together.take(np.argsort(together.keys))
 
 
 def _shares_pieces(model: Model) -> TypeGuard[Tabled]:

@@ -68,7 +68,12 @@ class LocalLearner:
         )
         self.knowledge = Knowledge(catalogue, model, config.training, history)
         self.collaboration = build_method(config.collaboration.method, config.collaboration.options)
-        self.protection = Protection(config.protection, self.knowledge, device_seed=device_seed)
+        self.protection = Protection(
+            config.protection,
+            self.knowledge,
+            device_seed=device_seed,
+            hears=self.collaboration.sends == "parameters",
+        )
         self._ready: Looking | None = None
         self.lost = ""
 

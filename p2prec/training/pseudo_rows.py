@@ -17,19 +17,23 @@ from p2prec.models.shelf import Shelf
 from p2prec.models.stack import Stack, found
 from p2prec.models.table import OTHERS, RowTable
 
-_ROW, _LIKE = "pseudo_rows", "pseudo_like"
-_PREFIX = "pseudo_"
+_NOTHING = -1  # what an item that waits stands beside
+_STATE = ("pseudo_rows", "pseudo_like", "pseudo_values", "pseudo_evidence")
 
 
 class PseudoRows:
     """Those of one peer.
 
+    Beside them stand rows of items that the owner has met and that nobody has been told of yet, as
+    they would be had the peer *not* learned of them: what such an item has moved by is what a
+    made-up one has to have moved by when both are told of at last.
+
     Args:
         initial: Shape ``(n_items, width)``, the realm's initial rows.
 
     Attributes:
-        table: Of the made-up items alone.
-        like: Shape ``(n,)``, the item that each row stands beside.
+        table: Of the made-up items, and of those that wait.
+        like: Shape ``(n,)``, the item that each row stands beside; -1 for one that waits.
     """
 
     __slots__ = ("_before", "like", "table")
@@ -45,46 +49,76 @@ class PseudoRows:
         """Of the one table."""
         return Stack(self.table.shelf, np.array([self.table.seat]))
 
-    def show(self, made_up: NDArray[np.int64], like: NDArray[np.int64], learned: RowTable) -> None:
-        """Other items from now on; those that were shown before stay as they are.
+    @property
+    def is_made_up(self) -> NDArray[np.bool_]:
+        """Shape ``(n,)``; the others wait."""
+        made_up: NDArray[np.bool_] = self.like != _NOTHING
+        return made_up
+
+    @property
+    def made_up(self) -> NDArray[np.int64]:
+        """Items, ascending."""
+        return self.table.rows[self.is_made_up].astype(np.int64)
+
+    @property
+    def waiting(self) -> NDArray[np.int64]:
+        """Items, ascending."""
+        return self.table.rows[~self.is_made_up].astype(np.int64)
+
+    def wait(self, items: NDArray[np.int64], learned: RowTable) -> None:
+        """The owner has met more items, of which nothing has been learned yet.
 
         Args:
-            made_up: Shape ``(n,)``, ascending.
-            like: Shape ``(n,)``, the item that each stands beside.
-            learned: What the peer has heard of those that are new.
+            items: Unique ones, none of them here.
+            learned: Of the peer.
         """
-        values = learned.gather(made_up)
+        nothing = np.full(len(items), _NOTHING, np.int64)
+        self._add(items, nothing, learned.gather(items), learned.evidence_of(items))
+
+    def show(self, made_up: NDArray[np.int64], like: NDArray[np.int64], learned: RowTable) -> None:
+        """Made-up items come to stand beside items that wait.
+
+        Args:
+            made_up: Shape ``(n,)``, unique ones, none of them here.
+            like: Shape ``(n,)``, the item that each stands beside.
+            learned: Of the peer.
+        """
+        at = found(self.table.rows, like)[0]
+        moved = _moved(self.table.whole_rows[at], learned.gather(like))
+        gained = learned.evidence_of(like) - self.table.evidence[at]
         evidence = np.maximum(learned.evidence_of(made_up), 1.0)  # as of who has met it once
-        at, shown = found(self.table.rows, made_up)
-        values[shown] = self.table.whole_rows[at[shown]]
-        evidence[shown] = self.table.evidence[at[shown]]
-        self._replace(made_up, values, evidence)
-        self.like = like
+        self._add(made_up, like, learned.gather(made_up) + moved, evidence + gained)
+
+    def keep(self, kept: NDArray[np.bool_]) -> None:
+        """Let go all other rows.
+
+        Args:
+            kept: Shape ``(n,)``.
+        """
+        table = self.table
+        self._replace(table.rows[kept], table.whole_rows[kept], table.evidence[kept])
+        self.like = self.like[kept]
 
     def before_training(self, learned: RowTable) -> None:
         """Training of the peer is about to begin."""
-        self._before = learned.gather(self.like), learned.evidence_of(self.like)
+        like = self.like[self.is_made_up]
+        self._before = learned.gather(like), learned.evidence_of(like)
 
     def after_training(self, learned: RowTable) -> None:
         """It has ended: all has been learned of the made-up items as of those they stand beside."""
         if self._before is None:
             return
-        values, evidence = self._before
-        moved = learned.gather(self.like) - values
-        moved[:, OTHERS] = 0.0  # which training does not move
-        self.table.values[:] += moved
-        self.table.evidence[:] += learned.evidence_of(self.like) - evidence
+        (values, evidence), made_up = self._before, self.is_made_up
+        like = self.like[made_up]
+        self.table.values[made_up] += _moved(values, learned.gather(like))
+        self.table.evidence[made_up] += learned.evidence_of(like) - evidence
         self._before = None
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Named arrays, enough for ``restore``; copies."""
         held = self.table.state()
-        return {
-            _ROW: held["rows"],
-            _LIKE: self.like.astype(np.uint32),
-            _PREFIX + "values": held["values"],
-            _PREFIX + "evidence": held["evidence"],
-        }
+        arrays = held["rows"], self.like.copy(), held["values"], held["evidence"]
+        return dict(zip(_STATE, arrays, strict=True))
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Go on from ``state``; what is no number begins anew.
@@ -94,28 +128,41 @@ class PseudoRows:
             ValueError: They do not fit each other, or the realm.
         """
         initial = self.table.initial
-        rows, like = (np.asarray(state[name], np.int64) for name in (_ROW, _LIKE))
-        values = np.array(state[_PREFIX + "values"], np.float32)
-        evidence = np.array(state[_PREFIX + "evidence"], np.float32)
-        if not (
+        rows, like = (np.array(state[name], np.int64) for name in _STATE[:2])
+        values, evidence = (np.array(state[name], np.float32) for name in _STATE[2:])
+        fits = (
             rows.shape == like.shape == evidence.shape == (len(rows),)
             and values.shape == (len(rows), initial.shape[1])
-            and (np.diff(rows) > 0).all()
-            and all(
-                items.min() >= 0 and items.max() < len(initial)
-                for items in (rows, like)
-                if len(rows)
-            )
-        ):
-            raise ValueError("the stored rows of pseudo items do not fit each other or the realm")
+            and (np.diff(rows, prepend=-1, append=len(initial)) > 0).all()
+            and ((like >= _NOTHING) & (like < len(initial))).all()
+        )
+        if not fits:
+            raise ValueError("they do not fit each other, or belong to another realm")
         strayed = ~(np.isfinite(values).all(axis=1) & np.isfinite(evidence))
         values[strayed], evidence[strayed] = initial[rows[strayed]], 1.0
         self._replace(rows, values, evidence)
         self.like = like
 
-    def _replace(
+    def _add(
         self,
         rows: NDArray[np.int64],
+        like: NDArray[np.int64],
+        values: NDArray[np.float32],
+        evidence: NDArray[np.float32],
+    ) -> None:
+        table = self.table
+        rows = np.concatenate([table.rows, rows])
+        order = np.argsort(rows)
+        self._replace(
+            rows[order],
+            np.concatenate([table.whole_rows, values])[order],
+            np.concatenate([table.evidence, evidence])[order],
+        )
+        self.like = np.concatenate([self.like, like])[order]
+
+    def _replace(
+        self,
+        rows: NDArray[np.integer],
         values: NDArray[np.float32],
         evidence: NDArray[np.float32],
     ) -> None:
@@ -128,3 +175,10 @@ class PseudoRows:
             "own": np.ones(len(rows), np.bool_),
         }
         self.table.shelf.replace(self.table.seat, columns)
+
+
+def _moved(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
+    """By what rows have moved through training, which does not move what others say."""
+    moved = after - before
+    moved[:, OTHERS] = 0.0
+    return moved

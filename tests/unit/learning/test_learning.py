@@ -147,7 +147,7 @@ def test_pseudo_items_hide_among_equals_and_stay_the_same() -> None:
     assert (fakes.like == again.like).all()
     made_up = set(fakes.made_up.tolist())
     assert not own & made_up
-    assert len(made_up) >= len(own) // 3
+    assert len(made_up) == 4  # of so few places beside which one is drawn before others are heard
     [update] = peer.payloads(0, degree=1)
     assert isinstance(update, ModelUpdate)
     assert made_up <= set(update.rows.tolist())

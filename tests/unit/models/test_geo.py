@@ -77,7 +77,7 @@ def test_what_is_drawn_lies_somewhere_where_the_item_does(
     items, rng = partly_placed(), np.random.default_rng(0)
     placed = np.isfinite(items.latitude_deg)
     for item, sort in ((100, placed), (57, ~placed)):
-        drawn = {other for _ in range(900) for other in drawn_alike(items, item, 40, 1, rng)}
+        drawn = {other for _ in range(3_000) for other in drawn_alike(items, item, 40, 1, rng)}
         assert drawn == set(np.flatnonzero(sort[:200])) - {item}
 
 

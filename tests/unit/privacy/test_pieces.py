@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from p2prec.collaboration.method import Listener
@@ -54,6 +55,13 @@ def learner(
     )
 
 
+def shown(peer: LocalLearner) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The owner's places that updates name, all of them without protection, and made-up ones."""
+    places = peer.protection.shown_places()
+    real = np.isin(places, peer.knowledge.timeline.own)
+    return places[real], peer.protection.pseudo_items().made_up
+
+
 def guessed(
     user: int, table: str, compression: int, protection: Literal["default", "none"]
 ) -> float:
@@ -66,8 +74,8 @@ def guessed(
     model = peer.knowledge.model
     assert isinstance(model, Tabled)
     part = model.layout.part("pieces")
-    own = peer.knowledge.timeline.own.astype(np.int64)
-    items = np.concatenate([own, peer.protection.pseudo_items().made_up])
+    own, made_up = shown(peer)
+    items = np.concatenate([own, made_up])
 
     def vectors(dense: np.ndarray) -> np.ndarray:
         n = len(items)
@@ -142,8 +150,8 @@ def told(user: int, protection: Literal["default", "none"]) -> dict[str, float]:
     here = attacker.knowledge.dense[attacker.knowledge.model.layout.part("pieces")]  # type: ignore[attr-defined]
     come = put_together.dense[-table.n_pieces :]
     assert np.array_equal(table.books(come).groups, table.books(here).groups)
-    own = peer.knowledge.timeline.own.astype(np.int64)
-    items = np.concatenate([own, peer.protection.pseudo_items().made_up])
+    own, made_up = shown(peer)
+    items = np.concatenate([own, made_up])
     real = np.arange(len(items)) < len(own)
     return {
         name: float(roc_auc_score(real, by[items]))
@@ -170,8 +178,8 @@ def test_neither_part_of_a_row_tells_own_places_from_pseudo_items(family: str) -
             peer.train(round_)
         [update] = peer.payloads(2, degree=1)
         assert isinstance(update, ModelUpdate)
-        own = peer.knowledge.timeline.own.astype(np.int64)
-        items = np.concatenate([own, peer.protection.pseudo_items().made_up])
+        own, made_up = shown(peer)
+        items = np.concatenate([own, made_up])
         change = update.values - peer.knowledge.table.initial[update.rows]
         change = change[np.searchsorted(update.rows, items)]
         real = np.arange(len(items)) < len(own)

@@ -16,6 +16,7 @@ from p2prec.collaboration.averaging import Average, average_together
 from p2prec.collaboration.payload import ModelUpdate
 from p2prec.collaboration.updates import MAX_EVIDENCE
 from p2prec.data.city import generate_city
+from p2prec.data.interactions import History
 from p2prec.errors import StoreError
 from p2prec.kernels import use_compiled
 from p2prec.models.recommender import Context
@@ -72,8 +73,7 @@ class Visitor:
 
     @classmethod
     def of(cls, peer: LocalLearner) -> Visitor:
-        twin = learner(0, method="none")
-        return cls(twin, shown(peer).table.rows.astype(np.int64))
+        return cls(learner(0, method="none"), shown(peer).made_up)
 
     def put(self, values: NDArray[np.float32], evidence: NDArray[np.float32]) -> None:
         table = self.twin.knowledge.table
@@ -83,6 +83,13 @@ class Visitor:
     def rows(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         table = self.twin.knowledge.table
         return table.gather(self.items), table.evidence_of(self.items)
+
+    def assert_same(self, peer: LocalLearner) -> None:
+        rows = shown(peer)
+        values, evidence = self.rows()
+        assert np.array_equal(rows.made_up, self.items)
+        assert np.allclose(rows.table.whole_rows[rows.is_made_up], values, atol=1e-5)
+        assert np.allclose(rows.table.evidence[rows.is_made_up], evidence)
 
 
 def heard(rng: np.random.Generator, peer: LocalLearner) -> list[ModelUpdate]:
@@ -110,12 +117,13 @@ def heard(rng: np.random.Generator, peer: LocalLearner) -> list[ModelUpdate]:
 def test_they_learn_and_hear_as_the_rows_of_a_visitor(seed: int, dilution: float) -> None:
     rng = np.random.default_rng(seed)
     peer = learner(int(rng.integers(0, 6)))
-    peer.protection.pseudo_items()
+    peer.knowledge.table.others[:] = 0.1  # somebody has been heard: all places are named at once
+    peer.protection.before_training()
     visitor = Visitor.of(peer)
     start = peer.knowledge.table.gather(visitor.items)
     visitor.put(start, np.maximum(peer.knowledge.table.evidence_of(visitor.items), 1.0))
+    like = shown(peer).like[shown(peer).is_made_up]
     for round_ in range(3):
-        like = shown(peer).like
         table = peer.knowledge.table
         before, known = table.gather(like), table.evidence_of(like)
         peer.train(round_)
@@ -139,10 +147,7 @@ def test_they_learn_and_hear_as_the_rows_of_a_visitor(seed: int, dilution: float
                 for one in (peer, visitor.twin)
             ]
         )
-        values, evidence = visitor.rows()
-        assert np.array_equal(shown(peer).table.rows, visitor.items)
-        assert np.allclose(shown(peer).table.whole_rows, values, atol=1e-5)
-        assert np.allclose(shown(peer).table.evidence, evidence)
+        visitor.assert_same(peer)
 
 
 def test_what_is_said_of_them_is_what_they_hold() -> None:
@@ -151,15 +156,17 @@ def test_what_is_said_of_them_is_what_they_hold() -> None:
         peer.train(round_)
     [update] = peer.payloads(1, degree=1)
     assert isinstance(update, ModelUpdate)
-    rows = shown(peer).table
-    at = np.searchsorted(update.rows, rows.rows)
-    assert np.array_equal(update.rows[at], rows.rows)
-    assert np.array_equal(update.values[at, :OTHERS], rows.values[:, :OTHERS])
-    assert np.array_equal(update.values[at, BIAS], rows.values[:, BIAS])
-    assert np.array_equal(update.evidence[at], np.minimum(rows.evidence, MAX_EVIDENCE))
-    like = np.searchsorted(update.rows, shown(peer).like)
-    # Who has heard nobody says the same of both: the change alone, and one visit.
-    change = update.values - peer.knowledge.table.initial[update.rows]
+    rows, table = shown(peer), shown(peer).table
+    assert len(rows.waiting)  # nobody has been heard
+    assert not np.isin(rows.waiting, update.rows).any()
+    assert np.array_equal(update.rows, peer.protection.shown_places())
+    at, here = np.searchsorted(update.rows, rows.made_up), rows.is_made_up
+    assert np.array_equal(update.values[at, :OTHERS], table.values[here, :OTHERS])
+    assert np.array_equal(update.values[at, BIAS], table.values[here, BIAS])
+    assert np.array_equal(update.evidence[at], np.minimum(table.evidence[here], MAX_EVIDENCE))
+    like = np.searchsorted(update.rows, rows.like[here])
+    # Who has heard nobody says the same of both: the change alone.
+    change = update.values - table.initial[update.rows]
     assert np.allclose(change[at], change[like], atol=1e-6)
     assert np.array_equal(update.evidence[at], update.evidence[like])
 
@@ -174,6 +181,82 @@ def test_the_own_recommendations_do_not_know_them() -> None:
     assert np.array_equal(hidden.scores(now), open_.scores(now))
     assert len(shown(hidden).table.rows)
     assert open_.knowledge.pseudo_rows is None
+
+
+def popular(peer: LocalLearner, share: NDArray[np.float64]) -> None:
+    """Let it have heard how many go to each place."""
+    table = peer.knowledge.table
+    table.touch(np.arange(N_ITEMS))
+    table.others[:] = share
+
+
+def test_who_has_heard_nobody_names_a_few_places_and_then_all() -> None:
+    peer = learner(3)
+    own = peer.knowledge.timeline.own.astype(np.int64)
+    for round_ in range(3):  # nobody answers
+        peer.train(round_)
+        named = np.intersect1d(peer.protection.shown_places(), own)
+        assert len(named) == max(4, -(-len(own) // 8)) < len(own)
+        assert np.array_equal(np.union1d(named, shown(peer).waiting), own)
+    first = peer.protection.pseudo_items()
+    alone = peer.knowledge.table.gather(own)
+    peer.knowledge.table.others[:] = 0.01
+    peer.protection.before_training()
+    then = peer.protection.pseudo_items()
+    assert not len(shown(peer).waiting)
+    assert set(own.tolist()) <= set(peer.protection.shown_places().tolist())
+    pairs = set(zip(first.made_up.tolist(), first.like.tolist(), strict=True))
+    assert pairs <= set(zip(then.made_up.tolist(), then.like.tolist(), strict=True))
+    # What was learned of a place before it could be named is in what stands beside it.
+    initial, rows = peer.knowledge.table.initial, shown(peer).table
+    moved = (alone - initial[own])[np.searchsorted(own, then.like)]
+    others = np.array([OTHERS])
+    apart = rows.whole_rows - initial[rows.rows] - moved
+    new = ~np.isin(then.made_up, first.made_up)
+    pushed = peer.knowledge.table.gather(then.made_up) - initial[then.made_up]  # as a sampled item
+    assert np.allclose(np.delete(apart - pushed, others, axis=1)[new], 0.0, atol=1e-6)
+    assert np.abs(moved[new]).max() > 0.01
+
+
+def test_what_is_made_up_is_gone_to_by_as_many_as_what_is_real() -> None:
+    crowd = CITY.interactions
+    visitors = np.zeros(N_ITEMS)
+    for user in range(6, 12):
+        visitors[np.unique(crowd.history(user).item)] += 1
+    found = {True: [], False: []}  # type: dict[bool, list[float]]
+    for user in range(6):
+        for heard_ in (True, False):
+            peer = learner(user)
+            # Equal for all: somebody has been heard, and knows nothing.
+            popular(peer, visitors / 6 if heard_ else np.full(N_ITEMS, 0.1))
+            peer.protection.before_training()
+            own = peer.knowledge.timeline.own
+            made_up = peer.protection.pseudo_items().made_up
+            assert len(made_up) > 0.8 * len(own)
+            found[heard_].append(area(visitors[own], visitors[made_up]))
+    assert np.mean(found[False]) > 0.62
+    assert np.mean(found[True]) < 0.57
+
+
+def test_a_made_up_place_that_the_owner_comes_to_visit_is_named_all_the_time() -> None:
+    peer = learner(4)
+    peer.train(0)  # a few are named
+    history = peer.knowledge.history
+    fake = int(peer.protection.pseudo_items().made_up[0])
+    one = CITY.interactions.history(4).head(1)
+    more = History(
+        item=np.append(history.item, np.int32(fake)),
+        timestamp_s=np.append(history.timestamp_s, history.timestamp_s[-1] + 60),
+        rating=np.append(history.rating, one.rating),
+    )
+    before = set(peer.protection.shown_places().tolist())
+    peer.add(more)
+    assert before <= set(peer.protection.shown_places().tolist())
+    assert fake not in peer.protection.pseudo_items().made_up
+    peer.train(1)
+    [update] = peer.payloads(1, degree=1)
+    assert isinstance(update, ModelUpdate)
+    assert before <= set(update.rows.tolist())
 
 
 def lived(n: int, rounds: int) -> tuple[list[LocalLearner], list[ModelUpdate]]:
