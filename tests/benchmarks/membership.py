@@ -9,9 +9,11 @@ known, 0.5: nothing is), and the same against the sender's pseudo items alone, w
 the two are told apart. Of the attacks the best one counts, as chosen by an attacker who knows the
 truth. Attackers hear several senders, so that what everybody says can be taken off. Beside it
 stands what anybody guesses who has heard nothing but knows how many others go to each place, which
-``--crowd`` counts in more users of a data set than those that are listened to.
+``--crowd`` counts in more users of a data set than those that are listened to: of those that begin
+together, and of ``--newcomers``, who hear some of them at the end before they name a place.
 
-Prints one JSON object; means over owners.
+Prints one JSON object; means over owners. Of a scenario's method of the same name the model and the
+options are taken.
 """
 
 from __future__ import annotations
@@ -37,12 +39,14 @@ from p2prec.models.moments import HOUR_BLOCKS, category_columns
 from p2prec.models.recommender import Context
 from p2prec.models.table import OTHERS
 from p2prec.training.knowledge import Knowledge
+from p2prec.training.learner import Received
 from p2prec.training.local import LocalLearner
 from peers.scenario import MethodConfig, Scenario, load_scenario, peer_config
 from peers.swarm.data import Realm, load_realm
 from tests.benchmarks.in_memory import InMemory, configured
 
 Scores = Mapping[str, NDArray[np.float64]]  # by attack, each of shape (n_owners, n_items)
+_HEARD = 8  # of those who are there, by each newcomer
 SETTINGS: dict[str, tuple[str, tuple[str, ...]]] = {
     "dclr, no protection": ("dclr", ("protection.method=none",)),
     "dclr, default": ("dclr", ()),
@@ -88,6 +92,8 @@ class Updates:
     def scores(self) -> Scores:
         """Higher for places that are thought to be the owner's."""
         length = np.linalg.norm(self._change[:, :, :OTHERS], axis=2).astype(np.float64)
+        mine, of_others = self._seen()
+        off = np.linalg.norm(mine - of_others, axis=2)
         said = self._change[:, :, OTHERS].astype(np.float64)
         kinds = self._kinds()
         return {
@@ -96,12 +102,33 @@ class Updates:
             "named": self._named,
             "length of the change": length,
             "change beyond that of others": length - length.mean(axis=0),
+            "far from where others see it": off,
+            "near to where others see it": -off,
+            "what its sender likes, as others see it": self._liked(mine, of_others),
             "said to be visited": said,
             "said to be visited, beyond others": said - said.mean(axis=0),
             "evidence": self._evidence,
             "evidence beyond that of others": self._evidence - self._evidence.mean(axis=0),
             "steps from round to round": self._moved,
         }
+
+    def _seen(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The mean of what each sender says of each row, and of what the others say of it."""
+        change, named = self._change[:, :, :OTHERS].astype(np.float64), self._named[:, :, None]
+        others = change.sum(0) - change, named.sum(0) - named
+        return change / np.maximum(named, 1.0), others[0] / np.maximum(others[1], 1.0)
+
+    def _liked(
+        self, mine: NDArray[np.float64], of_others: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Rows of others along the main direction into which a sender has moved what it names."""
+        liked = np.zeros(mine.shape[:2])
+        if not mine.shape[2]:
+            return liked
+        for owner, moved in enumerate((mine - of_others) * (self._named > 0)[:, :, None]):
+            taste = np.linalg.svd(moved, full_matrices=False)[2][0]
+            liked[owner] = of_others[owner] @ taste * np.sign((moved @ taste).sum())
+        return liked
 
     def _kinds(self) -> NDArray[np.float64]:
         """What the statistics of first visits say of the kind of each place; 0 without any."""
@@ -160,7 +187,8 @@ def main() -> None:
     torch.set_num_threads(1)
     args = _arguments()
     scenario = load_scenario(Path(args.scenario))
-    scenario = replace(scenario, seed=args.seed, peers=replace(scenario.peers, count=args.peers))
+    count = args.peers + args.newcomers
+    scenario = replace(scenario, seed=args.seed, peers=replace(scenario.peers, count=count))
     realm = crowd = load_realm(scenario, data=args.data)
     if args.crowd:
         crowd = load_crowd(scenario, args.crowd, data=args.data)
@@ -170,13 +198,21 @@ def main() -> None:
         "scenario": scenario.name,
         "seed": args.seed,
         "peers": args.peers,
+        "newcomers": args.newcomers,
         "places": len(realm.catalogue),
         "settings": {},
     }
+    of_scenario = {method.name: method for method in scenario.methods}
     for name, (method, changes) in SETTINGS.items():
         began_s = time.process_time()
         result["settings"][name] = _listen(
-            scenario, MethodConfig(name=method), realm, changes, after, others=others
+            scenario,
+            of_scenario.get(method, MethodConfig(name=method)),
+            realm,
+            changes,
+            after,
+            others=others,
+            n_newcomers=args.newcomers,
         )
         print(f"{name}: {time.process_time() - began_s:.0f} s", file=sys.stderr)
     print(json.dumps(result, indent=1))
@@ -222,31 +258,67 @@ def _listen(
     after: Sequence[int],
     *,
     others: NDArray[np.float64],
+    n_newcomers: int,
 ) -> dict[str, object]:
-    learners = []
+    everybody = []
     for i, history in enumerate(realm.histories):
         peer = peer_config(scenario, method, i, broker="", responders=[])
         config = configured(peer.learner, changes)
         split = leave_one_out(history)
-        learners.append(
+        everybody.append(
             LocalLearner(
                 realm.catalogue, config, history=split.train, seed=peer.seed, device_seed=i + 1
             )
         )
+    n = len(everybody) - n_newcomers
+    learners, newcomers = everybody[:n], everybody[n:]
     network = InMemory(learners, scenario.neighbours, np.random.default_rng(scenario.seed))
     updates = Updates(learners[0].knowledge, len(learners))
     decisions = SoftDecisions(len(learners), len(realm.catalogue))
     attack = decisions if method.name == "mac" else updates
     found: dict[str, object] = {}
+    said: list[Sequence[Payload]] = []
     for round_ in range(after[-1]):
-        for owner, payloads in enumerate(network.round(round_)):
+        said = network.round(round_)
+        for owner, payloads in enumerate(said):
             attack.hear(owner, payloads)
         decisions.turn()
         if round_ + 1 in after:
             found[f"after {round_ + 1} rounds"] = _told_apart(learners, attack.scores())
-    found["what others visit"] = _told_apart(learners, {"visited by others": others})
+    found["what others visit"] = _told_apart(learners, {"visited by others": others[:n]})
+    if newcomers and method.name != "mac":  # whose payloads tell nobody how many go where
+        _hear_before_they_speak(newcomers, said, after[-1], np.random.default_rng(scenario.seed))
+        found["what others visit, newcomers"] = _told_apart(
+            newcomers, {"visited by others": others[n:]}
+        )
     found["hr@10 on validation"] = round(_hit_rate(learners, realm), 3)
     return found
+
+
+def _hear_before_they_speak(
+    newcomers: Sequence[LocalLearner],
+    said: Sequence[Sequence[Payload]],
+    round_: int,
+    rng: np.random.Generator,
+) -> None:
+    """Newcomers hear some of those who are there, and are about to learn and to speak."""
+    for newcomer in newcomers:
+        heard = rng.choice(len(said), min(_HEARD, len(said)), replace=False).tolist()
+        newcomer.merge(
+            round_,
+            [
+                Received(
+                    sender=str(j),
+                    payload=payload,
+                    geographic=0.5,
+                    semantic=0.5,
+                    staleness_rounds=0,
+                )
+                for j in heard
+                for payload in said[j]
+            ],
+        )
+        newcomer.protection.before_training()
 
 
 def _told_apart(learners: Sequence[LocalLearner], scores: Scores) -> dict[str, dict[str, object]]:
@@ -314,6 +386,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("scenario", nargs="?", default="peers/demo.toml")
     parser.add_argument("--data", default="")
     parser.add_argument("--peers", type=int, default=16)
+    parser.add_argument(
+        "--newcomers", type=int, default=0, help="that join when all rounds are over"
+    )
     parser.add_argument("--crowd", type=int, default=0, help="users of --data that are counted")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--after", default="1,5,10", help="rounds with commas")
