@@ -7,7 +7,8 @@ too few to tell two methods apart. Here each learner of the same scenario trains
 owner's last ``--hold`` interactions and is asked for every one of those but the last two, which
 belong to validation and test: what is chosen here has seen neither. Samples are the disjoint sets
 of users that the seeds of a swarm take. Neighbours are chosen as by a peer that has met three
-times as many others, rounds are in step, and nothing is encoded.
+times as many others, rounds are in step, and nothing is encoded. ``--central`` adds the same model
+as the first method's with a server, by federated averaging and centralised.
 
 Prints one JSON object: quality by method, and differences to the first method with a standard
 error from a bootstrap over users.
@@ -19,7 +20,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,14 +28,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from p2prec.evaluation.central import centralised, server_fedavg
 from p2prec.evaluation.metrics import rank_of
+from p2prec.kernels import use_compiled
 from p2prec.models.recommender import Context
 from p2prec.training.local import LocalLearner
+from peers.asking import met_again
 from peers.scenario import MethodConfig, Scenario, load_scenario, peer_config
 from peers.swarm.data import Realm, load_realm
 from tests.benchmarks.in_memory import InMemory, configured
 
 _RESAMPLES = 2_000
+_CENTRAL: dict[str, Callable[[Sequence[LocalLearner], int], None]] = {
+    "server_fedavg": server_fedavg,
+    "centralised": lambda learners, rounds: centralised(
+        learners, rounds, rng=np.random.default_rng(0)
+    ),
+}
 
 
 @dataclass(slots=True)
@@ -64,17 +74,19 @@ class Answers:
 def main() -> None:
     """Train, exchange, ask."""
     torch.set_num_threads(1)
+    use_compiled()  # the same bytes
     args = _arguments()
     scenario = load_scenario(Path(args.scenario))
     wanted = args.methods.split(",") if args.methods else []
     methods = [m for m in scenario.methods if not wanted or m.title in wanted]
-    answers = {m.title: Answers() for m in methods}
+    central = _CENTRAL if args.central else {}
+    answers = {name: Answers() for name in (*(m.title for m in methods), *central)}
     for sample in map(int, args.samples.split(",")):
         count = args.peers or scenario.peers.count
         seeded = replace(scenario, seed=sample, peers=replace(scenario.peers, count=count))
         realm = load_realm(seeded, data=args.data)
-        for method in methods:
-            name = method.title
+        repeats = met_again(realm.histories)
+        for name, method in [*((m.title, m) for m in methods), *((c, methods[0]) for c in central)]:
             began = time.process_time()
             learners = lived(
                 seeded,
@@ -83,9 +95,10 @@ def main() -> None:
                 hold=args.hold,
                 rounds=args.rounds,
                 settings=args.settings,
+                exchange=central.get(name),
             )
             trained = time.process_time()
-            ask(learners, realm, answers[name], first_user=sample * count)
+            ask(learners, realm, answers[name], first_user=sample * count, repeats=repeats)
             spent = f"{trained - began:.0f} + {time.process_time() - trained:.0f} s CPU"
             seen = means(answers[name])
             print(f"sample {sample} {name}: {spent}, so far {seen}", file=sys.stderr, flush=True)
@@ -114,6 +127,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--samples", default="0,1,2,3,4")
     parser.add_argument("--peers", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--central", action="store_true", help="rows with a server as well")
     parser.add_argument("--hold", type=int, default=12)
     parser.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="SECTION.KEY=VALUE"
@@ -129,6 +143,7 @@ def lived(
     hold: int,
     rounds: int = 0,
     settings: Sequence[str] = (),
+    exchange: Callable[[Sequence[LocalLearner], int], None] | None = None,
 ) -> list[LocalLearner]:
     """Learners after all rounds.
 
@@ -139,7 +154,9 @@ def lived(
         hold: Newest interactions of each user that are not trained on.
         rounds: 0 as the scenario says.
         settings: As ``configured`` takes them.
+        exchange: Takes the place of the network, with so many rounds.
     """
+    rounds = rounds or method.rounds or scenario.schedule.max_rounds
     learners = []
     for i, history in enumerate(realm.histories):
         peer = peer_config(scenario, method, i, broker="", responders=[])
@@ -152,8 +169,11 @@ def lived(
                 device_seed=i,
             )
         )
+    if exchange is not None:
+        exchange(learners, rounds)
+        return learners
     network = InMemory(learners, scenario.neighbours, np.random.default_rng(scenario.seed))
-    for round_ in range(rounds or method.rounds or scenario.schedule.max_rounds):
+    for round_ in range(rounds):
         network.round(round_)
     return learners
 

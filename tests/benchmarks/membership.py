@@ -32,15 +32,17 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from p2prec.collaboration.payload import ModelUpdate, Payload, SoftPredictions
+from p2prec.data.interactions import History
 from p2prec.data.split import leave_one_out
 from p2prec.errors import ConfigError
 from p2prec.evaluation.metrics import rank_of
 from p2prec.models.moments import HOUR_BLOCKS, category_columns
 from p2prec.models.recommender import Context
-from p2prec.models.table import OTHERS
+from p2prec.models.table import BIAS, OTHERS
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import Received
 from p2prec.training.local import LocalLearner
+from peers.asking import met_again
 from peers.scenario import MethodConfig, Scenario, load_scenario, peer_config
 from peers.swarm.data import Realm, load_realm
 from tests.benchmarks.in_memory import InMemory, configured
@@ -93,7 +95,7 @@ class Updates:
         """Higher for places that are thought to be the owner's."""
         length = np.linalg.norm(self._change[:, :, :OTHERS], axis=2).astype(np.float64)
         mine, of_others = self._seen()
-        off = np.linalg.norm(mine - of_others, axis=2)
+        off = np.linalg.norm((mine - of_others)[:, :, :OTHERS], axis=2)
         said = self._change[:, :, OTHERS].astype(np.float64)
         kinds = self._kinds()
         return {
@@ -114,7 +116,7 @@ class Updates:
 
     def _seen(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The mean of what each sender says of each row, and of what the others say of it."""
-        change, named = self._change[:, :, :OTHERS].astype(np.float64), self._named[:, :, None]
+        change, named = self._change.astype(np.float64), self._named[:, :, None]
         others = change.sum(0) - change, named.sum(0) - named
         return change / np.maximum(named, 1.0), others[0] / np.maximum(others[1], 1.0)
 
@@ -122,18 +124,19 @@ class Updates:
         self, mine: NDArray[np.float64], of_others: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Rows of others along the main direction into which a sender has moved what it names."""
-        liked = np.zeros(mine.shape[:2])
-        if not mine.shape[2]:
-            return liked
-        for owner, moved in enumerate((mine - of_others) * (self._named > 0)[:, :, None]):
-            taste = np.linalg.svd(moved, full_matrices=False)[2][0]
-            liked[owner] = of_others[owner] @ taste * np.sign((moved @ taste).sum())
+        liked = of_others[:, :, BIAS].copy()
+        moved_by = ((mine - of_others) * (self._named > 0)[:, :, None])[:, :, :OTHERS]
+        if moved_by.shape[2]:
+            for owner, moved in enumerate(moved_by):
+                taste = np.linalg.svd(moved, full_matrices=False)[2][0]
+                taste *= np.sign((moved @ taste).sum())
+                liked[owner] += of_others[owner, :, :OTHERS] @ taste
         return liked
 
     def _kinds(self) -> NDArray[np.float64]:
-        """What the statistics of first visits say of the kind of each place; 0 without any."""
+        """What statistics of first visits say of the kind of each place; 0 without any."""
         said = self._said[:, self._statistics]
-        if not said.shape[1]:
+        if not said.shape[1] or said.shape[1] % HOUR_BLOCKS:  # other statistics
             return np.zeros(self._named.shape)
         kinds: NDArray[np.float64] = said.reshape(len(said), -1, HOUR_BLOCKS).sum(2)
         return kinds.take(self._kind, axis=1)
@@ -204,6 +207,8 @@ def main() -> None:
     }
     of_scenario = {method.name: method for method in scenario.methods}
     for name, (method, changes) in SETTINGS.items():
+        if args.only not in name:
+            continue
         began_s = time.process_time()
         result["settings"][name] = _listen(
             scenario,
@@ -291,7 +296,7 @@ def _listen(
         found["what others visit, newcomers"] = _told_apart(
             newcomers, {"visited by others": others[n:]}
         )
-    found["hr@10 on validation"] = round(_hit_rate(learners, realm), 3)
+    found["hr@10 on validation"] = round(_hit_rate(learners, realm.histories[:n]), 3)
     return found
 
 
@@ -324,14 +329,13 @@ def _hear_before_they_speak(
 def _told_apart(learners: Sequence[LocalLearner], scores: Scores) -> dict[str, dict[str, object]]:
     """The best attack against all other places, and against pseudo items."""
 
-    def others(learner: LocalLearner, own: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        del learner
-        return ~own
+    def others(_: LocalLearner, own: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
+        return own, ~own
 
-    def pseudo(learner: LocalLearner, own: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def pseudo(learner: LocalLearner, own: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
         shown = np.zeros_like(own)
         shown[learner.protection.shown_places()] = True
-        return shown & ~own
+        return shown & own, shown & ~own
 
     return {
         "all other places": _best(learners, scores, others),
@@ -342,7 +346,7 @@ def _told_apart(learners: Sequence[LocalLearner], scores: Scores) -> dict[str, d
 def _best(
     learners: Sequence[LocalLearner],
     scores: Scores,
-    negatives: Callable[[LocalLearner, NDArray[np.bool_]], NDArray[np.bool_]],
+    compared: Callable[[LocalLearner, NDArray[np.bool_]], tuple[NDArray[np.bool_], ...]],
 ) -> dict[str, object]:
     areas: dict[str, float] = {}
     for name, by_owner in scores.items():
@@ -350,9 +354,9 @@ def _best(
         for learner, ranked in zip(learners, by_owner, strict=True):
             own = np.zeros(len(ranked), bool)
             own[learner.knowledge.timeline.own] = True
-            no = negatives(learner, own)
-            if no.any():
-                areas_of.append(_area(ranked[own], ranked[no]))
+            yes, no = compared(learner, own)
+            if yes.any() and no.any():
+                areas_of.append(_area(ranked[yes], ranked[no]))
         if areas_of:
             areas[name] = float(np.mean(areas_of))
     if not areas:
@@ -368,13 +372,15 @@ def _area(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * len(negative)))
 
 
-def _hit_rate(learners: Sequence[LocalLearner], realm: Realm) -> float:
+def _hit_rate(learners: Sequence[LocalLearner], histories: Sequence[History]) -> float:
     """What the protection costs."""
-    hits = []
-    for learner, history in zip(learners, realm.histories, strict=True):
+    hits, repeats = [], met_again(histories)
+    for learner, history in zip(learners, histories, strict=True):
         target = leave_one_out(history).validation
         if len(target):
             scores = learner.scores(Context(timestamp_s=int(target.timestamp_s[0])))
+            if not repeats:
+                scores[learner.knowledge.timeline.own] = -np.inf
             hits.append(rank_of(scores, int(target.item[0])) <= 10)
     return float(np.mean(hits))
 
@@ -391,6 +397,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--crowd", type=int, default=0, help="users of --data that are counted")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="settings whose name holds this")
     parser.add_argument("--after", default="1,5,10", help="rounds with commas")
     return parser.parse_args()
 
