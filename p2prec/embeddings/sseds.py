@@ -10,8 +10,9 @@ fields; with one field, items, they are eight groups of about equally known item
 Ours: the one large batch of a server is a few rounds of all peers. Each step adds the magnitudes of
 its saliencies to pieces, as a gradient that is small against Adagrad's start and so goes in as it
 is; gossip averages the sums, and after ``_PRETRAINING`` rounds every peer ranks nearly the same
-ones. Whoever is later gets masks by majority: half of an averaged mask is where it counts as one.
-Rows go on as they are, without a new start.
+ones. Whoever is later gets masks by majority: a column counts as kept where at least half as many
+keep it as keep the one that most of the group do. Half of all would leave a group without columns
+where each keeps few, and others. Rows go on as they are, without a new start.
 
 On a device: one of at most 16 masks for each row, values in whole numbers.
 """
@@ -100,5 +101,6 @@ class SingleShot(KeptEntries):
         return replace(device, pieces=pieces)
 
     def _masks(self, pieces: Floats) -> NDArray[np.bool_]:
-        masks: NDArray[np.bool_] = pieces[:, : self.n_masks] >= 0.5
-        return masks.reshape(len(pieces), N_GROUPS, self.size)
+        shares = pieces[:, : self.n_masks].reshape(len(pieces), N_GROUPS, self.size)
+        masks: NDArray[np.bool_] = shares >= 0.5 * shares.max(2, keepdims=True)
+        return masks

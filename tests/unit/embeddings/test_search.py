@@ -222,3 +222,16 @@ def test_codes_lie_without_gaps(width: int) -> None:
     data = bits_of(codes, width)
     assert len(data) == -(-101 * width // 8)
     assert np.array_equal(codes_of(data, width, 101), codes)
+
+
+def test_sseds_keeps_columns_where_peers_keep_few_and_not_the_same() -> None:
+    """No column has a majority: what most want is kept, or no row would learn or be stored."""
+    table = built("sseds", 50)
+    masks = np.zeros((9, table.n_pieces), np.float32)
+    for peer in range(9):
+        columns = masks[peer, : table.n_pieces // 2].reshape(-1, SIZE)
+        columns[:, peer % 3] = 1.0
+        columns[:, SIZE - 1] = peer == 0
+    device = replace(moved(table, 1), pieces=masks.mean(0))
+    assert budget_bytes(table) / 2 < table.pack(device).nbytes <= budget_bytes(table)
+    assert set(np.flatnonzero(vectors(table, device).any(0))) == {0, 1, 2}

@@ -86,3 +86,22 @@ def test_a_page_has_rows_of_the_baselines(folder: Path) -> None:
         assert f"| {row['ndcg@10']:.3f} |" in line
     compact.main()  # nothing is missing
     assert json.loads((folder / "compact.json").read_text())["rows"] == rows
+
+
+def test_a_page_without_measuring_stays_of_what_measured(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And rows that were added later name their own commit."""
+    path = folder / "compact.json"
+    known = json.loads(path.read_text())
+    known["made_by"]["commit"] = "older"
+    path.write_text(json.dumps(known))
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--page-only"])
+    compact.main()
+    assert json.loads(path.read_text()) == known
+    page = (folder / "compact.md").read_text()
+    commit = known["rows"][0]["commit"]
+    assert "Commit older;" in page
+    wanted = "full, narrow-4, most popular, item kNN, own, most frequent"
+    assert f"Rows of {wanted}: commit {commit}." in page
+    assert f"KiB for the {known['items']['city.csv']} items of city" in page
