@@ -46,11 +46,11 @@ from tests.benchmarks.results import Result, Results
 LENGTH, ASKED = 120, 10  # interactions of the owner; items of a list
 PASSES, READS = 3, 5
 GOAL_MS, LOAD_GOAL_MS = 20.0, 100.0
-# One of each form: dense, whole numbers, any entries, first entries, bits, blocks of columns,
-# products of rows, sums of rows, weighted sums, words, products of matrices.
+# One of each form: dense, whole numbers, any entries, first entries, columns of groups, bits, blocks
+# of columns, products of rows, sums of rows, weighted sums, words, products of matrices.
 FORMS = (
-    "full-1,int8-4,magprune-20,amtl-20,dcf-20,pee-4,qrt-100,cerp-100,legcf-100,codes-4,stp-100,"
-    "tt-100"
+    "full-1,int8-4,magprune-20,amtl-20,sseds-20,dcf-20,pee-4,qrt-100,cerp-100,legcf-100,codes-4,"
+    "stp-100,tt-100"
 )
 
 
@@ -169,7 +169,9 @@ def page(rows: Sequence[Result]) -> str:
             "`--families ranker --size 32`"
         ),
         "",
-        f"{made['machine']}; {made['versions']}; other jobs shared the cores.",
+        f"{made['machine']}; {made['versions']}; other jobs shared the cores. Rows are of commits "
+        + ", ".join(sorted({str(row["commit"]) for row in rows}))
+        + ".",
         "",
     ]
     for n_items in sorted({int(row["items"]) for row in rows}):
@@ -187,7 +189,8 @@ def page(rows: Sequence[Result]) -> str:
                 f"Missed by {', '.join(str(row['model']) for row in slow)}."
                 if slow
                 else f"Reached by all {len(done)}."
-            ),
+            )
+            + _with_interruptions(done),
             "",
             "| model | p50 | p99 | p99, all | to dense | load | lay | KiB |",
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -203,6 +206,15 @@ def page(rows: Sequence[Result]) -> str:
             lines += ["", f"Cannot be: {', '.join(refused)} (an update would be too large)."]
         lines.append("")
     return "\n".join(lines)
+
+
+def _with_interruptions(rows: Sequence[Result]) -> str:
+    """Which rows are above the goal where the best of some passes does not count."""
+    above = [row for row in rows if float(row["p99_all_ms"]) > GOAL_MS]
+    if not above:
+        return " Over all calls as well."
+    named = ", ".join(f"{row['model']} ({row['p99_all_ms']:.1f})" for row in above)
+    return f" Over all calls, with all that came between, these are above: {named}."
 
 
 def _reached(row: Result) -> bool:
