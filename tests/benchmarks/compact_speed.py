@@ -46,11 +46,10 @@ from tests.benchmarks.results import Result, Results
 LENGTH, ASKED = 120, 10  # interactions of the owner; items of a list
 PASSES, READS = 3, 5
 GOAL_MS, LOAD_GOAL_MS = 20.0, 100.0
-# One of each form: dense, whole numbers, any entries, first entries, columns of groups, bits, blocks
-# of columns, products of rows, sums of rows, weighted sums, words, products of matrices.
+# Every table, at a compression for which it is meant; the dense one first.
 FORMS = (
-    "full-1,int8-4,magprune-20,amtl-20,sseds-20,dcf-20,pee-4,qrt-100,cerp-100,legcf-100,codes-4,"
-    "stp-100,tt-100"
+    "full-1,int8-4,int4-8,narrow-4,magprune-20,pep-20,amtl-20,autoemb-20,optembed-20,ciess-20,"
+    "sseds-20,dcf-20,hashgnn-20,pee-4,rule-4,qrt-100,cerp-100,legcf-100,codes-4,stp-100,tt-100"
 )
 
 
