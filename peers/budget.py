@@ -1,117 +1,66 @@
 """A budget of memory is all that an owner has to say: which model keeps it, and how good it is.
 
-What models are worth was measured once on the synthetic city (``peers/models.json``, written by
-``python -m scenarios.measure_models``); a peer takes the best of those that fit.
+A peer takes the best of those that fit, by what was measured (``worth.py``).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from p2prec.collaboration.methods import build_method
 from p2prec.collaboration.parameters import AVERAGING
 from p2prec.data.catalogue import Catalogue
-from p2prec.embeddings.tables import TABLES
+from p2prec.embeddings.narrow import Narrow
+from p2prec.embeddings.table import full_bytes
+from p2prec.embeddings.tables import TABLES, compressions_of
 from p2prec.errors import ConfigError
-from p2prec.models.families import FAMILIES, check_model, model_of, parse_model
+from p2prec.models.families import FAMILIES, check_model, model_of
 from p2prec.training.config import LearnerConfig, ModelConfig
 from p2prec.training.given_up import tells
 from p2prec.training.on_device import most_bytes
 from peers.amounts import parse_bytes
 from peers.config import PeerConfig
+from peers.worth import Expected, apart, guide, says, worth
 
-MEASURED: Final = Path(__file__).with_name("models.json")
 _ALIKE = 0.01  # of NDCG@10: less than chance could do, so that the cheapest to learn is taken
+# A table that could be compact is not taken as large as a full one.
+_FORMS: Final = [
+    (table, c) for table in TABLES for c in compressions_of(table) if table == "full" or c > 1
+]
 _OWN_ITEMS = 2_048  # of an owner's long life; what it hears of is bounded by its method
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """What a model was worth on the synthetic city.
+class _Candidate:
+    """A model that a budget may choose.
 
     Attributes:
-        name: Of the model.
-        hr10: Share of the next places among the first ten.
-        ndcg10: The same, weighted by their places.
-        n_bytes: What it took there, on a device.
-        cpu_s: Seconds of a processor that it took to learn there.
+        model: Its settings.
+        n_bytes: The most that it can take.
+        guide: The nearest that was measured of the same recommender and table.
     """
 
-    name: str
-    hr10: float
-    ndcg10: float
+    model: ModelConfig
     n_bytes: int
-    cpu_s: float
+    guide: Expected | None
 
-
-@cache
-def measured() -> Mapping[str, Any]:
-    """All that was measured: ``made_by``, and ``models`` by name."""
-    found: dict[str, Any] = json.loads(MEASURED.read_text(encoding="utf-8"))
-    return found
-
-
-def expected_of(name: str) -> Expected | None:
-    """What was measured of a model, if anything."""
-    row = measured()["models"].get(name)
-    if row is None or "why" in row:
-        return None
-    return Expected(
-        name=name,
-        hr10=row["hr@10"],
-        ndcg10=row["ndcg@10"],
-        n_bytes=row["bytes"],
-        cpu_s=row["cpu_s"],
-    )
-
-
-def model_rows() -> list[dict[str, Any]]:
-    """Every pair of recommender and item table: what was measured, or why there is nothing.
-
-    A pair that was measured in several sizes has one row each.
-    """
-    rows: list[dict[str, Any]] = []
-    for family in FAMILIES:
-        for table in TABLES:
-            found = [
-                {"recommender": family, "table": table, **row, "model": name}
-                for name, row in measured()["models"].items()
-                if (row["recommender"], row["table"]) == (family, table)
-            ]
-            if not found:
-                found = [{"recommender": family, "table": table, "why": _missing(family, table)}]
-            rows += found
-    return rows
-
-
-def _missing(family: str, table: str) -> str:
-    """Why nothing was measured of a pair."""
-    size = FAMILIES[family].sizes[0]
-    try:
-        check_model(
-            family=family,
-            embedding_size=size,
-            task=min(FAMILIES[family].tasks),
-            table=table,
-            compression=1,
-        )
-    except ConfigError as error:
-        return str(error)
-    return "it runs, and was not measured yet: python -m scenarios.measure_models"
+    @property
+    def known(self) -> bool:
+        """Whether the guide says what the model is worth."""
+        return self.guide is not None and says(self.guide, self.model)
 
 
 def within_budget(catalogue: Catalogue, learner: LearnerConfig, budget: int) -> LearnerConfig:
     """The settings with the best model that keeps a budget, whatever is learned.
 
-    Of those that cannot be told apart it is the one that costs least to learn; never one that
-    would tell neighbours what the protection hides.
-
-    The family is the owner's where the settings name another one than the default.
+    All are considered that can be built of this catalogue for the owner's task, but none that
+    would tell neighbours what the protection hides. The family is the owner's where the settings
+    name another one than the default. What was measured goes by its quality; of those that cannot
+    be told apart the one whose own compression was measured, and then the one that costs least to
+    learn. Sizes that were not measured come behind, those nearest to a measured one first.
 
     Args:
         catalogue: The realm's items.
@@ -119,36 +68,106 @@ def within_budget(catalogue: Catalogue, learner: LearnerConfig, budget: int) -> 
         budget: Bytes.
 
     Raises:
-        ConfigError: Nothing is as small; says how small the smallest is.
+        ConfigError: Nothing is as small; says what the smallest is, and how small. Or the family
+            cannot learn the task.
     """
     wanted = learner.model
-    default = ModelConfig()
-    rows = [row for row in map(expected_of, measured()["models"]) if row is not None]
-    configs = {row.name: parse_model(row.name) for row in rows}
-    fitting, least = [], None
-    for row in rows:
-        config = configs[row.name]
-        named = wanted.family in {default.family, config.family}
-        if not named or config.task is not wanted.task or tells(replace(learner, model=config)):
-            continue
-        try:
-            model = model_of(catalogue, config)
-        except ConfigError:  # of a catalogue this small there is no such table
-            continue
-        most = most_bytes(catalogue, model, n_held=_held(learner))
-        least = most if least is None else min(least, most)
-        if most <= budget:
-            fitting.append((row, most, config))
-    if not fitting:
-        raise ConfigError(
-            f"memory_budget: no model of the family {wanted.family} for {wanted.task.value} keeps "
-            f"{budget:,} bytes with a catalogue of {len(catalogue):,} items"
-            + (f"; the smallest takes {least:,}" if least is not None else "")
+    if wanted.family != ModelConfig().family:
+        sizes = FAMILIES[wanted.family].sizes if wanted.family in FAMILIES else (0,)
+        check_model(family=wanted.family, embedding_size=sizes[0], task=wanted.task)
+    candidates = list(_candidates(catalogue, learner))
+    fitting = [one for one in candidates if one.n_bytes <= budget]
+    while fitting:
+        best = _best(fitting)
+        if _can_be(catalogue, best.model):
+            return replace(learner, model=best.model)
+        fitting.remove(best)
+    by_size = sorted(candidates, key=lambda one: one.n_bytes)
+    least = next((one for one in by_size if _can_be(catalogue, one.model)), None)
+    raise ConfigError(
+        f"memory_budget: no model of the family {wanted.family} for {wanted.task.value} keeps "
+        f"{budget:,} bytes with a catalogue of {len(catalogue):,} items"
+        + (
+            f"; the smallest, {model_of(catalogue, least.model).name}, takes {least.n_bytes:,}"
+            if least is not None
+            else ""
         )
-    least_ndcg = max(row.ndcg10 for row, _, _ in fitting) - _ALIKE
-    alike = [one for one in fitting if one[0].ndcg10 >= least_ndcg]
-    best = min(alike, key=lambda one: (one[0].cpu_s, -one[0].ndcg10, one[1]))[2]
-    return replace(learner, model=replace(best, discovery=wanted.discovery))
+    )
+
+
+def _candidates(catalogue: Catalogue, learner: LearnerConfig) -> Iterator[_Candidate]:
+    """All models that may be, each with its bytes; tables are not built for it."""
+    wanted, known, n_held = learner.model, worth(), _held(learner)
+    for family in FAMILIES:
+        if wanted.family not in {ModelConfig().family, family}:
+            continue
+        for size in FAMILIES[family].sizes:
+            beside: int | None = None
+            for table, compression in _FORMS:
+                model = replace(
+                    wanted,
+                    family=family,
+                    embedding_size=size,
+                    table=table,
+                    compression=compression,
+                )
+                if not _checks(model) or tells(replace(learner, model=model)):
+                    continue
+                if compression == 1:
+                    n_bytes = most_bytes(catalogue, model_of(catalogue, model), n_held=n_held)
+                else:
+                    if beside is None:
+                        beside = _beside(catalogue, model, n_held=n_held)
+                    n_bytes = beside + full_bytes(len(catalogue), size) // compression
+                yield _Candidate(model=model, n_bytes=n_bytes, guide=guide(known, model))
+
+
+def _checks(model: ModelConfig) -> bool:
+    try:
+        check_model(
+            family=model.family,
+            embedding_size=model.embedding_size,
+            task=model.task,
+            table=model.table,
+            compression=model.compression,
+        )
+    except ConfigError:
+        return False
+    return True
+
+
+def _beside(catalogue: Catalogue, model: ModelConfig, *, n_held: int) -> int:
+    """What a model takes beside its compact table, the same with each of them."""
+    plain = model_of(catalogue, replace(model, table=Narrow.name, compression=2))
+    table = full_bytes(len(catalogue), model.embedding_size) // 2
+    return most_bytes(catalogue, plain, n_held=n_held) - table
+
+
+def _can_be(catalogue: Catalogue, model: ModelConfig) -> bool:
+    """Whether it can be built; of a small catalogue some tables cannot, nor of a large one."""
+    try:
+        model_of(catalogue, model)
+    except ConfigError:
+        return False
+    return True
+
+
+def _best(fitting: Sequence[_Candidate]) -> _Candidate:
+    """As of ``within_budget``."""
+    known = [(one.guide.ndcg10, one) for one in fitting if one.guide is not None and one.known]
+    least_ndcg = max((ndcg for ndcg, _ in known), default=0.0) - _ALIKE
+    alike = [one for ndcg, one in known if ndcg >= least_ndcg]
+    return min(alike or fitting, key=_order)
+
+
+def _order(one: _Candidate) -> tuple[float, ...]:
+    """Of those that are alike in quality, and of those that nobody has measured."""
+    if one.guide is None:
+        return math.inf, one.model.compression, -one.model.embedding_size
+    size, compression = apart(one.guide.model, one.model)
+    if one.known:
+        return size, compression, one.guide.cpu_s, -one.guide.ndcg10, one.n_bytes
+    return size, -one.guide.ndcg10, compression, one.n_bytes
 
 
 def _held(learner: LearnerConfig) -> int:

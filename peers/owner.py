@@ -19,11 +19,12 @@ from p2prec.training.local import LocalLearner
 from p2prec.training.on_device import on_device
 from peers.amounts import parse_bytes
 from peers.books import Books
-from peers.budget import expected_of, settled
+from peers.budget import settled
 from peers.config import PeerConfig
 from peers.keys import Keyring
 from peers.life import Peer
 from peers.store import Release, Store
+from peers.worth import expected_of
 
 
 def stored_learner(
@@ -141,21 +142,21 @@ def what_it_cost(store: Store, protection: ProtectionConfig, *, now_s: float) ->
     }
 
 
-def memory_of(config: PeerConfig, *, name: str, learner: LocalLearner | None) -> dict[str, Any]:
+def memory_of(config: PeerConfig, *, learner: LocalLearner | None) -> dict[str, Any]:
     """What the model takes, what it may take, and what it is worth.
 
     Args:
-        config: The owner's settings.
-        name: Of the model.
+        config: The owner's settings, as of ``settled``.
         learner: What has been learned; None before the first run.
     """
-    expected = expected_of(name)
+    expected = expected_of(config.learner.model)
     budget = config.memory_budget
     return {
         "bytes": len(on_device(learner.knowledge).data) if learner is not None else 0,
         "budget": parse_bytes(budget, source="the settings") if budget else None,
         "expected_hr10": expected.hr10 if expected else None,
         "expected_ndcg10": expected.ndcg10 if expected else None,
+        "measured": expected.name if expected else "",
     }
 
 
@@ -176,7 +177,7 @@ def stored_status(
         "sharing": shares(config),
         "method": config.learner.collaboration.method,
         "model": model,
-        "memory": memory_of(config, name=model, learner=learner),
+        "memory": memory_of(config, learner=learner),
         "phase": "stopped",
         "round": progress.round if progress else 0,
         "interactions": len(store.history()),
@@ -234,9 +235,7 @@ class Answers:
             "sharing": self._life.collaborates,
             "method": self._config.learner.collaboration.method,
             "model": self._learner.knowledge.model.name,
-            "memory": memory_of(
-                self._config, name=self._learner.knowledge.model.name, learner=self._learner
-            ),
+            "memory": memory_of(self._config, learner=self._learner),
             "phase": str(self._life.phase),
             "round": self._life.round,
             "interactions": len(self._learner.knowledge.history),

@@ -17,15 +17,14 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from p2prec.embeddings.table import COMPRESSIONS
-from p2prec.embeddings.tables import TABLES
+from p2prec.embeddings.tables import TABLES, compressions_of
 from p2prec.errors import ConfigError
 from p2prec.models.families import FAMILIES, parse_model
 from peers.asking import sizes_of
-from peers.budget import MEASURED
 from peers.provenance import provenance
 from peers.scenario import learner_config, scenario_of
 from peers.swarm.data import load_realm
+from peers.worth import MEASURED
 from scenarios.in_step import ask, live
 
 USUAL: Final = 10  # compression; a table that cannot be as small has the next one
@@ -65,8 +64,8 @@ def _names() -> Iterator[str]:
     for family, kind in FAMILIES.items():
         usual = ((min(kind.sizes, key=lambda size: abs(size - 16)), (USUAL,)),)
         for size, compressions in FURTHER.get(family, usual):
-            for table, form in TABLES.items():
-                able = [c for c in COMPRESSIONS if c <= form.smallest]
+            for table in TABLES:
+                able = compressions_of(table)
                 for compression in sorted({max(c for c in able if c <= w) for w in compressions}):
                     if table == "full" or compression > 1:
                         suffix = "" if table == "full" else f"/{table}-{compression}"

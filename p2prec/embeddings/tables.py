@@ -50,6 +50,11 @@ TABLES: dict[str, type[ItemTable]] = {
 }
 
 
+def compressions_of(table: str) -> list[int]:
+    """How many times smaller than a full table a known one can be."""
+    return [c for c in COMPRESSIONS if c <= TABLES[table].smallest]
+
+
 def check_table(*, table: str, compression: int) -> None:
     """Refuse what cannot be.
 
@@ -58,8 +63,7 @@ def check_table(*, table: str, compression: int) -> None:
     """
     if table not in TABLES:
         raise ConfigError(f"unknown item table {table!r}; there are: {', '.join(sorted(TABLES))}")
-    most = TABLES[table].smallest
-    able = [c for c in COMPRESSIONS if c <= most]
+    able = compressions_of(table)
     if compression not in able:
         raise ConfigError(
             f"compression = {compression} is none of the table {table!r}; "

@@ -65,10 +65,12 @@ def most_bytes(catalogue: Catalogue, model: Model, *, n_held: int) -> int:
         model: The formulas.
         n_held: Items that the peer has met or heard of, at most.
     """
-    n_held = min(n_held, len(catalogue))
-    fixed = FLOAT_BYTES * (model.n_dense + model.n_private) + _OVERHEAD_BYTES
+    n_items = len(catalogue)
+    n_held = min(n_held, n_items)
     if isinstance(model, Tabled) and model.compact:
-        shared = FLOAT_BYTES * model.table.n_pieces
-        known = n_held * (_NUMBER_BYTES + 2 * _HALF_BYTES)
-        return fixed - shared + budget_bytes(model.table) + known
+        own: int = _HALF_BYTES * (model.layout.part("pieces").start + model.n_private)
+        named = min(_NUMBER_BYTES * n_held, -(-n_items // 8))  # by numbers, or a bit an item
+        known = named + 2 * _HALF_BYTES * n_held
+        return _OVERHEAD_BYTES + own + known + budget_bytes(model.table)
+    fixed = FLOAT_BYTES * (model.n_dense + model.n_private) + _OVERHEAD_BYTES
     return fixed + n_held * (_NUMBER_BYTES + FLOAT_BYTES * model.width)

@@ -94,6 +94,9 @@ class Memory(_Answer, frozen=True, kw_only=True):
         Float | None, _about("HR@10 of such a model on the synthetic city; null if not measured")
     ]
     expected_ndcg10: Annotated[Float | None, _about("NDCG@10 likewise")]
+    measured: Annotated[
+        str, _about("model of which this is said: ranks, maybe of another compression; or empty")
+    ]
 
 
 class Status(_Answer, frozen=True, kw_only=True):

@@ -217,8 +217,8 @@ def methods(as_json: Json = False) -> None:
 @app.command()
 def models(as_json: Json = False) -> None:
     """List all recommenders with all item tables: what they take, and what they are worth."""
-    from peers.budget import model_rows
     from peers.cli import say
+    from peers.worth import model_rows
 
     rows = model_rows()
     printed(rows, as_json=as_json, text=say.models(rows))

@@ -71,6 +71,10 @@ def _memory(answer: Mapping[str, Any]) -> str:
     if memory["expected_hr10"] is not None:
         share = round(100 * memory["expected_hr10"])
         text += f"; in the sample city such a one has {share} % of the next places among its ten"
+        if memory["measured"] != answer["model"]:
+            text += f", as measured of {memory['measured']}, which ranks"
+    elif memory["budget"] is not None:
+        text += "; what it is worth was not measured"
     return f"{text}."
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from p2prec.embeddings.tables import TABLES
+from p2prec.models.families import FAMILIES
 from peers.cli.answers import ANSWERS, manual
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -101,6 +103,27 @@ def answer(command: str, home: Path, *arguments: str) -> Any:
     said = json.loads(done.stdout)
     assert msgspec.to_builtins(msgspec.convert(said, ANSWERS[command], strict=True)) == said
     return said
+
+
+def test_models_tells_of_every_pair_what_it_is_worth_or_why_it_is_not(tmp_path: Path) -> None:
+    done = p2prec(tmp_path, "models", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    for row in rows:
+        assert set(row) >= {"recommender", "table"}
+        if "why" in row:
+            assert not {"bytes", "hr@10", "ndcg@10"} & set(row)
+            assert row["why"]
+        else:
+            assert row["bytes"] > 0
+            assert 0.0 < row["ndcg@10"] <= row["hr@10"] < 1.0
+            assert row["model"].startswith(f"{row['recommender']}/")
+    pairs = {(row["recommender"], row["table"]): row for row in rows}
+    assert set(pairs) == {(family, table) for family in FAMILIES for table in TABLES}
+    assert "no embeddings for a table" in pairs["ranker", "qrt"]["why"]
+    text = p2prec(tmp_path, "models").stdout
+    lines = [line.split() for line in text.splitlines()[1:]]
+    assert [tuple(line[:2]) for line in lines] == [(r["recommender"], r["table"]) for r in rows]
 
 
 @pytest.mark.parametrize(

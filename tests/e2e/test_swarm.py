@@ -144,8 +144,12 @@ models = ["mf/16/qrt-2", "mf/16/qrt-2", "mf/16"]
 """
 
 
-def test_a_small_device_and_a_large_one_learn_from_each_other(tmp_path: Path) -> None:
-    """Two peers hold a compact table and one a full one, each in a process of its own."""
+def test_equal_tables_are_averaged_and_another_one_is_taught(tmp_path: Path) -> None:
+    """Two peers hold a compact table and one a full one, each in a process of its own.
+
+    That a small one learns from a large one is shown where there are no others
+    (``test_small_and_large.py``).
+    """
     swarm = begin(tmp_path, "--keep", str(tmp_path / "kept"), scenario=MIXED)
     out, errors = swarm.communicate(timeout=200)
     summary = json.loads(out)
@@ -160,8 +164,8 @@ def test_a_small_device_and_a_large_one_learn_from_each_other(tmp_path: Path) ->
         store.close()
         met = np.isin(state["rows"], own)
         said, taught = state["values"][~met, -2], state["values"][~met, -1]
-        # Popularity comes in updates only, and only the two compact tables can be averaged; the
-        # bias of what was never met comes from the decisions of others.
+        # Popularity comes in updates only, and only the two compact tables can be averaged; biases
+        # of what was never met come in them too, and to the full table by decisions alone.
         assert bool((said > 0).any()) == (index < 2)
         assert (taught != 0).any()
         assert not any(name == "dropped.unknown_model" for name in counters)

@@ -137,6 +137,7 @@ def test_status_for_a_person() -> None:
             "budget": 204_800,
             "expected_hr10": 0.412,
             "expected_ndcg10": 0.3,
+            "measured": "mf/16/qrt-10",
         },
         "sharing": True,
         "method": "dclr",
@@ -163,6 +164,8 @@ def test_status_for_a_person() -> None:
     assert "12 rounds done, waiting for its neighbours; it knows 40 check-ins of yours" in text
     assert "Model: mf/16/qrt-10, 31.2 KiB, and may take 200.0 KiB; in the sample" in text
     assert "such a one has 41 % of the next places among its ten." in text
+    near = answer | {"memory": answer["memory"] | {"measured": "mf/16/qrt-4"}}
+    assert "among its ten, as measured of mf/16/qrt-4, which ranks." in status(near, [])
     unbound = answer["memory"] | {"budget": None, "expected_hr10": None, "bytes": 0}
     assert "\nModel: mf/16/qrt-10, nothing learned yet.\n" in status(
         answer | {"memory": unbound}, []

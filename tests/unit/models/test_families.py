@@ -11,6 +11,8 @@ from p2prec.models.families import EMBEDDED, build_model
 from p2prec.models.families import FAMILIES as KNOWN
 from p2prec.models.model import Model
 from p2prec.models.recommender import Task
+from p2prec.models.table import OTHERS
+from p2prec.training.adagrad import update_rows
 from p2prec.training.config import TrainingConfig
 from p2prec.training.epoch import Pupil, train_epoch
 from p2prec.training.knowledge import Knowledge, grouped
@@ -87,6 +89,48 @@ def test_gradients_name_what_they_are_about(family: str, task: Task, table: str)
         assert part.gradient.shape == (len(part.keys), peer.model.width)
         assert part.known[part.seen > 0].all()
     assert np.array_equal(peer.table.dense(), before)  # a step is applied by others
+
+
+def test_a_step_on_rows_is_that_on_a_whole_table(family: str, task: Task, table: str) -> None:
+    """What a step names are all rows that the loss depends on; they go as dense Adagrad would.
+
+    A ranker names none: the biases that it reads are what others have taught.
+    """
+    model, history = built(family, task, table), CITY.interactions.history(0).head(40)
+    peer = Knowledge(CITY.catalogue, model, TrainingConfig(negatives=6, reg=0.05), history)
+    peer.table.touch(np.arange(len(CITY.catalogue)))
+    step = step_of([peer], [np.arange(model.first, 30)], [None], negatives=6)
+
+    def loss(change: np.ndarray) -> float:
+        peer.table.values[:] += change
+        [group] = grouped([peer])
+        found = float(model.gradients(group.stack, step).loss[0])
+        peer.table.values[:] -= change
+        return found
+
+    [group] = grouped([peer])
+    found = model.gradients(group.stack, step)
+    dense = np.zeros((len(CITY.catalogue), model.width), np.float32)
+    for part in found.rows:
+        dense[part.keys] += part.gradient
+    assert bool(found.rows) == (family != "ranker")
+    for seed in range(3 if found.rows else 0):
+        way = np.random.default_rng(seed).normal(0, 1e-2, dense.shape).astype(np.float32)
+        way[:, OTHERS] = 0.0  # a statistic
+        measured = (loss(way) - loss(-way)) / 2
+        assert measured == pytest.approx(float((dense * way).sum()), rel=0.05, abs=5e-3)
+    before = peer.table.values.copy()
+    [group] = grouped([peer])
+    for part in found.rows:
+        update_rows(group.stack, model, peer.config, part)
+    group.stack.store()
+    change = peer.table.values - before
+    met = np.isin(np.arange(len(dense)), peer.timeline.own)
+    sums = 1e-3 + np.square(dense).mean(1, keepdims=True)
+    expected = -peer.config.learning_rate * model.row_rate * dense / np.sqrt(sums)
+    np.testing.assert_allclose(change[met], expected[met], rtol=1e-2, atol=1e-4)
+    assert not change[~met].any()
+    assert dense[met].any() == bool(found.rows)
 
 
 def test_an_outlook_scores_decides_and_explains(family: str, task: Task, table: str) -> None:

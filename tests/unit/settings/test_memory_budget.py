@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from p2prec.data.city import generate_city
 from p2prec.errors import ConfigError
 from p2prec.models.families import model_of, parse_model
+from p2prec.models.recommender import Task
 from p2prec.training.config import CollaborationConfig, LearnerConfig, ModelConfig
 from p2prec.training.local import LocalLearner
 from p2prec.training.on_device import most_bytes, on_device
-from peers import budget
 from peers.amounts import parse_bytes
-from peers.budget import expected_of, model_rows, settled, within_budget
+from peers.budget import settled, within_budget
 from peers.config import PeerConfig
 from peers.settings import load_config
+from peers.worth import expected_of, model_rows
 
 CITY = generate_city(rng=np.random.default_rng(5), n_users=2, n_places=600, days=90)
 WORTH = {  # as a file of measurements would say
@@ -34,20 +35,22 @@ WORTH = {  # as a file of measurements would say
 }
 
 
+ROWS: dict[str, dict[str, Any]] = {
+    name: {
+        "recommender": name.split("/")[0],
+        "table": "qrt" if "qrt" in name else "full",
+        "bytes": 1,
+        "hr@10": hr,
+        "ndcg@10": ndcg,
+        "cpu_s": cpu_s,
+    }
+    for name, (hr, ndcg, cpu_s) in WORTH.items()
+}
+
+
 @pytest.fixture(autouse=True)
 def worth(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows: dict[str, Any] = {
-        name: {
-            "recommender": name.split("/")[0],
-            "table": "qrt" if "qrt" in name else "full",
-            "bytes": 1,
-            "hr@10": hr,
-            "ndcg@10": ndcg,
-            "cpu_s": cpu_s,
-        }
-        for name, (hr, ndcg, cpu_s) in WORTH.items()
-    }
-    monkeypatch.setattr(budget, "measured", lambda: {"made_by": {}, "models": rows})
+    monkeypatch.setattr("peers.worth.measured", lambda: {"made_by": {}, "models": ROWS})
 
 
 @given(number=st.integers(1, 10**6), unit=st.sampled_from(["", "B", "KB", "KiB", "MB", "MiB"]))
@@ -85,21 +88,18 @@ def test_the_best_that_keeps_the_budget_is_taken() -> None:
 def test_no_budget_chooses_what_tells_neighbours_the_owners_places(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    row = expected_of("mf/16/qrt-4")
-    assert row is not None
-    best = {"mf/16/codes-4": replace(row, name="mf/16/codes-4", ndcg10=0.9), row.name: row}
-    monkeypatch.setattr("peers.budget.measured", lambda: {"models": best})
-    monkeypatch.setattr("peers.budget.expected_of", best.get)
-    codes = CollaborationConfig(method="od_update")
+    codes = ROWS["mf/16/qrt-4"] | {"table": "codes", "ndcg@10": 0.9}
+    monkeypatch.setattr("peers.worth.measured", lambda: {"models": ROWS | {"mf/16/codes-4": codes}})
+    method = CollaborationConfig(method="od_update")
     tables = [
-        within_budget(CITY.catalogue, config, 1 << 20).model.table
-        for config in (learner("mf"), replace(learner("mf"), collaboration=codes))
+        within_budget(CITY.catalogue, config, 20 << 10).model.table
+        for config in (learner("mf"), replace(learner("mf"), collaboration=method))
     ]
     assert tables == ["qrt", "codes"]
 
 
 def test_a_budget_below_the_smallest_is_refused_with_its_size() -> None:
-    with pytest.raises(ConfigError, match=r"600 items; the smallest takes [0-9,]+"):
+    with pytest.raises(ConfigError, match=r"600 items; the smallest, mf/4/.*-\d+, takes [0-9,]+"):
         within_budget(CITY.catalogue, learner("mf"), 500)
 
 
@@ -116,6 +116,28 @@ def test_what_lies_on_the_device_keeps_the_bound(name: str) -> None:
     held = len(one.knowledge.table.rows)
     most = most_bytes(CITY.catalogue, model_of(CITY.catalogue, config), n_held=held)
     assert 0 < len(on_device(one.knowledge).data) <= most
+
+
+def test_what_was_not_measured_goes_by_what_is_near() -> None:
+    """Of the pair's other compressions as they are; of other sizes only where nothing else is."""
+    names = {"mf/16/qrt-20": "mf/16/qrt-10", "mf/16/qrt-2/click": "mf/16/qrt-2"}
+    for name, of in names.items():
+        expected = expected_of(parse_model(name))
+        assert expected is not None
+        assert expected.name == of
+    assert expected_of(parse_model("mf/8/qrt-2")) is None
+    assert expected_of(parse_model("mf/16/int8-4")) is None
+    small = within_budget(CITY.catalogue, learner("mf"), 5 << 10).model
+    assert expected_of(small) is None
+    assert small.table == "qrt"
+
+
+def test_a_family_that_cannot_do_the_task_is_refused_by_name() -> None:
+    model = ModelConfig(family="next_place", task=Task.CLICK)
+    with pytest.raises(ConfigError, match="next_place cannot learn the task 'click'"):
+        within_budget(CITY.catalogue, LearnerConfig(model=model), 1 << 20)
+    with pytest.raises(ConfigError, match="unknown model family 'nope'"):
+        within_budget(CITY.catalogue, learner("nope"), 1 << 20)
 
 
 def test_the_settings_name_the_file_where_the_budget_is_none(tmp_path: Path) -> None:
