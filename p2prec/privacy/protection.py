@@ -47,7 +47,6 @@ _FIRST, _FEWEST = 8, 4  # before anything is heard, one place of so many is name
 _UNHEARD = 0.1  # popularity of what nobody is said to go to, in parts of the mean
 _SHARPNESS = 8.0  # of the likeness of a pseudo item's popularity to that of its place
 _NOBODY = 1e-9
-_ORDER = 1  # purpose of a random stream; those of places have none
 _NAMED = "pseudo_named"
 
 
@@ -181,16 +180,17 @@ class Protection:
         knowledge, waiting = self._knowledge, rows.waiting
         if not len(waiting):
             return
-        first = max(_FEWEST, -(-len(self._knowledge.timeline.own) // _FIRST))
+        # What was drawn is kept, so that no draw has to be made again.
+        rng = np.random.default_rng([self._device_seed, len(self._named), len(waiting)])
         naming = waiting
         if self._gradual and not knowledge.table.others.any():
-            rng = np.random.default_rng([self._device_seed, len(self._named), _ORDER])
+            first = max(_FEWEST, -(-len(knowledge.timeline.own) // _FIRST))
             naming = rng.permutation(waiting)[: max(first - len(self._named), 0)]
         if at_once is not None:
             naming = np.union1d(naming, at_once)
         if not len(naming):
             return
-        drawn = self._drawn(naming, rows)
+        drawn = self._drawn(naming, rows, rng)
         rows.show(
             np.array([fake for fake, _ in drawn], np.int64),
             np.array([place for _, place in drawn], np.int64),
@@ -200,36 +200,31 @@ class Protection:
         self._named = np.union1d(self._named, naming)
         self._shown = None
 
-    def _drawn(self, places: NDArray[np.int64], rows: PseudoRows) -> list[tuple[int, int]]:
+    def _drawn(
+        self, places: NDArray[np.int64], rows: PseudoRows, rng: np.random.Generator
+    ) -> list[tuple[int, int]]:
         """Pseudo items for some places, each with the place that it stands beside."""
         knowledge = self._knowledge
         table, catalogue = knowledge.table, knowledge.catalogue
         unheard = _UNHEARD * float(table.others.sum()) / len(catalogue) + _NOBODY
         taken = set(knowledge.timeline.own.tolist()) | set(rows.table.rows.tolist())
+        own = table.others_of(places).astype(np.float64) + unheard
+        wanted = int(self._config.pseudo_items) + (
+            rng.random(len(places)) < self._config.pseudo_items % 1
+        )
         drawn = []
-        for place in places.tolist():
-            rng = np.random.default_rng([self._device_seed, place])
-            wanted = int(self._config.pseudo_items) + int(
-                rng.random() < self._config.pseudo_items % 1
-            )
-            among = np.array(
-                [
-                    other
-                    for other in alike(catalogue, place, _NEARBY).tolist()
-                    if other not in taken
-                ],
-                np.int64,
-            )
-            if not len(among):
-                continue
+        for place, popular, n in zip(places.tolist(), own.tolist(), wanted.tolist(), strict=True):
+            among = alike(catalogue, place, _NEARBY)
+            free = [other not in taken for other in among.tolist()]
             popularity = table.others_of(among).astype(np.float64) + unheard
-            own = float(table.others_of(np.array([place]))[0]) + unheard
-            chances = popularity * np.exp(-_SHARPNESS * np.abs(np.log(popularity / own)))
-            fakes = rng.choice(
-                among, min(wanted, len(among)), replace=False, p=chances / chances.sum()
-            )
-            drawn += [(fake, place) for fake in fakes.tolist()]
-            taken.update(fakes.tolist())
+            chances = popularity * np.exp(-_SHARPNESS * np.abs(np.log(popularity / popular)))
+            chances *= free
+            for _ in range(min(n, sum(free))):
+                line = np.cumsum(chances)
+                at = int(np.searchsorted(line, rng.random() * line[-1], side="right"))
+                drawn.append((int(among[at]), place))
+                taken.add(int(among[at]))
+                chances[at] = 0.0
         return drawn
 
 

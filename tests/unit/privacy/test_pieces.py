@@ -97,7 +97,7 @@ def guessed(
 def test_pieces_that_moved_do_not_point_at_the_own_places(table: str, compression: int) -> None:
     bare = np.mean([guessed(user, table, compression, "none") for user in range(4)])
     safe = np.mean([guessed(user, table, compression, "default") for user in range(4)])
-    assert safe < 0.7
+    assert safe < 0.75  # 0.65 for tt over many devices, around 0.5 for the others
     assert abs(safe - 0.5) < abs(bare - 0.5)
 
 
