@@ -57,6 +57,7 @@ def stored_learner(
             if not config.memory_budget:
                 raise
             # Another budget, another model: what it knew is in the history, and is learned again.
+            learner.protection.show_again(state)
     learner.watch()
     return learner
 

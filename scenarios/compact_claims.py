@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from peers.budget import MEASURED
+from peers.worth import MEASURED
 from scenarios.compact_rows import Found, Verdict, of_full, short, verdicts
 from scenarios.pages import rows_of
 

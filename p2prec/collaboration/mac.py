@@ -152,7 +152,8 @@ class MAC(PlainMethod):
         self._look_at(knowledge, teachers)
         weights = self.weights(teachers)
         self._taught = self.adapted(knowledge, self._mean_decisions(teachers, weights))
-        self._learn_biases(knowledge)
+        with knowledge.mirrored():
+            self._learn_biases(knowledge)
         self._own = {}  # the model is about to change
         return MergeReport(weights=weights, rejected=rejected)
 

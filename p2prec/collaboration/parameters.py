@@ -100,10 +100,11 @@ class ParameterMethod(PlainMethod):
                 )
             )
             if mix.then is not None:
-                steps.append(mix.then)
+                steps.append((listener.knowledge, mix.then))
         average_together(averages)
-        for step in steps:
-            step()
+        for knowledge, step in steps:
+            with knowledge.mirrored():
+                step()
         return reports
 
     def mix(self, listener: Listener, updates: Mapping[str, ModelUpdate]) -> Mix:

@@ -27,6 +27,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from p2prec.collaboration.method import Sends
 from p2prec.collaboration.payload import ModelUpdate, Payload
 from p2prec.collaboration.updates import taken_rows
 from p2prec.draws import normals
@@ -45,6 +46,7 @@ _LONGEST_STEP = 8.0  # of pieces, in parts of their gradient
 _NEARBY = 40  # a pseudo item is one of so many nearest places of the same category
 _FIRST, _FEWEST = 8, 4  # before anything is heard, one place of so many is named; at least so many
 _UNHEARD = 0.1  # popularity of what nobody is said to go to, in parts of the mean
+_MOST = 0.5  # chance of any place to be a pseudo item beside another
 _SHARPNESS = 8.0  # of the likeness of a pseudo item's popularity to that of its place
 _NOBODY = 1e-9
 _NAMED = "pseudo_named"
@@ -70,19 +72,28 @@ class Protection:
         config: The owner's or the scenario's settings.
         knowledge: What the peer learned; its pseudo rows are kept here.
         device_seed: Secret of the device, so that nobody can compute its pseudo items.
-        hears: Whether the peer hears from others how many go to each place.
+        sends: What its payloads are made of.
     """
 
-    __slots__ = ("_config", "_device_seed", "_gradual", "_knowledge", "_named", "_seen", "_shown")
+    __slots__ = (
+        "_config", "_device_seed", "_gradual", "_has_rows", "_knowledge", "_named", "_seen",
+        "_shown",
+    )  # fmt: skip
 
     def __init__(
-        self, config: ProtectionConfig, knowledge: Knowledge, *, device_seed: int, hears: bool
+        self, config: ProtectionConfig, knowledge: Knowledge, *, device_seed: int, sends: Sends
     ) -> None:
         self._config = config
         self._knowledge = knowledge
         self._device_seed = device_seed
-        # Shared pieces name places without any row.
-        self._gradual = hears and not _shares_pieces(knowledge.model)
+        self._has_rows = sends in {"parameters", "both"}
+        # Popularity comes with updates of the same model, which need not be there where both kinds
+        # of payload are sent; and shared pieces name places without any row.
+        self._gradual = (
+            sends == "parameters"
+            and config.pseudo_items > 0
+            and not _shares_pieces(knowledge.model)
+        )
         self._named = np.empty(0, np.int64)  # ascending own places that updates may name
         self._seen: Timeline | None = None
         self._shown: PseudoItems | None = None
@@ -113,7 +124,7 @@ class Protection:
 
     def before_training(self) -> None:
         """What is learned of the owner's places from now on is learned of pseudo items too."""
-        if self._config.method != "none":
+        if self._config.method != "none" and self._has_rows:
             rows = self.pseudo_rows
             self._name(rows)
             rows.before_training(self._knowledge.table)
@@ -157,7 +168,9 @@ class Protection:
             made_up = rows.made_up
             keys, like = rows.table.rows.astype(np.int64), rows.like
             beside = np.where(rows.is_made_up, like, keys)
-            rows.keep(np.isin(beside, own) & ~(rows.is_made_up & np.isin(keys, own)))
+            visited = rows.is_made_up & np.isin(keys, own)
+            rows.move_in(keys[visited], knowledge.table)
+            rows.keep(np.isin(beside, own) & ~visited)
             self._named = np.intersect1d(self._named, own)
             new = np.setdiff1d(own, np.union1d(self._named, rows.waiting))
             rows.wait(new, knowledge.table)
@@ -165,6 +178,25 @@ class Protection:
             # What has been made up so far is named by everybody who looks; it cannot wait now.
             self._name(rows, np.intersect1d(new, made_up))
         return rows
+
+    def show_again(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Go on with the pseudo items of an earlier run with another model.
+
+        Others would show by being others what had been made up. Nothing is kept of their rows.
+
+        Args:
+            state: Of that run; one that is not whole is passed over.
+        """
+        if self._config.method == "none" or _NAMED not in state:
+            return
+        rows = PseudoRows(self._knowledge.table.initial)
+        try:
+            rows.restore_items(state)
+            self._named = np.unique(np.asarray(state[_NAMED], np.int64))
+        except (KeyError, ValueError):
+            return
+        self._knowledge.pseudo_rows = rows
+        self._seen = self._shown = None
 
     def _name(self, rows: PseudoRows, at_once: NDArray[np.int64] | None = None) -> None:
         """Let places that wait be named, with pseudo items beside them.
@@ -217,9 +249,12 @@ class Protection:
             among = alike(catalogue, place, _NEARBY)
             free = [other not in taken for other in among.tolist()]
             popularity = table.others_of(among).astype(np.float64) + unheard
-            chances = popularity * np.exp(-_SHARPNESS * np.abs(np.log(popularity / popular)))
-            chances *= free
-            for _ in range(min(n, sum(free))):
+            chances = popularity * np.exp(-_SHARPNESS * np.abs(np.log(popularity / popular))) * free
+            # Nobody who says of a single place that it is as popular may choose it.
+            n_free = sum(free)
+            chances = np.minimum(chances / chances.sum(), _MOST) if n_free else chances
+            chances += (1.0 - chances.sum()) / max(n_free, 1) * np.array(free)
+            for _ in range(min(n, n_free)):
                 line = np.cumsum(chances)
                 at = int(np.searchsorted(line, rng.random() * line[-1], side="right"))
                 drawn.append((int(among[at]), place))
@@ -245,13 +280,13 @@ def protect_together(
         keys: Of a stream of each for the noise, as of ``p2prec.draws``.
     """
     result = [list(said) for said in payloads]
-    alike = defaultdict(list)
+    together = defaultdict(list)
     for number, (device, said) in enumerate(zip(devices, payloads, strict=True)):
         if device.config.method != "none":
             for place, payload in enumerate(said):
                 if isinstance(payload, ModelUpdate):
-                    alike[device.config, place].append((number, payload))
-    for (config, place), updates in alike.items():
+                    together[device.config, place].append((number, payload))
+    for (config, place), updates in together.items():
         known = [devices[number].knowledge for number, _ in updates]
         for group in grouped(known):
             numbers = [updates[i][0] for i in group.members]
@@ -375,12 +410,12 @@ def _hidden(group: Group, devices: Sequence[Protection], rows: _Rows) -> _Rows:
     told = [taken_rows(one.table.shelf, one.stack.slots[one.is_made_up]) for one in shown]
     made_up = made_up[said]
     rows = rows.take(~np.isin(rows.keys, made_up))
-    together = _Rows(
+    all_rows = _Rows(
         keys=np.concatenate([rows.keys, made_up]),
         values=np.concatenate([rows.values, np.concatenate([v for _, v, _ in told])[said]]),
         evidence=np.concatenate([rows.evidence, np.concatenate([e for _, _, e in told])[said]]),
     )
-    return together.take(np.argsort(together.keys))
+    return all_rows.take(np.argsort(all_rows.keys))
 
 
 def _shares_pieces(model: Model) -> TypeGuard[Tabled]:

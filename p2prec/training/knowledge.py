@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -128,6 +129,19 @@ class Knowledge:
         self.table.evidence[at] = np.maximum(self.table.evidence[at], 1.0)
         self.table.own[:] = False
         self.table.own[at] = True
+
+    @contextmanager
+    def mirrored(self) -> Iterator[None]:
+        """Let pseudo items move with the places that they stand beside, by whatever moves these.
+
+        All that moves rows but averaging belongs in here: what moves alone is seen to be real.
+        """
+        shown = self.pseudo_rows
+        if shown is not None:
+            shown.before_training(self.table)
+        yield
+        if shown is not None:
+            shown.after_training(self.table)
 
     def mend(self) -> None:
         """Let what is no number begin anew, as it may be in what an earlier run has stored."""

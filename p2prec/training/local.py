@@ -72,7 +72,7 @@ class LocalLearner:
             config.protection,
             self.knowledge,
             device_seed=device_seed,
-            hears=self.collaboration.sends == "parameters",
+            sends=self.collaboration.sends,
         )
         self._ready: Looking | None = None
         self.lost = ""

@@ -13,11 +13,13 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from p2prec.limits import LARGEST_VALUE
 from p2prec.models.shelf import Shelf
 from p2prec.models.stack import Stack, found
 from p2prec.models.table import OTHERS, RowTable
 
 _NOTHING = -1  # what an item that waits stands beside
+_UNFIT = "they do not fit each other, or belong to another model or realm"
 _STATE = ("pseudo_rows", "pseudo_like", "pseudo_values", "pseudo_evidence")
 
 
@@ -89,6 +91,22 @@ class PseudoRows:
         evidence = np.maximum(learned.evidence_of(made_up), 1.0)  # as of who has met it once
         self._add(made_up, like, learned.gather(made_up) + moved, evidence + gained)
 
+    def move_in(self, items: NDArray[np.int64], learned: RowTable) -> None:
+        """The owner has come to visit made-up items: their rows are the peer's own from now on.
+
+        Had it gone on from its own rows, all that was made up of them would be gone at once, and
+        everybody would see that they had been made up, and that what they stood beside was not.
+
+        Args:
+            items: Ascending, all of them here.
+            learned: Of the peer.
+        """
+        here, there = found(self.table.rows, items)[0], learned.touch(items)
+        others = learned.others[there]
+        learned.values[there] = self.table.values[here]
+        learned.others[there] = others
+        learned.evidence[there] = np.maximum(learned.evidence[there], self.table.evidence[here])
+
     def keep(self, kept: NDArray[np.bool_]) -> None:
         """Let go all other rows.
 
@@ -113,6 +131,7 @@ class PseudoRows:
         self.table.values[made_up] += _moved(values, learned.gather(like))
         self.table.evidence[made_up] += learned.evidence_of(like) - evidence
         self._before = None
+        self._mend()
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Named arrays, enough for ``restore``; copies."""
@@ -127,21 +146,41 @@ class PseudoRows:
             KeyError: An array is missing.
             ValueError: They do not fit each other, or the realm.
         """
+        self.restore_items(state)
+        values, evidence = (np.array(state[name], np.float32) for name in _STATE[2:])
+        if values.shape != self.table.values.shape or evidence.shape != self.like.shape:
+            raise ValueError(_UNFIT)
+        self._replace(self.table.rows.copy(), values, evidence)
+        self._mend()
+
+    def restore_items(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """The items of ``state``, at the realm's initial rows.
+
+        Raises:
+            KeyError: An array is missing.
+            ValueError: They do not fit each other, or the realm.
+        """
         initial = self.table.initial
         rows, like = (np.array(state[name], np.int64) for name in _STATE[:2])
-        values, evidence = (np.array(state[name], np.float32) for name in _STATE[2:])
         fits = (
-            rows.shape == like.shape == evidence.shape == (len(rows),)
-            and values.shape == (len(rows), initial.shape[1])
+            rows.shape == like.shape == (len(rows),)
             and (np.diff(rows, prepend=-1, append=len(initial)) > 0).all()
             and ((like >= _NOTHING) & (like < len(initial))).all()
         )
         if not fits:
-            raise ValueError("they do not fit each other, or belong to another realm")
-        strayed = ~(np.isfinite(values).all(axis=1) & np.isfinite(evidence))
-        values[strayed], evidence[strayed] = initial[rows[strayed]], 1.0
-        self._replace(rows, values, evidence)
+            raise ValueError(_UNFIT)
+        self._replace(rows, initial.take(rows, axis=0), np.ones(len(rows), np.float32))
         self.like = like
+
+    def _mend(self) -> None:
+        """Let rows begin anew that nobody would take, as those of a training that diverged."""
+        table = self.table
+        # The comparison is false for NaN.
+        taken = (np.abs(table.values) <= LARGEST_VALUE).all(axis=1)
+        taken &= (table.evidence >= 0.0) & np.isfinite(table.evidence)
+        if not taken.all():
+            table.values[~taken] = table.initial[table.rows[~taken]]
+            table.evidence[~taken] = 1.0
 
     def _add(
         self,

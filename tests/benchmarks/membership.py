@@ -10,7 +10,7 @@ the two are told apart. Of the attacks the best one counts, as chosen by an atta
 truth. Attackers hear several senders, so that what everybody says can be taken off. Beside it
 stands what anybody guesses who has heard nothing but knows how many others go to each place, which
 ``--crowd`` counts in more users of a data set than those that are listened to: of those that begin
-together, and of ``--newcomers``, who hear some of them at the end before they name a place.
+together, and of ``--newcomers``, who come at the end and hear some of them after their first word.
 
 Prints one JSON object; means over owners. Of a scenario's method of the same name the model and the
 options are taken.
@@ -292,7 +292,7 @@ def _listen(
             found[f"after {round_ + 1} rounds"] = _told_apart(learners, attack.scores())
     found["what others visit"] = _told_apart(learners, {"visited by others": others[:n]})
     if newcomers and method.name != "mac":  # whose payloads tell nobody how many go where
-        _hear_before_they_speak(newcomers, said, after[-1], np.random.default_rng(scenario.seed))
+        _speak_and_hear(newcomers, said, after[-1], np.random.default_rng(scenario.seed))
         found["what others visit, newcomers"] = _told_apart(
             newcomers, {"visited by others": others[n:]}
         )
@@ -300,14 +300,16 @@ def _listen(
     return found
 
 
-def _hear_before_they_speak(
+def _speak_and_hear(
     newcomers: Sequence[LocalLearner],
     said: Sequence[Sequence[Payload]],
     round_: int,
     rng: np.random.Generator,
 ) -> None:
-    """Newcomers hear some of those who are there, and are about to learn and to speak."""
+    """Newcomers learn and speak once, hear some of those who are there, and are about to speak."""
     for newcomer in newcomers:
+        newcomer.train(round_)
+        newcomer.payloads(round_, degree=1)
         heard = rng.choice(len(said), min(_HEARD, len(said)), replace=False).tolist()
         newcomer.merge(
             round_,
