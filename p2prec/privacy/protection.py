@@ -8,7 +8,7 @@ length would not do: all own rows of a factorisation move along its owner's tast
 where the owner goes, so that whoever looks at directions would find what is made up
 (``tests/unit/privacy``). Nor would a copy of the other place's row, which holds what others learned
 of another place: everybody averages it. Which rows are a pair is seen, which of the two is not.
-They are fixed for a device and a realm, since fresh ones are removed by intersecting rounds.
+They are drawn once and kept, since fresh ones are removed by intersecting rounds.
 Row changes are clipped, and Gaussian noise may be added. None of this is a guarantee without
 noise, and the ledger says so.
 
