@@ -314,7 +314,7 @@ class MAC(PlainMethod):
         mean = np.clip(step[rows] / spoken_of[rows], -_LONGEST_STEP, _LONGEST_STEP)
         slots = table.touch(rows)
         change = -self._options["fading"] * table.values[:, BIAS].astype(np.float64)
-        change[slots] += self._options["bias_step"] * mean
+        change[slots] += self._options["bias_step"] * knowledge.model.heeds_biases * mean
         changed = np.flatnonzero(change)
         change[changed] -= self._lift(knowledge, table.rows[changed], change[changed])
         table.values[:, BIAS] += change.astype(np.float32)

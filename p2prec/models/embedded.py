@@ -59,6 +59,7 @@ class EmbeddedModel(Biased, Taste, Tabled):
 
     tasks: frozenset[Task] = frozenset(Task)
     sizes: tuple[int, ...] = EMBEDDING_SIZES
+    heeds_biases = 0.125
 
     def __init__(
         self, catalogue: Catalogue, embedding_size: int, task: Task, table: ItemTable

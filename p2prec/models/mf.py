@@ -93,6 +93,7 @@ class MatrixFactorisation(Biased):
     n_dense = N_BASE
     own_bent = np.zeros(N_BASE, np.float32)  # what differs between owners is private
     of_moments = False
+    heeds_biases = 0.125
     dense_accumulator = FRESH_ACCUMULATOR
 
     def __init__(self, catalogue: Catalogue, embedding_size: int, task: Task) -> None:

@@ -147,6 +147,8 @@ class Model(Protocol):
             what is all its own is not sent either.
         row_rate: Factor on the learning rate of rows and private parameters.
         first: How many interactions a history needs before the first that can be learned from.
+        heeds_biases: How far biases of new items may follow what others decide, 0 to 1. Little
+            where one score ranks known and new items: new ones would come before known ones.
     """
 
     family: str
@@ -161,6 +163,7 @@ class Model(Protocol):
     own_bent: NDArray[np.float32]
     row_rate: float
     first: int
+    heeds_biases: float
 
     def __init__(self, catalogue: Catalogue, embedding_size: int, task: Task) -> None: ...
 

@@ -53,6 +53,7 @@ class NextPlaceModel(NextPlace):
     row_rate = 1.0
     first = 3
     of_moments = True
+    heeds_biases = 1.0
 
     def __init__(
         self,

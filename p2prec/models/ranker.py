@@ -68,6 +68,7 @@ class Ranker:
     row_rate = 1.0
     first = 3
     of_moments = True
+    heeds_biases = 1.0
     width = 2
 
     def __init__(

@@ -82,7 +82,7 @@ class ProtectionConfig:
     Attributes:
         method: ``"default"``, or ``"none"`` for scenarios that measure its price; an owner's
             daemon shares without protection only where it is told so by name.
-        pseudo_items: Items that the owner never met, sent along for every one that it has; they stay.
+        pseudo_items: Items unknown to the owner, sent along for every known one; they stay.
         clip_norm: Bound on the length of a row's change (0 switches it off).
         noise_multiplier: Gaussian noise divided by sensitivity; 0 gives no guarantee.
         delta: For the accountant.
