@@ -17,7 +17,7 @@ from p2prec.embeddings.narrow import Narrow
 from p2prec.embeddings.table import full_bytes
 from p2prec.embeddings.tables import TABLES, compressions_of
 from p2prec.errors import ConfigError
-from p2prec.models.families import FAMILIES, check_model, model_of
+from p2prec.models.families import FAMILIES, check_model, check_model_of, model_of
 from p2prec.training.config import LearnerConfig, ModelConfig
 from p2prec.training.given_up import tells
 from p2prec.training.on_device import most_bytes
@@ -124,13 +124,7 @@ def _candidates(catalogue: Catalogue, learner: LearnerConfig) -> Iterator[_Candi
 
 def _checks(model: ModelConfig) -> bool:
     try:
-        check_model(
-            family=model.family,
-            embedding_size=model.embedding_size,
-            task=model.task,
-            table=model.table,
-            compression=model.compression,
-        )
+        check_model_of(model)
     except ConfigError:
         return False
     return True

@@ -11,6 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from p2prec.evaluation.statistics import half_width
+
 NARROW: Final = "narrow"
 FULL: Final = "full"
 CURVE: Final = (NARROW, FULL)  # full tables of all dimensions
@@ -46,13 +48,7 @@ class Interval:
     @classmethod
     def of(cls, values: Sequence[float] | NDArray[np.float64]) -> Interval:
         """From a value a seed, at least one."""
-        from scipy.stats import t
-
-        n, mean = len(values), float(np.mean(values))
-        if n < 2:
-            return cls(mean=mean, half=float("inf"))
-        deviation = float(np.std(values, ddof=1))
-        return cls(mean=mean, half=float(t.ppf(0.975, n - 1)) * deviation / n**0.5)
+        return cls(mean=float(np.mean(values)), half=half_width(np.asarray(values, np.float64)))
 
     @property
     def ends(self) -> tuple[float, float]:

@@ -62,6 +62,29 @@ class Asked:
         }
 
 
+def arrived(
+    sender: int, payloads: Sequence[Payload], *, geographic: float = 0.5, semantic: float = 0.5
+) -> list[Received]:
+    """What one sender said in this round, as it lies in an inbox.
+
+    Args:
+        sender: By number.
+        payloads: What it said.
+        geographic: Similarity to it of who hears it.
+        semantic: The same.
+    """
+    return [
+        Received(
+            sender=str(sender),
+            payload=payload,
+            geographic=geographic,
+            semantic=semantic,
+            staleness_rounds=0,
+        )
+        for payload in payloads
+    ]
+
+
 def exchange(
     learners: Sequence[LocalLearner],
     round_: int,
@@ -90,16 +113,7 @@ def exchange(
         inbox = []
         for j in heard:
             geographic, semantic = alike(i, j)
-            inbox += [
-                Received(
-                    sender=str(j),
-                    payload=payload,
-                    geographic=geographic,
-                    semantic=semantic,
-                    staleness_rounds=0,
-                )
-                for payload in said[j]
-            ]
+            inbox += arrived(j, said[j], geographic=geographic, semantic=semantic)
         inboxes.append(inbox)
     merge_together(learners, rounds, inboxes)
     return said

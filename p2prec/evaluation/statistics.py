@@ -21,6 +21,16 @@ def by_user(values: NDArray[np.generic], users: Sequence[str]) -> NDArray[np.flo
     return total / np.maximum(np.bincount(at, minlength=len(names)), 1)
 
 
+def half_width(values: NDArray[np.floating]) -> float:
+    """Of the 95 % interval of the mean (Student's t); infinite for less than two values."""
+    from scipy.stats import t
+
+    n = len(values)
+    if n < 2:
+        return float("inf")
+    return float(t.ppf(0.5 + _CONFIDENCE / 2, n - 1) * values.std(ddof=1) / np.sqrt(n))
+
+
 def interval(
     values: NDArray[np.generic], users: Sequence[str], *, highest: float = 1.0
 ) -> list[float]:
@@ -33,8 +43,6 @@ def interval(
         users: Who was asked.
         highest: Of the values; infinite for errors.
     """
-    from scipy.stats import t
-
     mean_of = by_user(values, users)
     n = len(mean_of)
     if not n:
@@ -42,7 +50,7 @@ def interval(
     mean = float(mean_of.mean())
     if n < 2:
         return [mean, mean]
-    half = float(t.ppf(0.5 + _CONFIDENCE / 2, n - 1) * mean_of.std(ddof=1) / np.sqrt(n))
+    half = half_width(mean_of)
     return [max(0.0, mean - half), min(highest, mean + half)]
 
 

@@ -68,6 +68,17 @@ def check_model(
         raise ConfigError(f"{family} {_NO_TABLE.format(able=', '.join(sorted(EMBEDDED)))}")
 
 
+def check_model_of(config: ModelConfig) -> None:
+    """As of ``check_model``."""
+    check_model(
+        family=config.family,
+        embedding_size=config.embedding_size,
+        task=config.task,
+        table=config.table,
+        compression=config.compression,
+    )
+
+
 @lru_cache(maxsize=512)
 def build_model(
     catalogue: Catalogue,

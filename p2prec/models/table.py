@@ -114,7 +114,7 @@ class RowTable:
     def restore(
         self,
         *,
-        rows: NDArray[np.uint32],
+        rows: NDArray[np.integer],
         values: NDArray[np.float32],
         accumulator: NDArray[np.float32],
         evidence: NDArray[np.float32],

@@ -20,7 +20,8 @@ had been learned of, by as much as their places have moved.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -77,7 +78,6 @@ class Protection:
 
     __slots__ = (
         "_config", "_device_seed", "_gradual", "_has_rows", "_knowledge", "_named", "_seen",
-        "_shown",
     )  # fmt: skip
 
     def __init__(
@@ -96,7 +96,6 @@ class Protection:
         )
         self._named = np.empty(0, np.int64)  # ascending own places that updates may name
         self._seen: Timeline | None = None
-        self._shown: PseudoItems | None = None
 
     @property
     def config(self) -> ProtectionConfig:
@@ -117,15 +116,13 @@ class Protection:
 
     def pseudo_items(self) -> PseudoItems:
         """Fixed made-up places beside those that the owner knows and updates may name."""
-        rows = self.pseudo_rows
-        if self._shown is None:
-            self._shown = PseudoItems(made_up=rows.made_up, like=rows.like[rows.is_made_up])
-        return self._shown
+        rows = self.pseudo_rows()
+        return PseudoItems(made_up=rows.made_up, like=rows.like[rows.is_made_up])
 
     def before_training(self) -> None:
         """What is learned of the owner's places from now on is learned of pseudo items too."""
         if self._config.method != "none" and self._has_rows:
-            rows = self.pseudo_rows
+            rows = self.pseudo_rows()
             self._name(rows)
             rows.before_training(self._knowledge.table)
 
@@ -145,18 +142,34 @@ class Protection:
         Raises:
             StoreError: The state belongs to another model or realm.
         """
+        try:
+            self._go_on(state, PseudoRows.restore)
+        except (KeyError, ValueError) as error:
+            raise StoreError(f"what was stored of pseudo items is not whole: {error}") from None
+
+    def show_again(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Go on with the pseudo items of an earlier run with another model.
+
+        Others would show by being others what had been made up. Nothing is kept of their rows.
+
+        Args:
+            state: Of that run; one that is not whole is passed over.
+        """
+        with suppress(KeyError, ValueError):
+            self._go_on(state, PseudoRows.restore_items)
+
+    def _go_on(
+        self,
+        state: Mapping[str, NDArray[np.generic]],
+        restore: Callable[[PseudoRows, Mapping[str, NDArray[np.generic]]], None],
+    ) -> None:
         if self._config.method == "none" or _NAMED not in state:
             return
         rows = PseudoRows(self._knowledge.table.initial)
-        try:
-            rows.restore(state)
-            self._named = np.unique(np.asarray(state[_NAMED], np.int64))
-        except (KeyError, ValueError) as error:
-            raise StoreError(f"what was stored of pseudo items is not whole: {error}") from None
-        self._knowledge.pseudo_rows = rows
-        self._seen = self._shown = None
+        restore(rows, state)
+        self._named = np.unique(np.asarray(state[_NAMED], np.int64))
+        self._knowledge.pseudo_rows, self._seen = rows, None
 
-    @property
     def pseudo_rows(self) -> PseudoRows:
         """Of the pseudo items, after all that has come into the history."""
         knowledge = self._knowledge
@@ -174,29 +187,10 @@ class Protection:
             self._named = np.intersect1d(self._named, own)
             new = np.setdiff1d(own, np.union1d(self._named, rows.waiting))
             rows.wait(new, knowledge.table)
-            self._seen, self._shown = timeline, None
+            self._seen = timeline
             # What has been made up so far is named by everybody who looks; it cannot wait now.
             self._name(rows, np.intersect1d(new, made_up))
         return rows
-
-    def show_again(self, state: Mapping[str, NDArray[np.generic]]) -> None:
-        """Go on with the pseudo items of an earlier run with another model.
-
-        Others would show by being others what had been made up. Nothing is kept of their rows.
-
-        Args:
-            state: Of that run; one that is not whole is passed over.
-        """
-        if self._config.method == "none" or _NAMED not in state:
-            return
-        rows = PseudoRows(self._knowledge.table.initial)
-        try:
-            rows.restore_items(state)
-            self._named = np.unique(np.asarray(state[_NAMED], np.int64))
-        except (KeyError, ValueError):
-            return
-        self._knowledge.pseudo_rows = rows
-        self._seen = self._shown = None
 
     def _name(self, rows: PseudoRows, at_once: NDArray[np.int64] | None = None) -> None:
         """Let places that wait be named, with pseudo items beside them.
@@ -230,7 +224,6 @@ class Protection:
         )
         rows.keep(~np.isin(rows.table.rows, naming))
         self._named = np.union1d(self._named, naming)
-        self._shown = None
 
     def _drawn(
         self, places: NDArray[np.int64], rows: PseudoRows, rng: np.random.Generator
@@ -248,12 +241,14 @@ class Protection:
         for place, popular, n in zip(places.tolist(), own.tolist(), wanted.tolist(), strict=True):
             among = alike(catalogue, place, _NEARBY)
             free = [other not in taken for other in among.tolist()]
+            n_free = sum(free)
+            if not n_free:
+                continue
             popularity = table.others_of(among).astype(np.float64) + unheard
             chances = popularity * np.exp(-_SHARPNESS * np.abs(np.log(popularity / popular))) * free
             # Nobody who says of a single place that it is as popular may choose it.
-            n_free = sum(free)
-            chances = np.minimum(chances / chances.sum(), _MOST) if n_free else chances
-            chances += (1.0 - chances.sum()) / max(n_free, 1) * np.array(free)
+            chances = np.minimum(chances / chances.sum(), _MOST)
+            chances += (1.0 - chances.sum()) / n_free * np.array(free)
             for _ in range(min(n, n_free)):
                 line = np.cumsum(chances)
                 at = int(np.searchsorted(line, rng.random() * line[-1], side="right"))
@@ -398,7 +393,7 @@ def _hidden(group: Group, devices: Sequence[Protection], rows: _Rows) -> _Rows:
     It says what its visitor would say.
     """
     n_items = group.stack.n_items
-    shown = [device.pseudo_rows for device in devices]
+    shown = [device.pseudo_rows() for device in devices]
     waiting = np.concatenate([one.waiting + i * n_items for i, one in enumerate(shown)])
     if len(waiting):
         rows = rows.take(~np.isin(rows.keys, waiting))

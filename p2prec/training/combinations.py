@@ -6,7 +6,7 @@ import math
 
 from p2prec.collaboration.methods import METHODS, build_method
 from p2prec.errors import ConfigError
-from p2prec.models.families import check_model
+from p2prec.models.families import check_model_of
 from p2prec.models.recommender import Task
 from p2prec.training.config import LearnerConfig, ProtectionConfig
 from p2prec.words import check_words
@@ -22,13 +22,7 @@ def check_learner(config: LearnerConfig) -> None:
     check_words(model, where="[model] ")
     check_words(config.training, where="[training] ")
     check_words(config.protection, where="[protection] ")
-    check_model(
-        family=model.family,
-        embedding_size=model.embedding_size,
-        task=model.task,
-        table=model.table,
-        compression=model.compression,
-    )
+    check_model_of(model)
     if not 0 < model.discovery < math.inf:
         raise ConfigError(f"discovery = {model.discovery} must be above 0, finite; 1 is neutral")
     build_method(method, config.collaboration.options)

@@ -102,9 +102,7 @@ class PseudoRows:
             learned: Of the peer.
         """
         here, there = found(self.table.rows, items)[0], learned.touch(items)
-        others = learned.others[there]
         learned.values[there] = self.table.values[here]
-        learned.others[there] = others
         learned.evidence[there] = np.maximum(learned.evidence[there], self.table.evidence[here])
 
     def keep(self, kept: NDArray[np.bool_]) -> None:
@@ -205,15 +203,9 @@ class PseudoRows:
         values: NDArray[np.float32],
         evidence: NDArray[np.float32],
     ) -> None:
-        columns: dict[str, NDArray[np.generic]] = {
-            "rows": rows,
-            "values": values,
-            "others": values[:, OTHERS],
-            "accumulator": np.zeros(len(rows), np.float32),
-            "evidence": evidence,
-            "own": np.ones(len(rows), np.bool_),
-        }
-        self.table.shelf.replace(self.table.seat, columns)
+        unused = np.zeros(len(rows), np.float32)
+        self.table.restore(rows=rows, values=values, accumulator=unused, evidence=evidence)
+        self.table.own[:] = True  # of what is said of them
 
 
 def _moved(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -44,6 +44,7 @@ from p2prec.training.local import (
     payloads_together,
     train_together,
 )
+from scenarios.in_step import arrived
 
 _PHASES = ("train", "payloads", "merge")
 
@@ -163,16 +164,7 @@ def _round(
         for payload in said[sender]:
             learners[sender].left(payload)
         for recipient in set(((sender + to) % n).tolist()):
-            inboxes[recipient] += [
-                Received(
-                    sender=str(sender),
-                    payload=payload,
-                    geographic=0.5,
-                    semantic=0.5,
-                    staleness_rounds=0,
-                )
-                for payload in said[sender]
-            ]
+            inboxes[recipient] += arrived(sender, said[sender])
     delivered = time.process_time()
     merge_together(learners, rounds, inboxes)
     merged = time.process_time()

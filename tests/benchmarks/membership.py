@@ -29,22 +29,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from p2prec.collaboration.payload import ModelUpdate, Payload, SoftPredictions
 from p2prec.data.interactions import History
 from p2prec.data.split import leave_one_out
 from p2prec.errors import ConfigError
-from p2prec.evaluation.metrics import rank_of
+from p2prec.evaluation.metrics import auc, rank_of
 from p2prec.models.moments import HOUR_BLOCKS, category_columns
 from p2prec.models.recommender import Context
 from p2prec.models.table import BIAS, OTHERS
 from p2prec.training.knowledge import Knowledge
-from p2prec.training.learner import Received
 from p2prec.training.local import LocalLearner
 from peers.asking import met_again
 from peers.scenario import MethodConfig, Scenario, load_scenario, peer_config
 from peers.swarm.data import Realm, load_realm
+from scenarios.in_step import arrived
 from tests.benchmarks.in_memory import InMemory, configured
 
 Scores = Mapping[str, NDArray[np.float64]]  # by attack, each of shape (n_owners, n_items)
@@ -292,7 +291,7 @@ def _listen(
             found[f"after {round_ + 1} rounds"] = _told_apart(learners, attack.scores())
     found["what others visit"] = _told_apart(learners, {"visited by others": others[:n]})
     if newcomers and method.name != "mac":  # whose payloads tell nobody how many go where
-        _speak_and_hear(newcomers, said, after[-1], np.random.default_rng(scenario.seed))
+        _learn_and_hear(newcomers, said, after[-1], np.random.default_rng(scenario.seed))
         found["what others visit, newcomers"] = _told_apart(
             newcomers, {"visited by others": others[n:]}
         )
@@ -300,31 +299,17 @@ def _listen(
     return found
 
 
-def _speak_and_hear(
+def _learn_and_hear(
     newcomers: Sequence[LocalLearner],
     said: Sequence[Sequence[Payload]],
     round_: int,
     rng: np.random.Generator,
 ) -> None:
-    """Newcomers learn and speak once, hear some of those who are there, and are about to speak."""
+    """Newcomers learn and could speak, hear some of those who are there, and are to learn anew."""
     for newcomer in newcomers:
         newcomer.train(round_)
-        newcomer.payloads(round_, degree=1)
         heard = rng.choice(len(said), min(_HEARD, len(said)), replace=False).tolist()
-        newcomer.merge(
-            round_,
-            [
-                Received(
-                    sender=str(j),
-                    payload=payload,
-                    geographic=0.5,
-                    semantic=0.5,
-                    staleness_rounds=0,
-                )
-                for j in heard
-                for payload in said[j]
-            ],
-        )
+        newcomer.merge(round_, [item for j in heard for item in arrived(j, said[j])])
         newcomer.protection.before_training()
 
 
@@ -358,20 +343,13 @@ def _best(
             own[learner.knowledge.timeline.own] = True
             yes, no = compared(learner, own)
             if yes.any() and no.any():
-                areas_of.append(_area(ranked[yes], ranked[no]))
+                areas_of.append(auc(ranked[yes | no], yes[yes | no]))
         if areas_of:
             areas[name] = float(np.mean(areas_of))
     if not areas:
         return {}
     best = max(areas, key=areas.__getitem__)
     return {"auc": round(areas[best], 3), "attack": best}
-
-
-def _area(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
-    """Under the ROC curve, by ranks (Mann and Whitney); ties count half."""
-    ranks = rankdata(np.concatenate([positive, negative]))
-    n = len(positive)
-    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * len(negative)))
 
 
 def _hit_rate(learners: Sequence[LocalLearner], histories: Sequence[History]) -> float:

@@ -18,8 +18,8 @@ from p2prec.training.config import (
 )
 from p2prec.training.epoch import Pupil, train_epoch
 from p2prec.training.knowledge import Knowledge
-from p2prec.training.learner import Received
 from p2prec.training.local import LocalLearner, train_together
+from scenarios.in_step import arrived
 
 CITY = generate_city(rng=np.random.default_rng(1), n_users=6, n_places=150, days=120)
 LENGTHS = (60, 7, 2, 33, 41)  # one batch, many, or none at all
@@ -108,17 +108,6 @@ def test_learners_of_any_size_and_method_train_together() -> None:
         for peers in (together, alone):
             said = [peer.payloads(round_, degree=3) for peer in peers]
             for i, peer in enumerate(peers):
-                inbox = [
-                    Received(
-                        sender=str(j),
-                        payload=payload,
-                        geographic=0.5,
-                        semantic=0.5,
-                        staleness_rounds=0,
-                    )
-                    for j, payloads in enumerate(said)
-                    if j != i
-                    for payload in payloads
-                ]
-                peer.merge(round_, inbox)
+                heard = [arrived(j, payloads) for j, payloads in enumerate(said) if j != i]
+                peer.merge(round_, [item for items in heard for item in items])
     assert all(equal(a.knowledge, b.knowledge) for a, b in zip(together, alone, strict=True))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
 
 from p2prec.collaboration.averaging import Average, average_together
 from p2prec.collaboration.payload import ModelUpdate
@@ -354,8 +354,8 @@ def lived(
 
 
 def area(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
-    ranks, n = rankdata(np.concatenate([positive, negative])), len(positive)
-    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * len(negative)))
+    real = np.arange(len(positive) + len(negative)) < len(positive)
+    return float(roc_auc_score(real, np.concatenate([positive, negative])))
 
 
 def test_who_hears_everybody_does_not_see_which_rows_lie_off() -> None:
