@@ -125,7 +125,7 @@ def _elsewhere(folder: Path) -> list[str]:
     made, known = models["made_by"], models["models"]
     where = (
         f"`p2prec models`: synthetic city, {made['users']} people, {made['rounds']} rounds, one "
-        "seed, peers who average (*epidemic*, not *mac*)"
+        "seed, peers who average (*epidemic*); with a teacher, by *mac*: [results](README.md)"
     )
     lines += rows_of(
         (
@@ -140,7 +140,7 @@ def _elsewhere(folder: Path) -> list[str]:
         (
             "metapatch, the patch of DCCL; its MoMoDistill is the method *mac*",
             "3.5 to 41 % better than models in the cloud or small ones (others' notes)",
-            where + "; *mac* with rankers: [comparison](comparison.md)",
+            where,
             f"NDCG@10 {_ndcgs(known, 'metapatch/16', 'metapatch/16/tt-10', 'mf/16')}",
         ),
         head=False,
