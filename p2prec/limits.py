@@ -14,6 +14,9 @@ MAX_DENSE_VALUES: Final = 65_536  # shared dense parameters of one update, 256 K
 MAX_REFERENCES: Final = 256  # reference sequences that soft predictions of one message speak about
 MAX_REFERENCE_LENGTH: Final = 64  # interactions of one reference sequence
 MAX_SOFT_ITEMS: Final = 256  # items kept of one soft prediction; 256 x 256 x 6 B = 384 KiB
+MAX_SESSIONS: Final = 1_024  # sessions of one message; 1,024 x 64 x 4 B = 256 KiB
+MAX_SESSION_ITEMS: Final = 64  # items of one session, made-up ones among them
+MAX_HELD_SESSIONS: Final = 65_536  # sessions of others, as an owner may ask for; 20 MiB at most
 MAX_PROFILE_BITS: Final = 64  # bits of one category sketch
 
 # --- messages ---------------------------------------------------------------------------------

@@ -13,8 +13,10 @@ from p2prec.collaboration.payload import (
     Payload,
     ReferenceSequence,
     ReferenceSet,
+    SessionSet,
     SoftPredictions,
     TableUpdate,
+    are_sessions,
 )
 from p2prec.embeddings.code_update import DIGEST_BYTES, Mode
 from p2prec.embeddings.packed import bits_of, bytes_of_bits, codes_of
@@ -97,6 +99,12 @@ def payload_record(payload: Payload) -> wire.PayloadWire:
                 soft.items.astype("<u4").tobytes(),
                 _raw(soft.log_probabilities, "<f2"),
             )
+        case SessionSet() as sessions:
+            return wire.SessionsWire(
+                int(sessions.round),
+                sessions.items.astype("<u4").tobytes(),
+                sessions.lengths.astype(np.uint8).tobytes(),
+            )
 
 
 def payload_of(record: wire.PayloadWire, schema: PayloadSchema) -> Payload:
@@ -115,6 +123,8 @@ def payload_of(record: wire.PayloadWire, schema: PayloadSchema) -> Payload:
             return ReferenceSet(round=record.round, sequences=sequences)
         case wire.SoftWire():
             return _soft(record, schema)
+        case wire.SessionsWire():
+            return _sessions(record, schema)
 
 
 def _update(record: wire.UpdateWire, schema: PayloadSchema) -> ModelUpdate:
@@ -249,6 +259,14 @@ def _soft(record: wire.SoftWire, schema: PayloadSchema) -> SoftPredictions:
         items=items,
         log_probabilities=logs,
     )
+
+
+def _sessions(record: wire.SessionsWire, schema: PayloadSchema) -> SessionSet:
+    items = _items(record.items, schema)
+    lengths = np.frombuffer(record.lengths, np.uint8).copy()
+    if not len(lengths) or not are_sessions(items, lengths, schema.n_items):
+        raise RemoteProtocolError("wrong_shape", "sessions")
+    return SessionSet(round=record.round, items=items, lengths=lengths)
 
 
 def _items(data: bytes, schema: PayloadSchema) -> NDArray[np.uint32]:

@@ -183,8 +183,18 @@ class TableWire(_Wire, frozen=True, tag=7):
     degree: Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 
 
-KINDS = frozenset(range(1, 8))
-PayloadWire = UpdateWire | ReferencesWire | SoftWire | TableWire
+class SessionsWire(_Wire, frozen=True, tag=8):
+    """``p2prec.collaboration.payload.SessionSet``; arrays are raw little-endian bytes."""
+
+    round: Round
+    items: Annotated[
+        bytes, msgspec.Meta(max_length=4 * limits.MAX_SESSIONS * limits.MAX_SESSION_ITEMS)
+    ]  # u32
+    lengths: Annotated[bytes, msgspec.Meta(max_length=limits.MAX_SESSIONS)]  # u8
+
+
+KINDS = frozenset(range(1, 9))
+PayloadWire = UpdateWire | ReferencesWire | SoftWire | TableWire | SessionsWire
 MessageWire = HelloWire | ShuffleWire | GoodbyeWire | PayloadWire
 
 

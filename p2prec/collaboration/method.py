@@ -20,8 +20,10 @@ from p2prec.training.learner import MergeReport, Received
 Options = Mapping[str, float | int | str | bool]
 # Places that may be shown as known to the owner: its own, and made-up ones among which they hide.
 Shown = Callable[[], NDArray[np.int64]]
+# Own places that may be named, with the made-up ones beside them; given some own places.
+Among = Callable[[NDArray[np.integer]], NDArray[np.int64]]
 # Only who sends parameters alone needs models that are all the same.
-Sends = Literal["nothing", "parameters", "probabilities", "both"]
+Sends = Literal["nothing", "parameters", "probabilities", "both", "sessions"]
 Value = TypeVar("Value", float, int, str, bool)
 
 
@@ -52,6 +54,8 @@ class Speaker:
         degree: Its followers, at least 1.
         shown: Places that may be shown; a payload that points at known places must point at these,
             never at the own ones.
+        among: In what some own places may be shown: those that may be named, and the made-up ones
+            beside them, ascending.
         key: Of its own stream in this round, as of ``p2prec.draws``.
     """
 
@@ -59,6 +63,7 @@ class Speaker:
     round: int
     degree: int
     shown: Shown
+    among: Among
     key: np.uint64
 
 
@@ -84,12 +89,14 @@ class Collaboration(Protocol):
         teaches: Whether there are ever lessons.
         sends: What its payloads are made of.
         table: The item table without which it has nothing to say; None where any will do.
+        family: The only family of models that learns from it; None where others do.
         amounts: Its options.
     """
 
     teaches: bool
     sends: Sends
     table: ClassVar[str | None]
+    family: ClassVar[str | None]
     amounts: ClassVar[Amounts]
 
     def __init__(self, options: Options) -> None: ...
@@ -160,6 +167,7 @@ class PlainMethod:
     """What most methods have no part in; they derive from it."""
 
     __slots__ = ()
+    family: ClassVar[str | None] = None
 
     def leaving(self, knowledge: Knowledge, payloads: Sequence[Payload]) -> Sequence[Payload]:
         """As they are."""

@@ -12,6 +12,7 @@ from p2prec.collaboration.mac import MAC
 from p2prec.collaboration.method import Collaboration, Options
 from p2prec.collaboration.od_update import ODUpdate
 from p2prec.collaboration.pepper import Pepper
+from p2prec.collaboration.sessions import SessionGossip
 from p2prec.errors import ConfigError
 from p2prec.text import nearest, printable
 
@@ -26,6 +27,7 @@ METHODS: dict[str, type[Collaboration]] = {
     "d_dist": DDist,
     "dard": DARD,
     "dclr_mac": DCLRWithMAC,
+    "sessions": SessionGossip,
 }
 
 

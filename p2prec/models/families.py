@@ -21,12 +21,14 @@ from p2prec.models.nfm import NeuralFactorisationMachine
 from p2prec.models.patched import PatchedFactorisation
 from p2prec.models.ranker import Ranker
 from p2prec.models.recommender import Task
+from p2prec.models.session_knn import SessionKNN
 from p2prec.training.config import ModelConfig
 
 MODELS: dict[str, type[Model]] = {
     "ranker": Ranker,
     "next_place": NextPlaceModel,
     "mf": MatrixFactorisation,
+    "session_knn": SessionKNN,
 }
 EMBEDDED: dict[str, type[EmbeddedModel | NextPlaceModel]] = {
     "mf": Factorisation,  # where the table is not full

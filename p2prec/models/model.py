@@ -18,6 +18,7 @@ from p2prec.data.catalogue import Catalogue
 from p2prec.models.explored import Explored
 from p2prec.models.moments import Moment, Timeline
 from p2prec.models.recommender import Task
+from p2prec.models.sessions import NO_SESSIONS, Sessions
 from p2prec.models.stack import Stack
 from p2prec.training.config import TrainingConfig
 
@@ -30,11 +31,13 @@ class Parameters:
         table: Shape ``(n_items, width)``.
         dense: Shape ``(n_dense,)``.
         private: Shape ``(n_private,)``.
+        sessions: Of others, as far as the peer has been told of them.
     """
 
     table: NDArray[np.float32]
     dense: NDArray[np.float32]
     private: NDArray[np.float32]
+    sessions: Sessions = NO_SESSIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +250,7 @@ class Snapshot:
         values: Shape ``(n_held, width)``.
         dense: Shape ``(n_dense,)``.
         private: Shape ``(n_private,)``.
+        sessions: As of ``Parameters``.
     """
 
     initial: NDArray[np.float32]
@@ -254,12 +258,15 @@ class Snapshot:
     values: NDArray[np.float32]
     dense: NDArray[np.float32]
     private: NDArray[np.float32]
+    sessions: Sessions = NO_SESSIONS
 
     def parameters(self) -> Parameters:
         """All that scoring needs."""
         table = self.initial.copy()
         table[self.rows] = self.values
-        return Parameters(table=table, dense=self.dense, private=self.private)
+        return Parameters(
+            table=table, dense=self.dense, private=self.private, sessions=self.sessions
+        )
 
 
 @runtime_checkable

@@ -77,7 +77,7 @@ class Protection:
     """
 
     __slots__ = (
-        "_config", "_device_seed", "_gradual", "_has_rows", "_knowledge", "_named", "_seen",
+        "_config", "_device_seed", "_gradual", "_knowledge", "_named", "_names", "_seen",
     )  # fmt: skip
 
     def __init__(
@@ -86,11 +86,11 @@ class Protection:
         self._config = config
         self._knowledge = knowledge
         self._device_seed = device_seed
-        self._has_rows = sends in {"parameters", "both"}
+        self._names = sends in {"parameters", "both", "sessions"}
         # Popularity comes with updates of the same model, which need not be there where both kinds
         # of payload are sent; and shared pieces name places without any row.
         self._gradual = (
-            sends == "parameters"
+            sends in {"parameters", "sessions"}
             and config.pseudo_items > 0
             and not _shares_pieces(knowledge.model)
         )
@@ -114,6 +114,19 @@ class Protection:
         made_up = self.pseudo_items().made_up
         return np.union1d(self._named, made_up)
 
+    def among(self, places: NDArray[np.integer]) -> NDArray[np.int64]:
+        """In what some own places may be shown, shape ``(n,)``, ascending.
+
+        Args:
+            places: Those that may not be named yet are left out.
+        """
+        if self._config.method == "none":
+            return np.unique(places).astype(np.int64)
+        rows = self.pseudo_rows()
+        named = np.intersect1d(places, self._named)
+        beside = rows.table.rows[rows.is_made_up & np.isin(rows.like, named)]
+        return np.union1d(named, beside).astype(np.int64)
+
     def pseudo_items(self) -> PseudoItems:
         """Fixed made-up places beside those that the owner knows and updates may name."""
         rows = self.pseudo_rows()
@@ -121,7 +134,7 @@ class Protection:
 
     def before_training(self) -> None:
         """What is learned of the owner's places from now on is learned of pseudo items too."""
-        if self._config.method != "none" and self._has_rows:
+        if self._config.method != "none" and self._names:
             rows = self.pseudo_rows()
             self._name(rows)
             rows.before_training(self._knowledge.table)

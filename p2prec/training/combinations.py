@@ -33,6 +33,17 @@ def check_learner(config: LearnerConfig) -> None:
             f"{method} sends what a table {needed!r} is made of, and {model.table!r} has none of "
             f"it; take a model such as mf/16/{needed}-10"
         )
+    family = METHODS[method].family
+    if family is not None and model.family != family:
+        raise ConfigError(
+            f"{method} spreads what only {family} learns from, not {model.family}; take a model "
+            f"such as {family}/16"
+        )
+    if METHODS[method].sends == "sessions" and config.protection.noise_multiplier:
+        raise ConfigError(
+            f"[protection] noise_multiplier = {config.protection.noise_multiplier:g} is noise on "
+            f"parameters, and {method} sends none; leave it at 0"
+        )
     deciding = {"probabilities", "both"}
     if METHODS[method].sends in deciding and model.task is Task.RATING:
         others = sorted(name for name, kind in METHODS.items() if kind.sends not in deciding)

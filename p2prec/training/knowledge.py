@@ -16,6 +16,7 @@ from p2prec.data.interactions import History
 from p2prec.embeddings.initial import initial_table
 from p2prec.models.model import Model, Parameters, Searching, Snapshot
 from p2prec.models.moments import Timeline
+from p2prec.models.sessions import NO_SESSIONS
 from p2prec.models.shelf import MAX_SEATS, Shelf
 from p2prec.models.stack import Stack
 from p2prec.models.table import RowTable
@@ -39,10 +40,12 @@ class Knowledge:
         n_examples: How many of the newest interactions can be learned from in one pass.
         pseudo_rows: Of the items that are shown beside the owner's; None until
             ``p2prec.privacy.protection`` shows some.
+        sessions: Of others, as far as the collaboration method has gathered any.
     """
 
     __slots__ = (
-        "catalogue", "config", "history", "model", "n_examples", "pseudo_rows", "table", "timeline",
+        "catalogue", "config", "history", "model", "n_examples", "pseudo_rows", "sessions", "table",
+        "timeline",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +64,7 @@ class Knowledge:
         )
         self.table = RowTable(shelf, int(shelf.open(1)[0]))
         self.pseudo_rows: PseudoRows | None = None
+        self.sessions = NO_SESSIONS
         self.reset_history(history)
         self.dense = model.initial_dense()
         self.dense_accumulator = np.full(model.n_dense, model.dense_accumulator, np.float32)
@@ -169,6 +173,7 @@ class Knowledge:
             values=self.table.whole_rows,
             dense=self.dense.copy(),
             private=self.private.copy(),
+            sessions=self.sessions,
         )
 
 

@@ -264,6 +264,7 @@ def payloads_together(
             round=round_,
             degree=degree,
             shown=learner.protection.shown_places,
+            among=learner.protection.among,
             key=key,
         )
         for learner, round_, degree, key in zip(learners, rounds, degrees, keys, strict=True)

@@ -8,6 +8,7 @@ from p2prec.collaboration.payload import (
     ModelUpdate,
     ReferenceSequence,
     ReferenceSet,
+    SessionSet,
     SoftPredictions,
     TableUpdate,
 )
@@ -31,7 +32,7 @@ from peers.swarm.summary import MethodRun
 
 _SHARED: Final = (
     Advert, ModelUpdate, Moment, ReferenceSequence, ReferenceSet, SoftPredictions,
-    TableUpdate,
+    SessionSet, TableUpdate,
 )  # fmt: skip
 _EVENTS: Final = (
     ev.AdvertGone, ev.AdvertSeen, ev.Advertised, ev.Arrived, ev.InteractionsAdded, ev.Merged,
