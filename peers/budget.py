@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from p2prec.collaboration.methods import build_method
+from p2prec.collaboration.methods import METHODS, build_method, families_of
 from p2prec.collaboration.parameters import AVERAGING
+from p2prec.collaboration.sessions import SessionGossip
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.narrow import Narrow
 from p2prec.embeddings.table import full_bytes
@@ -98,8 +99,10 @@ def within_budget(catalogue: Catalogue, learner: LearnerConfig, budget: int) -> 
 def _candidates(catalogue: Catalogue, learner: LearnerConfig) -> Iterator[_Candidate]:
     """All models that may be, each with its bytes; tables are not built for it."""
     wanted, known, n_held = learner.model, worth(), _held(learner)
+    able = families_of(learner.collaboration.method)
+    n_sessions = _sessions(learner)
     for family in FAMILIES:
-        if wanted.family not in {ModelConfig().family, family}:
+        if wanted.family not in {ModelConfig().family, family} or family not in able:
             continue
         for size in FAMILIES[family].sizes:
             beside: int | None = None
@@ -114,7 +117,12 @@ def _candidates(catalogue: Catalogue, learner: LearnerConfig) -> Iterator[_Candi
                 if not _checks(model) or tells(replace(learner, model=model)):
                     continue
                 if compression == 1:
-                    n_bytes = most_bytes(catalogue, model_of(catalogue, model), n_held=n_held)
+                    n_bytes = most_bytes(
+                        catalogue,
+                        model_of(catalogue, model),
+                        n_held=n_held,
+                        n_sessions=n_sessions,
+                    )
                 else:
                     if beside is None:
                         beside = _beside(catalogue, model, n_held=n_held)
@@ -170,6 +178,14 @@ def _held(learner: LearnerConfig) -> int:
         learner.collaboration.options.get("max_hearsay", AVERAGING["max_hearsay"].default)
     )
     return _OWN_ITEMS + int(1.25 * hearsay)
+
+
+def _sessions(learner: LearnerConfig) -> int:
+    """Sessions of others that a peer keeps, at most."""
+    if learner.collaboration.method not in METHODS:  # refused elsewhere
+        return 0
+    method = build_method(learner.collaboration.method, learner.collaboration.options)
+    return method.capacity if isinstance(method, SessionGossip) else 0
 
 
 def settled(config: PeerConfig, catalogue: Catalogue) -> PeerConfig:

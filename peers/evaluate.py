@@ -20,6 +20,7 @@ from p2prec.errors import ConfigError
 from p2prec.evaluation.baselines import BASELINES
 from p2prec.evaluation.comparison import REFERENCE, Comparison
 from p2prec.evaluation.metrics import quality
+from p2prec.models.families import FAMILIES, parse_model
 from p2prec.models.recommender import Task
 from p2prec.text import nearest
 from p2prec.training.local import train_together
@@ -49,7 +50,13 @@ FROZEN_FILMS: Final = Path(__file__).with_name("evaluate_films.toml")
 FROZEN_RATINGS: Final = Path(__file__).with_name("evaluate_ratings.toml")
 _PROBED: Final = 4  # users whose examples tell how long an evaluation takes: half a second
 # Rounds of training that a round of a peer costs, measured: publishing, merging and the network.
-_COST: Final = {"nothing": 1.5, "parameters": 2.0, "probabilities": 8.0, "both": 9.0}
+_COST: Final = {
+    "nothing": 1.5,
+    "parameters": 2.0,
+    "probabilities": 8.0,
+    "both": 9.0,
+    "sessions": 2.0,
+}
 
 
 def known_methods() -> tuple[str, ...]:
@@ -142,13 +149,14 @@ def _prepared(path: Path, asked: Asked) -> Scenario:
 
 
 def _of_task(scenario: Scenario, task: Task) -> Scenario:
-    """The same, with models that learn another task."""
+    """The same, with models that learn another task, as far as they can."""
     return replace(
         scenario,
         name=f"{scenario.name}_{task}",
         methods=tuple(
             replace(m, models=tuple(f"{model}/{task}" for model in m.models))
             for m in scenario.methods
+            if all(task in FAMILIES[parse_model(model).family].tasks for model in m.models)
         ),
     )
 

@@ -16,12 +16,12 @@ from p2prec.collaboration.payload import (
     SessionSet,
     SoftPredictions,
     TableUpdate,
-    are_sessions,
 )
 from p2prec.embeddings.code_update import DIGEST_BYTES, Mode
 from p2prec.embeddings.packed import bits_of, bytes_of_bits, codes_of
 from p2prec.errors import LocalProtocolError, RemoteProtocolError
 from p2prec.limits import LARGEST_VALUE
+from p2prec.models.sessions import are_sessions, sessions_of
 from peers import wire
 
 
@@ -102,8 +102,8 @@ def payload_record(payload: Payload) -> wire.PayloadWire:
         case SessionSet() as sessions:
             return wire.SessionsWire(
                 int(sessions.round),
-                sessions.items.astype("<u4").tobytes(),
-                sessions.lengths.astype(np.uint8).tobytes(),
+                b"".join(sessions.sessions),
+                bytes(len(told) // 4 for told in sessions.sessions),
             )
 
 
@@ -262,11 +262,10 @@ def _soft(record: wire.SoftWire, schema: PayloadSchema) -> SoftPredictions:
 
 
 def _sessions(record: wire.SessionsWire, schema: PayloadSchema) -> SessionSet:
-    items = _items(record.items, schema)
-    lengths = np.frombuffer(record.lengths, np.uint8).copy()
+    items, lengths = _items(record.items, schema), np.frombuffer(record.lengths, np.uint8)
     if not len(lengths) or not are_sessions(items, lengths, schema.n_items):
         raise RemoteProtocolError("wrong_shape", "sessions")
-    return SessionSet(round=record.round, items=items, lengths=lengths)
+    return SessionSet(round=record.round, sessions=tuple(sessions_of(record.items, lengths)))
 
 
 def _items(data: bytes, schema: PayloadSchema) -> NDArray[np.uint32]:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
+from p2prec.collaboration.methods import method_for
 from p2prec.embeddings.tables import TABLES, compressions_of
 from p2prec.errors import ConfigError
 from p2prec.models.families import FAMILIES, parse_model
@@ -84,7 +85,7 @@ def _measured(name: str, *, users: int, rounds: int) -> dict[str, Any]:
                 "discovery": 1.0,
                 "data": {"kind": "city", "users": users},
                 "peers": {"count": users},
-                "methods": [{"name": "epidemic", "models": [name]}],
+                "methods": [{"name": method_for(family), "models": [name]}],
             },
             source="scenarios/measure_models.py",
         )

@@ -14,6 +14,7 @@ from p2prec.collaboration.od_update import ODUpdate
 from p2prec.collaboration.pepper import Pepper
 from p2prec.collaboration.sessions import SessionGossip
 from p2prec.errors import ConfigError
+from p2prec.models.families import FAMILIES
 from p2prec.text import nearest, printable
 
 METHODS: dict[str, type[Collaboration]] = {
@@ -40,3 +41,19 @@ def build_method(name: str, options: Options) -> Collaboration:
     if name not in METHODS:
         raise ConfigError(f"unknown method {printable(name)[:80]!r}; {nearest(name, METHODS)}")
     return METHODS[name](options)
+
+
+def families_of(name: str) -> frozenset[str]:
+    """The families of models that a method is good for: its own one, or all that no other claims.
+
+    Args:
+        name: Of a method; of one that there is not, as of most.
+    """
+    own = METHODS[name].family if name in METHODS else None
+    claimed = {method.family for method in METHODS.values()}
+    return frozenset({own} if own is not None else FAMILIES.keys() - claimed)
+
+
+def method_for(family: str) -> str:
+    """The method that a family of models is made for; ``"epidemic"`` for most."""
+    return next((name for name, method in METHODS.items() if method.family == family), "epidemic")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.embeddings.code_update import Mode
-from p2prec.limits import MAX_SESSION_ITEMS
+from p2prec.models.sessions import Told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,32 +129,12 @@ class SessionSet:
 
     Attributes:
         round: The sender's round.
-        items: Shape ``(n_items_in_all,)``, item rows, strictly increasing within each session.
-        lengths: Shape ``(n,)``, items of each session, at least one.
+        sessions: At least one, none of them empty; no arrays, since peers of one process share
+            them.
     """
 
     round: int
-    items: NDArray[np.uint32]
-    lengths: NDArray[np.uint8]
-
-
-def are_sessions(items: NDArray[np.uint32], lengths: NDArray[np.uint8], n_items: int) -> bool:
-    """Whether items are those of a realm, and ascend in each session, of which none is empty.
-
-    Args:
-        items: Shape ``(n_items_in_all,)``.
-        lengths: Shape ``(n,)``.
-        n_items: Of the realm.
-    """
-    if int(lengths.sum(dtype=np.int64)) != len(items):
-        return False
-    if not len(lengths):
-        return True
-    if not lengths.all() or int(lengths.max()) > MAX_SESSION_ITEMS or int(items.max()) >= n_items:
-        return False
-    rising = np.diff(items.astype(np.int64)) > 0
-    rising[np.cumsum(lengths, dtype=np.int64)[:-1] - 1] = True  # from one session to the next
-    return bool(rising.all())
+    sessions: tuple[Told, ...]
 
 
 Parameters = ModelUpdate | TableUpdate

@@ -1,7 +1,8 @@
 """The simple recommenders that every table must hold; each sees what its name says.
 
-``popular``, ``popular_nearby``, ``last_category_markov`` and ``item_knn`` read the histories of
-all users, which no peer can: they are yardsticks, not competitors under the same rules.
+``popular``, ``popular_nearby``, ``last_category_markov``, ``item_knn`` and ``session_knn`` read the
+histories of all users, which no peer can: they are yardsticks, not competitors under the same
+rules.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.models.geo import distance_km
 from p2prec.models.recommender import Context, Recommender
+from p2prec.models.sessions import SESSION_LENGTH, Neighbours, Sessions, lately, stretches
 
 Scores = NDArray[np.float32]
 _TIE = np.float32(1e-4)  # popularity decides between what is else equal
@@ -137,6 +139,23 @@ class ItemKNN:
         return result
 
 
+class SessionNeighbours:
+    """What others met at a stretch with what the user met lately (Ludewig & Jannach, 2018).
+
+    The model ``session_knn`` with all sessions of all users, none of them hidden.
+    """
+
+    def __init__(self, catalogue: Catalogue, histories: Sequence[History]) -> None:
+        told = [part for history in histories for part in stretches(history.item, SESSION_LENGTH)]
+        self._neighbours = Neighbours(Sessions.of(told), len(catalogue))
+
+    def scores(self, history: History, context: Context) -> Scores:
+        """As the model's."""
+        del context
+        votes, popular = self._neighbours.shares(lately(history.item), self._neighbours.counts)
+        return votes + popular
+
+
 def _km(catalogue: Catalogue, history: History) -> Scores:
     last = int(history.item[-1])
     lat, lon = catalogue.latitude_deg, catalogue.longitude_deg
@@ -151,4 +170,5 @@ BASELINES: dict[str, Callable[[Catalogue, Sequence[History]], Recommender]] = {
     "nearest": Nearest,
     "last_category_markov": LastCategoryMarkov,
     "item_knn": ItemKNN,
+    "session_knn": SessionNeighbours,
 }

@@ -1,6 +1,6 @@
-"""Session-based nearest neighbours: what is in sessions of others that are like the owner's last one.
+"""Session-based neighbours: what is in sessions of others that are like the owner's last one.
 
-    p_j proportional to  e^bias_j ((1 - little) votes_j / sum votes + little popular_j / sum popular)
+    p_j = (1 - little) votes_j / sum votes + little popular_j / sum popular, times e^bias_j
 
 ``votes`` are those of ``p2prec.models.sessions``, over the sessions that the peer has been told of
 by the method ``sessions``. Nothing is trained: what others did is remembered, and asked when it is
@@ -30,8 +30,6 @@ from p2prec.models.stack import Stack
 from p2prec.models.table import BIAS, OTHERS
 
 Floats = NDArray[np.float32]
-_LITTLE = 0.01  # of what is popular: all there is where nobody was told of
-_NOBODY = 1e-6  # popularity of what nobody is known to meet
 _NEVER = np.float32(-1e9)
 
 
@@ -40,7 +38,7 @@ class SessionKNN:
 
     family = "session_knn"
     tasks = frozenset({Task.RANKING})
-    sizes = (8, 16, 32)
+    sizes: tuple[int, ...] = (8, 16, 32)
     task = Task.RANKING
     width = 2
     n_dense = 0
@@ -124,9 +122,8 @@ class SessionKNN:
         if moment is None:
             return Newcomer(others, bias)
         recent = moment.recent[moment.recent_share > 0]
-        return Asked(
-            own=moment.own, votes=neighbours.scores(recent), others=others.copy(), bias=bias
-        )
+        votes, popular = neighbours.shares(recent, np.maximum(others, 0.0))
+        return Asked(own=moment.own, votes=votes, popular=popular, bias=bias)
 
 
 class Asked:
@@ -134,22 +131,19 @@ class Asked:
 
     Args:
         own: Shape ``(n_own,)``, items that the owner knows.
-        votes: Shape ``(n_items,)``, of sessions.
-        others: Shape ``(n_items,)``, popularity.
+        votes: Shape ``(n_items,)``, how likely each is next by sessions.
+        popular: Shape ``(n_items,)``, and by popularity.
         bias: Shape ``(n_items,)``.
     """
 
-    def __init__(self, *, own: NDArray[np.int32], votes: Floats, others: Floats, bias: Floats):
-        self._own, self._bias = own, bias
-        popular = np.maximum(others, 0.0) + np.float32(_NOBODY)
-        votes_in_all = float(votes.sum())
-        little = _LITTLE if votes_in_all > 0 else 1.0
-        self._votes = (1.0 - little) * votes / max(votes_in_all, 1e-30)
-        self._popular = little * popular / float(popular.sum())
+    def __init__(
+        self, *, own: NDArray[np.int32], votes: Floats, popular: Floats, bias: Floats
+    ) -> None:
+        self._own, self._votes, self._popular, self._bias = own, votes, popular, bias
 
     def _logits(self) -> Floats:
-        share = (self._votes + self._popular).astype(np.float32)
-        return np.log(np.maximum(share, np.float32(1e-30))) + self._bias
+        logits: Floats = np.log(self._votes + self._popular) + self._bias
+        return logits
 
     def scores(self) -> Floats:
         """Log-probabilities."""

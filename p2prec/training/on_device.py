@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.packing import packed_arrays
 from p2prec.embeddings.table import FLOAT_BYTES, budget_bytes, full_bytes
+from p2prec.limits import MAX_SESSION_ITEMS
 from p2prec.models.model import Model
 from p2prec.models.packed import packed_model
 from p2prec.models.table import OTHERS
@@ -51,19 +52,22 @@ def on_device(knowledge: Knowledge) -> OnDevice:
         "dense": now.dense,
         "private": now.private,
     }
+    if len(now.sessions):
+        arrays |= {"sessions": now.sessions.items, "lengths": now.sessions.lengths.astype(np.uint8)}
     size = max(model.width + OTHERS, 0)
     changed = len(now.rows) * (_NUMBER_BYTES + FLOAT_BYTES * size) if size else 0
     whole = full_bytes(len(knowledge.catalogue), size)
     return OnDevice(packed_arrays(arrays, form=model.name), min(whole, changed))
 
 
-def most_bytes(catalogue: Catalogue, model: Model, *, n_held: int) -> int:
+def most_bytes(catalogue: Catalogue, model: Model, *, n_held: int, n_sessions: int = 0) -> int:
     """The most that the data of ``on_device`` can take.
 
     Args:
         catalogue: Of the realm.
         model: The formulas.
         n_held: Items that the peer has met or heard of, at most.
+        n_sessions: Sessions of others that it holds, at most.
     """
     n_items = len(catalogue)
     n_held = min(n_held, n_items)
@@ -73,4 +77,5 @@ def most_bytes(catalogue: Catalogue, model: Model, *, n_held: int) -> int:
         known = named + 2 * _HALF_BYTES * n_held
         return _OVERHEAD_BYTES + own + known + budget_bytes(model.table)
     fixed = FLOAT_BYTES * (model.n_dense + model.n_private) + _OVERHEAD_BYTES
+    fixed += n_sessions * (1 + _NUMBER_BYTES * MAX_SESSION_ITEMS)
     return fixed + n_held * (_NUMBER_BYTES + FLOAT_BYTES * model.width)

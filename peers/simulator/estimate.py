@@ -8,10 +8,13 @@ import tracemalloc
 from pathlib import Path
 from typing import Final
 
-from p2prec.collaboration.methods import METHODS
+from p2prec.collaboration.methods import METHODS, build_method
 from p2prec.collaboration.parameters import AVERAGING
+from p2prec.collaboration.sessions import SessionGossip
 from p2prec.errors import ConfigError
+from p2prec.models.model import Model
 from p2prec.models.moments import ALL_KEPT_BYTES, KEPT_BYTES
+from p2prec.models.session_knn import SessionKNN
 from peers.simulator.peer import SimulatedPeer
 from peers.simulator.world import World
 
@@ -22,6 +25,8 @@ _ACQUAINTANCE_BYTES: Final = 1_400
 # Rows have room to grow, and a shelf that grows is there twice for a while: with this factor the
 # estimate is 134 KiB where 10,000 peers of scale_simulated.toml took 145 each at most.
 _ROOM: Final = 2.0
+# What looks a session up, of what is held and of what was passed on, and its items, once for all.
+_SESSION_BYTES: Final = 260
 _KEPT_FREE: Final = 0.1  # of the memory that is available
 _MIB: Final = 1 << 20
 
@@ -55,9 +60,19 @@ def bytes_per_peer(world: World) -> float:
         heard = min(
             heard, 1.25 * float(options.get("max_hearsay", AVERAGING["max_hearsay"].default))
         )
-    rows = heard * 4.0 * (width + 3)
+    rows = heard * 4.0 * (width + 3) + _sessions(world, models[0].model)
     moments = min(KEPT_BYTES, ALL_KEPT_BYTES / world.n) if models[0].model.of_moments else 0.0
     return _ROOM * (built + rows) + 4 * k * _ACQUAINTANCE_BYTES + moments
+
+
+def _sessions(world: World, model: Model) -> float:
+    """Bytes of the sessions that a peer will be told of; peers of a process share the items."""
+    method = build_method(world.method.name, world.method.options)
+    if not isinstance(method, SessionGossip) or not isinstance(model, SessionKNN):
+        return 0.0
+    met = sum(len(history) for history in world.realm.histories)
+    n = min(method.capacity, met // model.size)
+    return n * (_SESSION_BYTES + _SESSION_BYTES / world.n)
 
 
 def _begun(world: World, n: int) -> list[SimulatedPeer]:

@@ -14,6 +14,7 @@ from p2prec.collaboration.payload import (
     ModelUpdate,
     Payload,
     ReferenceSet,
+    SessionSet,
     SoftPredictions,
     TableUpdate,
 )
@@ -42,6 +43,7 @@ KINDS = {
     "parameters": (ModelUpdate,),
     "probabilities": (ReferenceSet, SoftPredictions),
     "both": (ModelUpdate, ReferenceSet, SoftPredictions),
+    "sessions": (SessionSet,),
 }
 CODED = (TableUpdate,)  # what a method sends that needs a table of its own
 
@@ -50,7 +52,7 @@ def learner(
     user: int,
     method: str,
     *,
-    family: str = "next_place",
+    family: str = "",
     size: int = 8,
     visits: int = 60,
     options: Options | None = None,
@@ -58,7 +60,7 @@ def learner(
     table = METHODS[method].table
     config = LearnerConfig(
         model=ModelConfig(
-            family=family,
+            family=family or METHODS[method].family or "next_place",
             embedding_size=size,
             table=table or "full",
             compression=2 if table else 1,
@@ -111,6 +113,7 @@ class CollaborationContract:
     def test_peers_stay_finite_and_say_what_the_method_declares(self, family: str) -> None:
         if METHODS[self.method].table and family == "ranker":
             pytest.skip("has no item table")
+        family = METHODS[self.method].family or family
         peers = [learner(u, self.method, family=family) for u in range(3)]
         lived(peers, rounds=3, together=True)
         for peer in peers:

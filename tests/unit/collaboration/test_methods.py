@@ -65,6 +65,10 @@ class TestDCLRWithMAC(CollaborationContract):
     method = "dclr_mac"
 
 
+class TestSessions(CollaborationContract):
+    method = "sessions"
+
+
 def test_every_registered_method_inherits_the_contract() -> None:
     assert {kept.method for kept in CollaborationContract.__subclasses__()} == set(METHODS)
 

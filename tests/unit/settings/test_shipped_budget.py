@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from p2prec.collaboration.methods import families_of, method_for
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.embeddings.tables import TABLES
@@ -40,7 +41,12 @@ def city(n: int) -> Catalogue:
 
 
 def chosen(n: int, budget: int, family: str, task: Task = Task.RANKING) -> LearnerConfig:
-    learner = LearnerConfig(model=ModelConfig(family=family, task=task))
+    learner = LearnerConfig(
+        model=ModelConfig(family=family, task=task),
+        collaboration=CollaborationConfig(
+            method="dclr" if family in families_of("dclr") else method_for(family)
+        ),
+    )
     return within_budget(city(n), learner, budget)
 
 
@@ -112,7 +118,8 @@ def test_bytes_are_reckoned_as_of_models_that_are_built() -> None:
             continue
         assert one.n_bytes == most_bytes(city(n), model, n_held=_held(learner)), model.name
         met.add((one.model.family, one.model.table))
-    able = {(f, t) for f in FAMILIES for t in TABLES if t == "full" or f in EMBEDDED}
+    families = families_of(learner.collaboration.method)
+    able = {(f, t) for f in families for t in TABLES if t == "full" or f in EMBEDDED}
     assert met == {pair for pair in able if pair[1] != "codes"}
 
 

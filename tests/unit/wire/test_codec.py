@@ -317,7 +317,7 @@ SINGLE_NAN = np.float32(np.nan).tobytes()
         (changed("hello", 5, bytes(65)), "malformed"),
         (changed("hello", 6, "\x1b[31m"), "malformed"),
         (changed("shuffle", 1, [[]]), "malformed"),
-        (msgpack.packb([8]), "unknown_kind"),
+        (msgpack.packb([9]), "unknown_kind"),
         (msgpack.packb([0, 1, 2]), "unknown_kind"),
         (msgpack.packb({"kind": 6}), "malformed"),
         (msgpack.packb([6, 0]), "malformed"),
