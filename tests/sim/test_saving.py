@@ -70,6 +70,7 @@ METHODS = (
     MethodConfig(name="epidemic", models=("ranker/16",)),
     MethodConfig(name="pepper", models=("next_place/4",)),
     MethodConfig(name="od_update", models=("mf/8/codes-2",)),
+    MethodConfig(name="sessions", models=("session_knn/8",)),
     MethodConfig(name="alone", models=("next_place/4",)),
 )
 

@@ -10,10 +10,12 @@ from p2prec.collaboration.payload import (
     ModelUpdate,
     ReferenceSequence,
     ReferenceSet,
+    SessionSet,
     SoftPredictions,
     TableUpdate,
 )
 from p2prec.embeddings.code_update import Mode
+from p2prec.models.sessions import session_of
 from peers.keys import Keyring
 from peers.messages import Advert, Endpoints, Goodbye, Hello, Message, Share, Shuffle
 from peers.payload_codec import CodeShape, PayloadSchema
@@ -107,6 +109,7 @@ def messages() -> dict[str, Message]:
     sequence = ReferenceSequence(
         items=np.array([3, 3, 7], np.uint32), timestamp_s=np.array([0, 3_600, 7_200])
     )
+    sessions = tuple(session_of(np.array(items)) for items in ([7, 3, 99], [0]))
     return {
         "hello": hello(),
         "shuffle": Shuffle(adverts=(BOB_ADVERT,), wants_reply=False),
@@ -114,5 +117,6 @@ def messages() -> dict[str, Message]:
         "reference_set": Share(payload=ReferenceSet(round=2, sequences=(sequence,))),
         "soft_predictions": Share(payload=soft()),
         "table_update": Share(payload=table_update()),
+        "session_set": Share(payload=SessionSet(round=5, sessions=sessions)),
         "goodbye": Goodbye(),
     }

@@ -33,11 +33,13 @@ from p2prec.collaboration.payload import (
     ModelUpdate,
     ReferenceSequence,
     ReferenceSet,
+    SessionSet,
     SoftPredictions,
     TableUpdate,
 )
 from p2prec.embeddings.code_update import Mode
 from p2prec.errors import LocalProtocolError, RemoteProtocolError
+from p2prec.models.sessions import session_of
 from peers.adverts import decode_advert, encode_advert
 from peers.codec import decode_message, encode_message
 from peers.messages import Endpoints, Goodbye, Hello, Message, Share, Shuffle
@@ -121,6 +123,15 @@ def reference_sets(draw: st.DrawFn) -> ReferenceSet:
 
 
 @st.composite
+def session_sets(draw: st.DrawFn) -> SessionSet:
+    session = st.sets(
+        st.integers(0, N_ITEMS - 1), min_size=1, max_size=limits.MAX_SESSION_ITEMS
+    ).map(lambda items: session_of(np.array(list(items))))
+    sessions = draw(st.lists(session, min_size=1, max_size=6))
+    return SessionSet(round=draw(ROUNDS), sessions=tuple(sessions))
+
+
+@st.composite
 def adverts(draw: st.DrawFn) -> Any:
     hosts = st.ip_addresses().map(str)
     return advert_of(
@@ -154,7 +165,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     HELLOS,
     SHUFFLES,
     st.just(Goodbye()),
-    st.one_of(updates(), table_updates(), soft_predictions(), reference_sets()).map(
+    st.one_of(updates(), table_updates(), soft_predictions(), reference_sets(), session_sets()).map(
         lambda p: Share(payload=p)
     ),
 )
@@ -281,6 +292,20 @@ SINGLE_NAN = np.float32(np.nan).tobytes()
         (changed("soft_predictions", 5, b"\0\x3c" * 6), "wrong_shape"),  # more than certain
         (changed("soft_predictions", 3, -1), "malformed"),
         (changed("soft_predictions", 3, limits.MAX_SOFT_ITEMS + 1), "malformed"),
+        (changed("session_set", 2, bytes(12)), "wrong_shape"),  # fewer items than promised
+        (changed("session_set", 2, bytes(16)), "wrong_shape"),  # the same ones
+        (changed("session_set", 2, bytes(15)), "wrong_shape"),
+        (changed("session_set", 2, b"\xff" * 16), "unknown_item"),
+        (changed("session_set", 3, b""), "wrong_shape"),
+        (changed("session_set", 3, b"\x04\0"), "wrong_shape"),  # an empty one
+        (changed("session_set", 3, b"\x02\x02"), "wrong_shape"),  # not ascending
+        (changed("session_set", 3, bytes(limits.MAX_SESSIONS + 1)), "malformed"),
+        (
+            changed(
+                "session_set", 2, bytes(4 * limits.MAX_SESSIONS * limits.MAX_SESSION_ITEMS + 4)
+            ),
+            "malformed",
+        ),
         (changed("reference_set", 2, [[b"", b""]]), "wrong_shape"),
         (changed("reference_set", 2, [[bytes(4), bytes(4)]]), "wrong_shape"),
         (changed("reference_set", 2, [[bytes(4), b"\xff" * 8]]), "wrong_shape"),
