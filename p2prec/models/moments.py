@@ -148,6 +148,11 @@ class Timeline:
     def __len__(self) -> int:
         return len(self.item)
 
+    def first_of(self, own: NDArray[np.integer]) -> NDArray[np.int64]:
+        """The first interaction with each of some places that the owner knows."""
+        first: NDArray[np.int64] = self.first[np.searchsorted(self.own, own)]
+        return first
+
     def before(self, at: int) -> Moment:
         """The situation just before one interaction."""
         return self.before_each(np.array([at]))[0]

@@ -77,7 +77,7 @@ class Protection:
     """
 
     __slots__ = (
-        "_config", "_device_seed", "_gradual", "_knowledge", "_named", "_names", "_seen",
+        "_config", "_device_seed", "_gradual", "_in_order", "_knowledge", "_named", "_names", "_seen",
     )  # fmt: skip
 
     def __init__(
@@ -90,10 +90,11 @@ class Protection:
         # Popularity comes with updates of the same model, which need not be there where both kinds
         # of payload are sent; and shared pieces name places without any row.
         self._gradual = (
-            sends in {"parameters", "sessions"}
+            sends == "parameters"
             and config.pseudo_items > 0
             and not _shares_pieces(knowledge.model)
         )
+        self._in_order = sends == "sessions"
         self._named = np.empty(0, np.int64)  # ascending own places that updates may name
         self._seen: Timeline | None = None
 
@@ -210,7 +211,8 @@ class Protection:
 
         What is made up has to be gone to by as many as what is real, or whoever knows how many go
         to each place tells them apart. So a peer that has heard nothing of popularity yet names a
-        few places only: in a network that is as new as it is, somebody has to begin.
+        few places only: in a network that is as new as it is, somebody has to begin. Where nothing
+        has to be told at once, it goes on as slowly.
 
         Args:
             rows: Caught up with the history.
@@ -221,10 +223,14 @@ class Protection:
             return
         # What was drawn is kept, so that no draw has to be made again.
         rng = np.random.default_rng([self._device_seed, len(self._named), len(waiting)])
-        naming = waiting
-        if self._gradual and not knowledge.table.others.any():
-            first = max(_FEWEST, -(-len(knowledge.timeline.own) // _FIRST))
-            naming = rng.permutation(waiting)[: max(first - len(self._named), 0)]
+        naming, heard = waiting, bool(knowledge.table.others.any())
+        some = max(_FEWEST, -(-len(knowledge.timeline.own) // _FIRST))
+        few = some if heard else max(some - len(self._named), 0)
+        if self._in_order:  # what belongs together is told together; and more is heard meanwhile
+            naming = waiting[np.argsort(knowledge.timeline.first_of(waiting), kind="stable")]
+            naming = naming[:few] if at_once is None else at_once
+        elif self._gradual and not heard:
+            naming = rng.permutation(waiting)[:few]
         if at_once is not None:
             naming = np.union1d(naming, at_once)
         if not len(naming):
