@@ -21,7 +21,7 @@ from p2prec.embeddings.code_update import DIGEST_BYTES, Mode
 from p2prec.embeddings.packed import bits_of, bytes_of_bits, codes_of
 from p2prec.errors import LocalProtocolError, RemoteProtocolError
 from p2prec.limits import LARGEST_VALUE
-from p2prec.models.sessions import are_sessions, sessions_of
+from p2prec.models.sessions import Sessions, are_sessions, sessions_of
 from peers import wire
 
 
@@ -100,10 +100,13 @@ def payload_record(payload: Payload) -> wire.PayloadWire:
                 _raw(soft.log_probabilities, "<f2"),
             )
         case SessionSet() as sessions:
+            both = Sessions(sessions.sessions)
+            wide = _is_wide(both.items)
             return wire.SessionsWire(
                 int(sessions.round),
-                b"".join(sessions.sessions),
-                bytes(len(told) // 4 for told in sessions.sessions),
+                wide,
+                both.items.astype("<u4" if wide else "<u2").tobytes(),
+                both.lengths.astype(np.uint8).tobytes(),
             )
 
 
@@ -262,10 +265,22 @@ def _soft(record: wire.SoftWire, schema: PayloadSchema) -> SoftPredictions:
 
 
 def _sessions(record: wire.SessionsWire, schema: PayloadSchema) -> SessionSet:
-    items, lengths = _items(record.items, schema), np.frombuffer(record.lengths, np.uint8)
-    if not len(lengths) or not are_sessions(items, lengths, schema.n_items):
+    size = 4 if record.wide else 2
+    if len(record.items) % size:
+        raise RemoteProtocolError("wrong_shape", "item rows")
+    items = np.frombuffer(record.items, f"<u{size}").astype(np.uint32)
+    lengths = np.frombuffer(record.lengths, np.uint8)
+    # One form for one set, so that nobody tells by it who has encoded it.
+    if not len(lengths) or record.wide != _is_wide(items):
         raise RemoteProtocolError("wrong_shape", "sessions")
-    return SessionSet(round=record.round, sessions=tuple(sessions_of(record.items, lengths)))
+    if not are_sessions(items, lengths, schema.n_items):
+        raise RemoteProtocolError("wrong_shape", "sessions")
+    told = sessions_of(items.astype("<u4").tobytes(), lengths)
+    return SessionSet(round=record.round, sessions=tuple(told))
+
+
+def _is_wide(items: NDArray[np.integer]) -> bool:
+    return bool(items.max(initial=0) > np.iinfo(np.uint16).max)
 
 
 def _items(data: bytes, schema: PayloadSchema) -> NDArray[np.uint32]:

@@ -187,9 +187,10 @@ class SessionsWire(_Wire, frozen=True, tag=8):
     """``p2prec.collaboration.payload.SessionSet``; arrays are raw little-endian bytes."""
 
     round: Round
+    wide: bool  # items are of 4 bytes, since one of them needs more than 2
     items: Annotated[
         bytes, msgspec.Meta(max_length=4 * limits.MAX_SESSIONS * limits.MAX_SESSION_ITEMS)
-    ]  # u32
+    ]  # u32 or u16
     lengths: Annotated[bytes, msgspec.Meta(max_length=limits.MAX_SESSIONS)]  # u8
 
 

@@ -257,6 +257,7 @@ def changed(name: str, at: int, value: object) -> bytes:
     return msgpack.packb(fields)  # type: ignore[no-any-return]
 
 
+WIDE, TOO_MANY_ITEMS = True, 4 * limits.MAX_SESSIONS * limits.MAX_SESSION_ITEMS + 4
 HALF_NAN, HALF_INF, HALF_2000 = (np.float16(x).tobytes() for x in (np.nan, np.inf, 2_000))
 SINGLE_NAN = np.float32(np.nan).tobytes()
 
@@ -292,18 +293,17 @@ SINGLE_NAN = np.float32(np.nan).tobytes()
         (changed("soft_predictions", 5, b"\0\x3c" * 6), "wrong_shape"),  # more than certain
         (changed("soft_predictions", 3, -1), "malformed"),
         (changed("soft_predictions", 3, limits.MAX_SOFT_ITEMS + 1), "malformed"),
-        (changed("session_set", 2, bytes(12)), "wrong_shape"),  # fewer items than promised
-        (changed("session_set", 2, bytes(16)), "wrong_shape"),  # the same ones
-        (changed("session_set", 2, bytes(15)), "wrong_shape"),
-        (changed("session_set", 2, b"\xff" * 16), "unknown_item"),
-        (changed("session_set", 3, b""), "wrong_shape"),
-        (changed("session_set", 3, b"\x04\0"), "wrong_shape"),  # an empty one
-        (changed("session_set", 3, b"\x02\x02"), "wrong_shape"),  # not ascending
-        (changed("session_set", 3, bytes(limits.MAX_SESSIONS + 1)), "malformed"),
+        (changed("session_set", 2, WIDE), "wrong_shape"),  # no item needs it
+        (changed("session_set", 3, bytes(6)), "wrong_shape"),  # fewer items than promised
+        (changed("session_set", 3, bytes(8)), "wrong_shape"),  # the same ones
+        (changed("session_set", 3, bytes(7)), "wrong_shape"),
+        (changed("session_set", 3, b"\xff" * 8), "wrong_shape"),  # no items of this realm
+        (changed("session_set", 4, b""), "wrong_shape"),
+        (changed("session_set", 4, b"\x04\0"), "wrong_shape"),  # an empty one
+        (changed("session_set", 4, b"\x02\x02"), "wrong_shape"),  # not ascending
+        (changed("session_set", 4, bytes(limits.MAX_SESSIONS + 1)), "malformed"),
         (
-            changed(
-                "session_set", 2, bytes(4 * limits.MAX_SESSIONS * limits.MAX_SESSION_ITEMS + 4)
-            ),
+            changed("session_set", 3, bytes(TOO_MANY_ITEMS)),
             "malformed",
         ),
         (changed("reference_set", 2, [[b"", b""]]), "wrong_shape"),
@@ -383,3 +383,12 @@ def test_a_hello_of_another_peer_keeps_its_fields() -> None:
     decoded = decode_message(body, schema=SCHEMA)
     assert isinstance(decoded, Hello)
     assert decoded.advert.pseudonym == ALICE.face.pseudonym
+
+
+@pytest.mark.parametrize("items", [[0, 65_535], [0, 65_536]])
+def test_items_of_sessions_take_two_bytes_where_that_is_enough(items: list[int]) -> None:
+    large = dataclasses.replace(SCHEMA, n_items=100_000)
+    message = Share(payload=SessionSet(round=1, sessions=(session_of(np.array(items)),)))
+    body = encode_message(message)
+    assert same(decode_message(body, schema=large), message)
+    assert len(body) < 20 + 2 * len(items) * (1 + (items[1] > 65_535))
