@@ -10,7 +10,7 @@ no item is the owner's; here a session holds its owner's items, each beside its 
     held      = the newest ``capacity`` sessions, at most a quarter of them first told by one sender
 
 Each peer passes a session on once, to all who listen, so that it reaches everybody as a rumour does
-(Demers et al., PODC 1987, section 1.3), and who tells of a session need not be whose it is. What is
+(Demers et al., PODC 1987), and who tells of a session need not be whose it is. What is
 held is the model (``p2prec.models.session_knn``): nothing is averaged, so that what many know
 together is not lost in a mean. Sessions of one owner are not linked to each other, but for what the
 first messages of a peer show. ``docs/threats.md`` has what an observer learns.

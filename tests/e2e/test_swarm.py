@@ -22,6 +22,7 @@ from summaries import check_summary
 
 from p2prec.data.city import generate_city
 from p2prec.evaluation.baselines import BASELINES
+from p2prec.models.sessions import Told, sessions_of
 from peers.store import Store
 
 pytestmark = [
@@ -170,6 +171,36 @@ def test_equal_tables_are_averaged_and_another_one_is_taught(tmp_path: Path) -> 
         assert (taught != 0).any()
         assert not any(name == "dropped.unknown_model" for name in counters)
         assert state["values"].shape[1] == (2 if index < 2 else 18)
+
+
+def test_sessions_spread_among_real_peers_each_beside_made_up_ones(tmp_path: Path) -> None:
+    scenario = MIXED.replace("max_rounds = 3", "max_rounds = 12")
+    scenario = scenario[: scenario.index("[[methods]]")]
+    scenario += '[[methods]]\nname = "sessions"\nmodels = ["session_knn/8"]\n'
+    swarm = begin(tmp_path, "--keep", str(tmp_path / "kept"), scenario=scenario)
+    out, errors = swarm.communicate(timeout=200)
+    summary = json.loads(out)
+    check_summary(summary)
+    assert summary["lost"] == 0, errors
+    assert set(summary["methods"]["sessions"]["message_bytes"]) == {"SessionSet"}
+    told: list[set[Told]] = []
+    held: list[set[Told]] = []
+    for index in range(3):
+        store = Store.open(tmp_path / "kept" / "sessions" / f"peer-{index:04d}" / "peer.db")
+        state, own = store.learner_state(), np.unique(store.history().item)
+        store.close()
+        lengths, n_own = state["sessions_lengths"], int(state["sessions_own"])
+        sessions = sessions_of(state["sessions_items"].astype("<u4").tobytes(), lengths)
+        held.append(set(sessions[: len(sessions) - n_own]))
+        told.append(set(sessions[len(sessions) - n_own :]))
+        for session in told[index]:
+            items = np.frombuffer(session, "<u4")
+            assert np.isin(items, own).mean() == pytest.approx(0.5, abs=0.2)  # few are of a kind
+    assert all(len(sessions) > 3 for sessions in told)
+    for index in range(3):
+        others = set().union(*(told[i] for i in range(3) if i != index))
+        assert held[index] <= others
+        assert len(held[index]) > 0.8 * len(others)
 
 
 def test_friends_of_the_data_become_neighbours(tmp_path: Path) -> None:
