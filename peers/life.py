@@ -26,7 +26,7 @@ from typing import Final
 import numpy as np
 
 from p2prec import limits
-from p2prec.collaboration.payload import Parameters, Payload, kind_of
+from p2prec.collaboration.payload import Parameters, Payload, joined, kind_of
 from p2prec.training.learner import Received
 from peers import events as ev
 from peers.acquaintances import Acquaintance, Acquaintances, Identity, dropped
@@ -387,7 +387,7 @@ class Peer:
             previous = self._inbox.get(key)
         if previous is not None and previous[1].round >= payload.round:
             return [dropped("older_than_known")]
-        self._inbox[key] = (sender, payload)
+        self._inbox[key] = (sender, payload if previous is None else joined(previous[1], payload))
         while len(self._inbox) > limits.MAX_INBOX_MESSAGES:
             self._inbox.popitem(last=False)
         told = ev.Tell(what="payload_received", fields={"peer": sender[:8], "round": payload.round})

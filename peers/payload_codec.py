@@ -276,6 +276,8 @@ def _sessions(record: wire.SessionsWire, schema: PayloadSchema) -> SessionSet:
     if not are_sessions(items, lengths, schema.n_items):
         raise RemoteProtocolError("wrong_shape", "sessions")
     told = sessions_of(items.astype("<u4").tobytes(), lengths)
+    if len(set(told)) < len(told):  # said twice, it would count twice
+        raise RemoteProtocolError("wrong_shape", "a session occurs twice")
     return SessionSet(round=record.round, sessions=tuple(told))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.embeddings.code_update import Mode
+from p2prec.limits import MAX_SESSIONS
 from p2prec.models.sessions import Told
 
 
@@ -139,6 +140,17 @@ class SessionSet:
 
 Parameters = ModelUpdate | TableUpdate
 Payload = Parameters | ReferenceSet | SoftPredictions | SessionSet
+
+
+def joined(older: Payload, newer: Payload) -> Payload:
+    """What is left of two payloads of one sender and kind that wait for the same merge.
+
+    Of most the newer one stands for both. A session is told once, so that none may be lost.
+    """
+    if not isinstance(older, SessionSet) or not isinstance(newer, SessionSet):
+        return newer
+    both = dict.fromkeys((*newer.sessions, *older.sessions))
+    return SessionSet(round=newer.round, sessions=tuple(both)[:MAX_SESSIONS])
 
 
 def kind_of(payload: Payload) -> str:

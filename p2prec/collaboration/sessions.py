@@ -2,26 +2,28 @@
 
 Ours. In the manner of Gossple (Bertier et al., Middleware 2010), where profiles spread by gossip
 without their owners' names, and of the desensitised sequences of DARD (arXiv 2401.13448), of which
-no item is the owner's; here a session holds its owner's items, each beside its pseudo item:
+no item is the owner's; here a session holds items of its owner, each beside its pseudo item:
 
     told(s)   = items of s and what stands beside them, ascending: no order, no times, no name
     message   = at most ``told`` sessions that this peer has not passed on yet, own and others'
-                alike, and ``again`` of those that it has
+                alike, and ``again`` of those that it has, for whoever comes later
     held      = the newest ``capacity`` sessions, at most a quarter of them first told by one sender
 
 Each peer passes a session on once, to all who listen, so that it reaches everybody as a rumour does
-(Demers et al., PODC 1987), and who tells of a session need not be whose it is. What is
-held is the model (``p2prec.models.session_knn``): nothing is averaged, so that what many know
-together is not lost in a mean. Sessions of one owner are not linked to each other, but for what the
-first messages of a peer show. ``docs/threats.md`` has what an observer learns.
+(Demers et al., PODC 1987), and who tells of a session need not be whose it is. What is held is the
+model (``p2prec.models.session_knn``): nothing is averaged, so that what many know together is not
+lost in a mean. An owner tells of each item once, and of none without a made-up one beside it. What
+an observer learns from sessions is in ``docs/threats.md``.
 
 Measured: ``docs/results/films_evaluate.md``.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
 import numpy as np
@@ -58,20 +60,22 @@ from p2prec.training.learner import MergeReport
 
 _AMOUNTS: Final[Amounts] = {
     "told": Amount(128.0, least=1, most=MAX_SESSIONS // 2),
-    "again": Amount(16.0, least=0, most=MAX_SESSIONS // 2),
+    "again": Amount(32.0, least=0, most=MAX_SESSIONS // 2),
     "capacity": Amount(8_192.0, least=1, most=MAX_HELD_SESSIONS),
     "max_hearsay": AVERAGING["max_hearsay"],
 }
-_OF_ONE_SENDER = 4  # nobody is the first to tell of more than one of so many that are held
+_OF_ONE_TELLER = 4  # of what is held nobody was the first to tell of more than one in so many
+_OWN = 0  # the teller of own sessions
 _STATE = (
-    "sessions_items", "sessions_lengths", "sessions_passed", "sessions_own", "sessions_until",
+    "sessions_items", "sessions_lengths", "sessions_tellers", "sessions_passed",
+    "sessions_own_items", "sessions_own_lengths", "sessions_until",
 )  # fmt: skip
 
 
 class SessionGossip(PlainMethod):
     """Sessions of many, unlinked and among made-up items, are passed on by everybody."""
 
-    __slots__ = ("_held", "_options", "_own", "_passed", "_until")
+    __slots__ = ("_by_teller", "_held", "_options", "_own", "_passed", "_until")
     teaches = False
     sends: Sends = "sessions"
     table: ClassVar[str | None] = None
@@ -80,14 +84,19 @@ class SessionGossip(PlainMethod):
 
     def __init__(self, options: Options) -> None:
         self._options = read_amounts(options, self.amounts)
-        self._held: dict[Told, str] = {}  # who told of it first; the newest behind
-        self._own: dict[Told, None] = {}  # apart, since own sessions must not vote
+        self._begin()
+
+    def _begin(self) -> None:
+        # Own sessions come and go as all others do: what were told longer would be seen to be own.
+        self._held: dict[Told, int] = {}  # who told of it first; the newest behind
+        self._by_teller: dict[int, dict[Told, None]] = defaultdict(dict)  # the same, by teller
+        self._own: set[Told] = set()  # all that there ever were: they must not vote
         self._passed: set[Told] = set()
-        self._until = 0  # interactions that are in own sessions
+        self._until = _Told(time_s=-np.inf, n=0)
 
     @property
     def capacity(self) -> int:
-        """Sessions of others that are held, at most."""
+        """Sessions that are held, at most."""
         return int(self._options["capacity"])
 
     @classmethod
@@ -106,12 +115,11 @@ class SessionGossip(PlainMethod):
 
     def publish(self, speaker: Speaker) -> Sequence[Payload]:
         """What one peer says."""
-        rng, passed = generator(speaker.key), self._passed
         self._tell_own(speaker)
-        known = [*self._held, *self._own]
-        fresh = [told for told in known if told not in passed]
-        known = [told for told in known if told in passed]
-        chosen = [*_some(fresh, int(self._options["told"]), rng)]
+        rng, passed = generator(speaker.key), self._passed.copy()
+        fresh = [told for told in self._held if told not in passed]
+        known = [told for told in self._held if told in passed]
+        chosen = _some(fresh, int(self._options["told"]), rng)
         chosen += _some(known, int(self._options["again"]), rng)
         if not chosen:
             return ()
@@ -127,42 +135,36 @@ class SessionGossip(PlainMethod):
         """What one peer hears."""
         rejected: dict[str, str] = {}
         new: Counter[str] = Counter()
-        most, by_sender = max(1, self.capacity // _OF_ONE_SENDER), Counter(self._held.values())
         for item in listener.received:
             if not isinstance(item.payload, SessionSet):
                 rejected[item.sender] = "no_sessions"
                 continue
             new[item.sender] += 1  # who tells of what is known confirms it
+            teller = _number_of(item.sender)
             for told in item.payload.sessions:
-                if told in self._held or told in self._own:
-                    continue
-                if by_sender[item.sender] >= most:
-                    rejected[item.sender] = "too_many_sessions"
-                    break
-                self._held[told] = item.sender
-                by_sender[item.sender] += 1
-                new[item.sender] += 1
+                if told not in self._held:
+                    self._hold(told, teller)
+                    new[item.sender] += told not in self._own
         if not new:
             return MergeReport(weights={}, rejected=rejected)
-        for told in list(self._held)[: max(0, len(self._held) - self.capacity)]:
-            del self._held[told]
-        self._passed &= self._held.keys() | self._own.keys()
+        self._passed &= self._held.keys()
         self._learn(listener.knowledge)
         total = sum(new.values())
-        weights = {sender: n / total for sender, n in new.items() if sender not in rejected}
-        return MergeReport(weights=weights, rejected=rejected)
+        return MergeReport(weights={s: n / total for s, n in new.items()}, rejected=rejected)
 
     def state(self, knowledge: Knowledge) -> dict[str, NDArray[np.generic]]:
-        """All sessions, and which of them were passed on; who told of them is not kept."""
+        """All sessions, by whom they were told, and which of them were passed on."""
         del knowledge
-        both = [*self._held, *self._own]
-        sessions = Sessions(tuple(both))
+        held, own, passed, until = self._held.copy(), self._own.copy(), self._passed, self._until
+        sessions, ours = Sessions(tuple(held)), Sessions(tuple(sorted(own)))
         arrays: tuple[NDArray[np.generic], ...] = (
             sessions.items,
             sessions.lengths.astype(np.uint8),
-            np.array([told in self._passed for told in both], np.bool_),
-            np.array(len(self._own), np.int64),
-            np.array(self._until, np.int64),
+            np.array(list(held.values()), np.int64),
+            np.array([told in passed for told in held], np.bool_),
+            ours.items,
+            ours.lengths.astype(np.uint8),
+            np.array([until.time_s, until.n], np.float64),
         )
         return dict(zip(_STATE, arrays, strict=True))
 
@@ -172,44 +174,58 @@ class SessionGossip(PlainMethod):
         Raises:
             StoreError: They belong to another realm, or are damaged.
         """
-        self._held, self._own, self._passed, self._until = {}, {}, set(), 0
+        self._begin()
         if _STATE[0] not in state:
             return
         try:
-            items = np.asarray(state[_STATE[0]], np.int64)
-            lengths = np.asarray(state[_STATE[1]], np.uint8)
-            passed = np.asarray(state[_STATE[2]], np.bool_).tolist()
-            n_own, until = (int(np.asarray(state[name]).item()) for name in _STATE[3:])
-        except (KeyError, ValueError, TypeError) as error:
-            raise StoreError(f"what was stored of sessions is not whole: {error}") from None
-        sound = are_sessions(items, lengths, len(knowledge.catalogue))
-        if not (
-            sound
-            and items.min(initial=0) >= 0
-            and len(passed) == len(lengths)
-            and 0 <= n_own <= len(lengths)
-            and until >= 0
-        ):
-            raise StoreError("what was stored of sessions belongs to another realm, or is damaged")
-        both = sessions_of(items.astype("<u4").tobytes(), lengths)
-        n_held = len(both) - n_own
-        self._held, self._own = dict.fromkeys(both[:n_held], ""), dict.fromkeys(both[n_held:])
-        self._passed = {told for told, was in zip(both, passed, strict=True) if was}
-        self._until = until
-        knowledge.sessions = Sessions(tuple(self._held))
+            stored = [np.asarray(state[name]) for name in _STATE]
+            items, lengths, tellers, passed, own_items, own_lengths, until = stored
+            both = _stored(items, lengths, knowledge), _stored(own_items, own_lengths, knowledge)
+            shapes = tellers.shape, passed.shape, until.shape
+            _check(fits=shapes == (lengths.shape, lengths.shape, (2,)))
+            last = _Told(time_s=float(until[0]), n=int(until[1]))
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
+            raise StoreError(f"what was stored of sessions is damaged: {error}") from None
+        self._own, self._until = set(both[1]), last
+        for told, teller in zip(both[0], tellers.tolist(), strict=True):
+            self._hold(told, int(teller))
+        told_before = zip(both[0], passed.tolist(), strict=True)
+        self._passed = {told for told, was in told_before if was} & self._held.keys()
+        knowledge.sessions = self._voting()
+
+    def _hold(self, told: Told, teller: int) -> None:
+        """One more, in the place of an older one of its teller, or of anybody's."""
+        of_teller = self._by_teller[teller]
+        self._held[told], of_teller[told] = teller, None
+        oldest = None
+        if len(of_teller) > max(1, self.capacity // _OF_ONE_TELLER):
+            oldest = next(iter(of_teller))
+        elif len(self._held) > self.capacity:
+            oldest = next(iter(self._held))
+        if oldest is not None:
+            del self._by_teller[self._held.pop(oldest)][oldest]
 
     def _tell_own(self, speaker: Speaker) -> None:
-        """Own sessions of which all items may be named; before anything was heard, one of some."""
-        model, history = speaker.knowledge.model, speaker.knowledge.timeline.item
+        """Own sessions of which all items may be named; before anything was heard, a part of one.
+
+        An item is told of once, when it is met for the first time: sessions that share items would
+        be seen to be of one owner.
+        """
+        model, timeline = speaker.knowledge.model, speaker.knowledge.timeline
         assert isinstance(model, SessionKNN)  # noqa: S101 - others are refused with their settings
-        named = speaker.shown()
-        for part in stretches(history, model.size, since=self._until):
-            if not np.isin(part, named).all():
-                break
-            self._until += len(part)
+        items, time_s = timeline.item[timeline.is_new], timeline.time_s[timeline.is_new]
+        since = self._until.place(time_s)
+        named = np.isin(items, speaker.shown())
+        n_named = len(items) if named.all() else int(named.argmin())  # from the beginning on
+        parts = stretches(items[:n_named], model.size, since=since)
+        if n_named < len(items):  # the last one will yet become longer
+            parts = [part for part in parts if len(part) == model.size]
+        if not parts and not self._held and since < n_named:
+            parts = [items[since:n_named][: model.size]]
+        for part in parts:
+            since += len(part)
             self._add_own(part, speaker)
-        if not self._held and not self._own:
-            self._add_own(history[np.isin(history, named)][: model.size], speaker)
+            self._until = _Told.at(time_s, since)
 
     def _add_own(self, part: NDArray[np.integer], speaker: Speaker) -> None:
         items = speaker.among(part)
@@ -218,17 +234,67 @@ class SessionGossip(PlainMethod):
             self._add_own(part[:half], speaker)
             self._add_own(part[half:], speaker)
         elif len(items):
-            self._own[session_of(items)] = None
+            told = session_of(items)
+            self._own.add(told)
+            if told not in self._held:
+                self._hold(told, _OWN)
 
     def _learn(self, knowledge: Knowledge) -> None:
         """What is held votes from now on, and says what is popular."""
-        sessions = knowledge.sessions = Sessions(tuple(self._held))
+        sessions = knowledge.sessions = self._voting()
         popular = sessions.counts(len(knowledge.catalogue)) / max(1, len(sessions))
         table = knowledge.table
         table.touch(np.flatnonzero(popular))
         table.others[:] = popular[table.rows]
         most = np.array([self._options["max_hearsay"]], np.int64)
         forget_hearsay(Stack(table.shelf, np.array([table.seat])), most)
+
+    def _voting(self) -> Sessions:
+        own = self._own
+        return Sessions(tuple(told for told in self._held if told not in own))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """Until where in its history an owner's sessions reach, whatever comes in before that later.
+
+    Attributes:
+        time_s: Of the newest interaction that was told of; minus infinity for none.
+        n: How many with this time.
+    """
+
+    time_s: float
+    n: int
+
+    @classmethod
+    def at(cls, time_s: NDArray[np.float64], n: int) -> Self:
+        """After the first ``n`` interactions, at least one."""
+        last = float(time_s[n - 1])
+        return cls(time_s=last, n=n - int(np.searchsorted(time_s, last)))
+
+    def place(self, time_s: NDArray[np.float64]) -> int:
+        """How many interactions are not told of any more."""
+        return min(int(np.searchsorted(time_s, self.time_s)) + self.n, len(time_s))
+
+
+def _number_of(sender: str) -> int:
+    """Who told of a session, in eight bytes; a peer counts for itself under another number."""
+    digest = hashlib.blake2b(sender.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _stored(
+    items: NDArray[np.generic], lengths: NDArray[np.generic], knowledge: Knowledge
+) -> list[Told]:
+    numbers, counts = np.asarray(items, np.int64), np.asarray(lengths, np.uint8)
+    _check(fits=numbers.ndim == counts.ndim == 1 and numbers.min(initial=0) >= 0)
+    _check(fits=are_sessions(numbers, counts, len(knowledge.catalogue)))
+    return sessions_of(numbers.astype("<u4").tobytes(), counts)
+
+
+def _check(*, fits: bool) -> None:
+    if not fits:
+        raise ValueError("its parts do not fit each other, or belong to another realm")
 
 
 def _some(of: Sequence[Told], most: int, rng: np.random.Generator) -> list[Told]:

@@ -16,7 +16,14 @@ from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.models.geo import distance_km
 from p2prec.models.recommender import Context, Recommender
-from p2prec.models.sessions import SESSION_LENGTH, Neighbours, Sessions, lately, stretches
+from p2prec.models.sessions import (
+    SESSION_LENGTH,
+    Neighbours,
+    Sessions,
+    first_met,
+    lately,
+    stretches,
+)
 
 Scores = NDArray[np.float32]
 _TIE = np.float32(1e-4)  # popularity decides between what is else equal
@@ -146,7 +153,11 @@ class SessionNeighbours:
     """
 
     def __init__(self, catalogue: Catalogue, histories: Sequence[History]) -> None:
-        told = [part for history in histories for part in stretches(history.item, SESSION_LENGTH)]
+        told = [
+            part
+            for history in histories
+            for part in stretches(first_met(history.item), SESSION_LENGTH)
+        ]
         self._neighbours = Neighbours(Sessions.of(told), len(catalogue))
 
     def scores(self, history: History, context: Context) -> Scores:

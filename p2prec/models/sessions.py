@@ -171,6 +171,12 @@ def stretches(
     return [part for part in parts if 2 * len(part) >= length]
 
 
+def first_met(items: NDArray[np.integer]) -> NDArray[np.integer]:
+    """The items of a history, each where it was met first."""
+    first: NDArray[np.integer] = items[np.sort(np.unique(items, return_index=True)[1])]
+    return first
+
+
 def lately(items: NDArray[np.integer], most: int = 32) -> NDArray[np.int64]:
     """The newest items of a history, each once, the newest first.
 

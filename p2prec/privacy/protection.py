@@ -51,6 +51,7 @@ _MOST = 0.5  # chance of any place to be a pseudo item beside another
 _SHARPNESS = 8.0  # of the likeness of a pseudo item's popularity to that of its place
 _NOBODY = 1e-9
 _NAMED = "pseudo_named"
+_PAIRS = "pseudo_pairs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,8 @@ class Protection:
     """
 
     __slots__ = (
-        "_config", "_device_seed", "_gradual", "_in_order", "_knowledge", "_named", "_names", "_seen",
+        "_config", "_device_seed", "_gradual", "_in_order", "_knowledge", "_named", "_names",
+        "_pairs", "_seen",
     )  # fmt: skip
 
     def __init__(
@@ -94,8 +96,11 @@ class Protection:
             and config.pseudo_items > 0
             and not _shares_pieces(knowledge.model)
         )
-        self._in_order = sends == "sessions"
+        self._in_order = sends == "sessions" and config.pseudo_items > 0
         self._named = np.empty(0, np.int64)  # ascending own places that updates may name
+        # Shape ``(n, 2)``, places and what has ever stood beside each: also what the owner has come
+        # to visit since, or the place would stand alone.
+        self._pairs = np.empty((0, 2), np.int64)
         self._seen: Timeline | None = None
 
     @property
@@ -119,14 +124,17 @@ class Protection:
         """In what some own places may be shown, shape ``(n,)``, ascending.
 
         Args:
-            places: Those that may not be named yet are left out.
+            places: Those that may not be named yet are left out, and those beside which there is
+                nothing to show.
         """
         if self._config.method == "none":
             return np.unique(places).astype(np.int64)
-        rows = self.pseudo_rows()
+        self.pseudo_rows()
         named = np.intersect1d(places, self._named)
-        beside = rows.table.rows[rows.is_made_up & np.isin(rows.like, named)]
-        return np.union1d(named, beside).astype(np.int64)
+        pairs = self._pairs[np.isin(self._pairs[:, 0], named)]
+        if self._config.pseudo_items >= 1:  # of some kinds there are no others
+            named = np.intersect1d(named, pairs[:, 0])
+        return np.union1d(named, pairs[:, 1])
 
     def pseudo_items(self) -> PseudoItems:
         """Fixed made-up places beside those that the owner knows and updates may name."""
@@ -148,7 +156,9 @@ class Protection:
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Named arrays, enough for ``restore``; copies."""
         rows = self._knowledge.pseudo_rows
-        return {} if rows is None else {**rows.state(), _NAMED: self._named.copy()}
+        if rows is None:
+            return {}
+        return {**rows.state(), _NAMED: self._named.copy(), _PAIRS: self._pairs.copy()}
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Go on from an earlier run, after what was learned has been restored.
@@ -181,8 +191,12 @@ class Protection:
             return
         rows = PseudoRows(self._knowledge.table.initial)
         restore(rows, state)
+        made_up = np.stack([rows.like, rows.table.rows.astype(np.int64)], axis=1)[rows.is_made_up]
+        pairs = np.asarray(state.get(_PAIRS, made_up), np.int64)  # none in older stores
+        if pairs.ndim != 2 or pairs.shape[1] != 2:
+            raise ValueError("no pairs")
         self._named = np.unique(np.asarray(state[_NAMED], np.int64))
-        self._knowledge.pseudo_rows, self._seen = rows, None
+        self._knowledge.pseudo_rows, self._pairs, self._seen = rows, pairs, None
 
     def pseudo_rows(self) -> PseudoRows:
         """Of the pseudo items, after all that has come into the history."""
@@ -221,8 +235,6 @@ class Protection:
         knowledge, waiting = self._knowledge, rows.waiting
         if not len(waiting):
             return
-        # What was drawn is kept, so that no draw has to be made again.
-        rng = np.random.default_rng([self._device_seed, len(self._named), len(waiting)])
         naming, heard = waiting, bool(knowledge.table.others.any())
         some = max(_FEWEST, -(-len(knowledge.timeline.own) // _FIRST))
         few = some if heard else max(some - len(self._named), 0)
@@ -230,12 +242,14 @@ class Protection:
             naming = waiting[np.argsort(knowledge.timeline.first_of(waiting), kind="stable")]
             naming = naming[:few] if at_once is None else at_once
         elif self._gradual and not heard:
+            # What is named is kept, so that no draw has to be made again.
+            rng = np.random.default_rng([self._device_seed, len(self._named), len(waiting)])
             naming = rng.permutation(waiting)[:few]
         if at_once is not None:
             naming = np.union1d(naming, at_once)
         if not len(naming):
             return
-        drawn = self._drawn(naming, rows, rng)
+        drawn = self._drawn(naming, rows)
         rows.show(
             np.array([fake for fake, _ in drawn], np.int64),
             np.array([place for _, place in drawn], np.int64),
@@ -243,21 +257,24 @@ class Protection:
         )
         rows.keep(~np.isin(rows.table.rows, naming))
         self._named = np.union1d(self._named, naming)
+        new = np.array(drawn, np.int64).reshape(-1, 2)[:, ::-1]
+        self._pairs = np.concatenate([self._pairs, new])
 
-    def _drawn(
-        self, places: NDArray[np.int64], rows: PseudoRows, rng: np.random.Generator
-    ) -> list[tuple[int, int]]:
-        """Pseudo items for some places, each with the place that it stands beside."""
+    def _drawn(self, places: NDArray[np.int64], rows: PseudoRows) -> list[tuple[int, int]]:
+        """Pseudo items for some places, each with the place that it stands beside.
+
+        Each place has a stream of its own: a peer that crashes after it has named places, and has
+        met more when it is back, draws the same beside them.
+        """
         knowledge = self._knowledge
         table, catalogue = knowledge.table, knowledge.catalogue
         unheard = _UNHEARD * float(table.others.sum()) / len(catalogue) + _NOBODY
         taken = set(knowledge.timeline.own.tolist()) | set(rows.table.rows.tolist())
         own = table.others_of(places).astype(np.float64) + unheard
-        wanted = int(self._config.pseudo_items) + (
-            rng.random(len(places)) < self._config.pseudo_items % 1
-        )
-        drawn = []
-        for place, popular, n in zip(places.tolist(), own.tolist(), wanted.tolist(), strict=True):
+        drawn: list[tuple[int, int]] = []
+        for place, popular in zip(places.tolist(), own.tolist(), strict=True):
+            rng = np.random.default_rng([self._device_seed, place])
+            n = int(self._config.pseudo_items + rng.random())
             among = alike(catalogue, place, _NEARBY)
             free = [other not in taken for other in among.tolist()]
             n_free = sum(free)
@@ -268,12 +285,13 @@ class Protection:
             # Nobody who says of a single place that it is as popular may choose it.
             chances = np.minimum(chances / chances.sum(), _MOST)
             chances += (1.0 - chances.sum()) / n_free * np.array(free)
-            for _ in range(min(n, n_free)):
-                line = np.cumsum(chances)
-                at = int(np.searchsorted(line, rng.random() * line[-1], side="right"))
+            # A race of exponential clocks draws as one after the other would; who is not free any
+            # more changes nothing about the others.
+            clocks = rng.exponential(size=len(among))
+            arrival = np.divide(clocks, chances, out=np.full(len(among), np.inf), where=chances > 0)
+            for at in np.argsort(arrival, kind="stable")[: min(n, n_free)].tolist():
                 drawn.append((int(among[at]), place))
                 taken.add(int(among[at]))
-                chances[at] = 0.0
         return drawn
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from p2prec.collaboration.methods import METHODS, build_method
+from p2prec.collaboration.methods import METHODS, build_method, families_of, method_for
 from p2prec.errors import ConfigError
+from p2prec.limits import MAX_SESSION_ITEMS
 from p2prec.models.families import check_model_of
 from p2prec.models.recommender import Task
 from p2prec.training.config import LearnerConfig, ProtectionConfig
@@ -39,6 +40,16 @@ def check_learner(config: LearnerConfig) -> None:
             f"{method} spreads what only {family} learns from, not {model.family}; take a model "
             f"such as {family}/16"
         )
+    if METHODS[method].sends != "nothing" and model.family not in families_of(method):
+        raise ConfigError(
+            f"{model.family} learns from what {method_for(model.family)} spreads, and from nothing "
+            f'that {method} sends; take method = "{method_for(model.family)}"'
+        )
+    if METHODS[method].sends == "sessions" and config.protection.pseudo_items >= MAX_SESSION_ITEMS:
+        raise ConfigError(
+            f"[protection] pseudo_items = {config.protection.pseudo_items:g} are more than go "
+            f"into a session beside one item; {method} takes at most {MAX_SESSION_ITEMS - 1}"
+        )
     if METHODS[method].sends == "sessions" and config.protection.noise_multiplier:
         raise ConfigError(
             f"[protection] noise_multiplier = {config.protection.noise_multiplier:g} is noise on "
@@ -46,7 +57,8 @@ def check_learner(config: LearnerConfig) -> None:
         )
     deciding = {"probabilities", "both"}
     if METHODS[method].sends in deciding and model.task is Task.RATING:
-        others = sorted(name for name, kind in METHODS.items() if kind.sends not in deciding)
+        able = ((name, kind) for name, kind in METHODS.items() if kind.family is None)
+        others = sorted(name for name, kind in able if kind.sends not in deciding)
         raise ConfigError(
             f"{method} exchanges probabilities of what comes next, and a rating is none; take "
             + ", ".join(others)

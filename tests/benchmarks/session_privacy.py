@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from p2prec.collaboration.sessions import SessionGossip
+from p2prec.collaboration.sessions import SessionGossip, _number_of
 from p2prec.evaluation.metrics import auc
 from p2prec.models.sessions import Sessions, Told
 from p2prec.training.local import LocalLearner
@@ -68,17 +68,18 @@ def attacked(learners: Sequence[LocalLearner], *, seed: int) -> dict[str, Any]:
     """All figures."""
     methods = [_method(learner) for learner in learners]
     owner_of = {told: at for at, method in enumerate(methods) for told in method._own}
+    numbers = {_number_of(str(at)): at for at in range(len(methods))}
     told, owner = list(owner_of), np.array(list(owner_of.values()))
     n_items = len(learners[0].knowledge.catalogue)
     met = _met(told, n_items)
-    held = [len(method._held) + len(method._own) for method in methods]
+    held = [len(method._held) for method in methods]
     own = [learner.knowledge.timeline.own for learner in learners]
     return {
         "sessions": len(told),
         "items of a session": _round(met.sum() / len(told)),
         "known in the end": _round(np.mean(held) / len(told)),
         **_real(met, [own[at] for at in owner.tolist()]),
-        **_first_word(methods, owner_of),
+        **_first_word(methods, owner_of, numbers),
         **_same_owner(met, owner, np.random.default_rng(seed)),
     }
 
@@ -101,16 +102,18 @@ def _real(met: sparse.csr_array, own: Sequence[NDArray[np.int32]]) -> dict[str, 
         }
         for name, score in scores.items():
             found[name].append(auc(score, real))
-    return {f"real by {name}": _round(np.mean(areas)) for name, areas in found.items()}
+    return {f"real by {name}": _round(np.mean(areas)) for name, areas in found.items() if areas}
 
 
-def _first_word(methods: Sequence[SessionGossip], owner_of: dict[Told, int]) -> dict[str, float]:
-    """Of all that were told by anybody: how often it was the owner."""
+def _first_word(
+    methods: Sequence[SessionGossip], owner_of: dict[Told, int], numbers: dict[int, int]
+) -> dict[str, float]:
+    """Of all that were told by others: how often it was the owner."""
     right = [
-        owner_of[told] == int(sender)
+        owner_of[told] == numbers[teller]
         for method in methods
-        for told, sender in method._held.items()
-        if told in owner_of
+        for told, teller in method._held.items()
+        if told not in method._own
     ]
     return {"owner by first word": _round(np.mean(right))}
 

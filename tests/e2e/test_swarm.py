@@ -189,10 +189,16 @@ def test_sessions_spread_among_real_peers_each_beside_made_up_ones(tmp_path: Pat
         store = Store.open(tmp_path / "kept" / "sessions" / f"peer-{index:04d}" / "peer.db")
         state, own = store.learner_state(), np.unique(store.history().item)
         store.close()
-        lengths, n_own = state["sessions_lengths"], int(state["sessions_own"])
-        sessions = sessions_of(state["sessions_items"].astype("<u4").tobytes(), lengths)
-        held.append(set(sessions[: len(sessions) - n_own]))
-        told.append(set(sessions[len(sessions) - n_own :]))
+        all_held, ours = (
+            set(
+                sessions_of(
+                    state[f"{name}_items"].astype("<u4").tobytes(), state[f"{name}_lengths"]
+                )
+            )
+            for name in ("sessions", "sessions_own")
+        )
+        held.append(set(everything) - set(ours))
+        told.append(set(ours))
         for session in told[index]:
             items = np.frombuffer(session, "<u4")
             assert np.isin(items, own).mean() == pytest.approx(0.5, abs=0.2)  # few are of a kind

@@ -93,7 +93,7 @@ def test_no_session_names_an_own_item_without_a_made_up_one_beside_it() -> None:
             assert len(real) == len(beside) == len(items) / 2
             assert np.isin(beside, items).all()
         known = np.unique(np.concatenate([items_of(session) for session in told]))
-        assert np.isin(own, known).all()  # in the end all is told
+        assert (~np.isin(own, known)).sum() < 4  # less than half a session waits
 
 
 def test_an_eighth_is_told_before_anything_was_heard_and_then_an_eighth_a_round() -> None:
@@ -107,7 +107,7 @@ def test_an_eighth_is_told_before_anything_was_heard_and_then_an_eighth_a_round(
     told = [said_by(learner, round_) for round_ in range(2, 10)]
     assert heard in told[0]
     ours = [len([one for one in said if one != heard]) for said in told]
-    assert ours == [1, 0, 1, 1, 0, 1, 1, 0]  # sessions of eight, of which five more may be named
+    assert ours == [0, 1, 0, 1, 1, 0, 1, 0]  # sessions of eight, of which five more may be named
 
 
 def test_without_protection_all_is_told_as_it_is() -> None:
@@ -143,8 +143,8 @@ def test_everybody_hears_of_what_one_peer_did_through_others() -> None:
                 [received(str(i), SessionSet(round=round_, sessions=tuple(said[i]))) for i in near],
             )
     first, last = method_of(line[0]), method_of(line[-1])
-    assert set(first._own) <= set(last._held)
-    assert len(last._held) == 4 * 5
+    assert first._own <= last._held.keys()
+    assert len(last._held) == 5 * 5
     votes = line[-1].scores(NOW)
     alone = peer(4, protection=ProtectionConfig(method="none"))
     assert not np.allclose(votes, alone.scores(NOW))
@@ -162,15 +162,40 @@ def test_one_sender_fills_a_quarter_of_what_is_held_and_the_oldest_go() -> None:
     learner = peer(0, capacity=8)
     flood = of(*[[i, i + 1] for i in range(100)])
     report = learner.merge(0, [received("flood", flood)])
-    assert report.rejected == {"flood": "too_many_sessions"}
-    assert report.weights == {}
-    assert len(learner.knowledge.sessions) == 2
+    assert report.weights == {"flood": 1.0}
+    assert learner.knowledge.sessions.told == flood.sessions[-2:]  # its newest ones
     for sender in range(5):
         learner.merge(1, [received(str(sender), of([sender, 300], [sender, 301]))])
     held = learner.knowledge.sessions
     assert len(held) == 8
-    assert flood.sessions[0] not in held.told
-    assert not method_of(learner)._passed - set(held.told) - set(method_of(learner)._own)
+    assert not set(held.told) & set(flood.sessions)
+    method = method_of(learner)
+    assert method._passed <= method._held.keys()
+    assert sum(map(len, method._by_teller.values())) == len(method._held)
+
+
+def test_two_senders_alone_are_heard_for_ever() -> None:
+    learner = peer(0, capacity=8)
+    for round_ in range(5):
+        for sender in range(2):
+            told = of([round_, 200 + sender])
+            learner.merge(round_, [received(str(sender), told)])
+            assert told.sessions[0] in learner.knowledge.sessions.told
+
+
+def test_own_sessions_come_and_go_as_all_others_do() -> None:
+    """Or who floods a peer would see them stay, and be told again when all others are gone."""
+    learner = peer(0, protection=ProtectionConfig(method="none"), capacity=20)
+    own = set(said_by(learner, 0))
+    assert len(own) == 5
+    for sender in range(8):
+        learner.merge(1, [received(str(sender), of(*[[sender, 100 + i] for i in range(5)]))])
+    method = method_of(learner)
+    assert not own & method._held.keys()
+    learner.merge(2, [received("echo", SessionSet(round=2, sessions=tuple(own)))])
+    assert own <= method._held.keys()  # held as if they were another's, passed on, without a vote
+    assert not own & set(learner.knowledge.sessions.told)
+    assert own <= set(said_by(learner, 3))
 
 
 def test_rows_of_what_is_popular_are_bounded() -> None:
@@ -189,22 +214,111 @@ def test_many_made_up_items_do_not_make_a_session_too_long() -> None:
     told = [items_of(session) for session in method_of(peers[0])._own]
     assert all(0 < len(items) <= MAX_SESSION_ITEMS for items in told)
     known = np.unique(np.concatenate(told))
-    assert np.isin(peers[0].knowledge.timeline.own, known).all()
+    assert (~np.isin(peers[0].knowledge.timeline.own, known)).sum() < 4
 
 
 def test_new_interactions_are_told_of_and_old_ones_not_again() -> None:
     learner = peer(0, protection=ProtectionConfig(method="none"), again=0)
     assert len(said_by(learner, 0)) == 5
-    longer = history(0, 40)
-    more = History(
-        item=np.append(longer.item, np.arange(300, 306)).astype(np.int32),
-        timestamp_s=np.arange(46, dtype=np.int64) * 3_600,
-        rating=np.ones(46, np.float32),
-    )
-    learner.add(more.head(43))
+    new = [i for i in range(20, N) if i not in history(0).item][:6]
+    learner.add(longer(history(0), new[:3]))
     assert said_by(learner, 1) == []  # three are less than half a session
-    learner.add(more)
-    assert said_by(learner, 2) == [session_of(np.arange(300, 306))]
+    learner.add(longer(history(0), new))
+    assert said_by(learner, 2) == [session_of(np.array(new))]
+
+
+def longer(past: History, items: list[int], *, before: bool = False) -> History:
+    """The same with more interactions, in the end or in the beginning."""
+    more = np.array(items, np.int32)
+    steps = np.arange(1, len(items) + 1) * 3_600
+    times = past.timestamp_s[0] - steps[::-1] if before else past.timestamp_s[-1] + steps
+    parts = [(more, times), (past.item, past.timestamp_s)]
+    ordered = parts if before else parts[::-1]
+    item, time_s = (np.concatenate(part) for part in zip(*ordered, strict=True))
+    return History(item=item, timestamp_s=time_s, rating=np.ones(len(item), np.float32))
+
+
+def test_an_item_that_is_met_again_is_told_of_once() -> None:
+    """Sessions that share items would be seen to be of one owner."""
+    past = history(0)
+    learner = peer(0, protection=ProtectionConfig(method="none"))
+    learner.add(longer(past, past.item[:20].tolist()))
+    told = [items_of(session) for session in said_by(learner, 0)]
+    assert len(told) == 5
+    assert len(np.unique(np.concatenate(told))) == 40
+
+
+def test_what_comes_in_before_what_was_told_changes_nothing() -> None:
+    learner = peer(0, protection=ProtectionConfig(method="none"), again=0)
+    past = learner.knowledge.history
+    assert len(said_by(learner, 0)) == 5
+    older = [i for i in range(20, N) if i not in past.item][:10]
+    learner.add(longer(past, older, before=True))
+    assert said_by(learner, 1) == []
+    newer = [i for i in range(20, N) if i not in past.item and i not in older][:8]
+    learner.add(longer(longer(past, older, before=True), newer))
+    assert said_by(learner, 2) == [session_of(np.array(newer))]
+
+
+def test_who_comes_to_visit_what_was_made_up_never_tells_of_an_item_alone() -> None:
+    past = history(0)
+    learner = peer(0)
+    for round_ in range(3):
+        said_by(learner, round_)
+        learner.merge(round_, [received("other", of([1, 2, 3]))])
+    fakes = learner.protection.pseudo_items()
+    pairs = dict(zip(fakes.like.tolist(), fakes.made_up.tolist(), strict=True))
+    learner.add(longer(past, [*fakes.made_up.tolist(), *fakes.like.tolist()]))
+    for round_ in range(3, 24):
+        said_by(learner, round_)
+    told = [items_of(session) for session in method_of(learner)._own]
+    assert len(told) > 6
+    for items in told:
+        for place in items[np.isin(items, past.item)].tolist():
+            assert pairs.get(place, place) in items
+    visited = np.concatenate(told)
+    assert np.isin(fakes.made_up, visited).all()
+    for items in told:  # and what was visited stands beside something else itself
+        mine = items[np.isin(items, learner.knowledge.timeline.own)]
+        assert len(learner.protection.among(mine)) > len(mine)
+
+
+def test_a_crash_before_anything_is_stored_draws_the_same_again() -> None:
+    peers = [peer(user) for user in range(3)]
+    lived(peers, rounds=2, together=True)
+    stored = peers[0].state()
+    first = set(said_by(peers[0], 2)) & method_of(peers[0])._own
+    again = peer(0)
+    again.restore(stored)
+    again.add(longer(history(0), [i for i in range(20, N) if i not in history(0).item][:20]))
+    second = set(said_by(again, 2)) & method_of(again)._own
+    assert first
+    assert first <= second
+
+
+def test_what_has_nothing_beside_it_is_not_told() -> None:
+    small = Catalogue.build(
+        item_ids=[str(i) for i in range(20)],
+        latitude_deg=[float("nan")] * 20,
+        longitude_deg=[float("nan")] * 20,
+        category_names=["Drama"] * 20,
+    )
+    config = LearnerConfig(
+        model=ModelConfig(family="session_knn", embedding_size=8),
+        collaboration=CollaborationConfig(method="sessions"),
+    )
+    past = History(
+        item=np.arange(14, dtype=np.int32),
+        timestamp_s=np.arange(14, dtype=np.int64),
+        rating=np.ones(14, np.float32),
+    )
+    learner = LocalLearner(small, config, history=past, seed=0)
+    for round_ in range(12):
+        said_by(learner, round_)
+        learner.merge(round_, [received("other", of([1, 2, 3]))])
+    told = np.concatenate([items_of(session) for session in method_of(learner)._own])
+    assert len(told) == 12  # six others can stand beside six of them
+    assert np.isin(told, past.item).sum() == 6
 
 
 def test_a_restart_keeps_sessions_and_what_was_passed_on() -> None:
@@ -223,11 +337,16 @@ def test_a_restart_keeps_sessions_and_what_was_passed_on() -> None:
     [
         ("sessions_items", np.array([-1], np.int64)),
         ("sessions_items", np.array([N], np.int64)),
+        ("sessions_items", np.array(3)),
         ("sessions_lengths", np.zeros(3, np.uint8)),
+        ("sessions_lengths", np.ones((2, 2), np.uint8)),
         ("sessions_passed", np.zeros(1, np.bool_)),
-        ("sessions_own", np.array(10_000)),
+        ("sessions_passed", np.array(True)),  # noqa: FBT003
+        ("sessions_tellers", np.zeros(1, np.int64)),
+        ("sessions_own_items", np.array([N], np.int64)),
         ("sessions_until", np.array(-1)),
-        ("sessions_until", np.array([1, 2])),
+        ("sessions_until", np.array([1.0, np.inf])),
+        ("sessions_until", np.array([1.0, np.nan])),
         ("sessions_until", None),
     ],
 )
@@ -251,5 +370,14 @@ def test_other_models_and_noise_are_refused_in_one_sentence() -> None:
     config = LearnerConfig(collaboration=CollaborationConfig(method="sessions"))
     with pytest.raises(ConfigError, match="only session_knn learns from, not ranker; take a model"):
         LocalLearner(CATALOGUE, config, history=history(0), seed=0)
+    for method in ("dclr", "mac", "epidemic"):
+        strange = LearnerConfig(
+            model=ModelConfig(family="session_knn"),
+            collaboration=CollaborationConfig(method=method),
+        )
+        with pytest.raises(ConfigError, match='take method = "sessions"'):
+            LocalLearner(CATALOGUE, strange, history=history(0), seed=0)
+    with pytest.raises(ConfigError, match="takes at most 63"):
+        peer(0, protection=ProtectionConfig(pseudo_items=64))
     with pytest.raises(ConfigError, match=r"noise_multiplier = 1 is noise on\s+parameters"):
         peer(0, protection=ProtectionConfig(noise_multiplier=1.0, clip_norm=1.0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from lives import NOW, advert, changing, hello, peer, update, whole
 
 from p2prec import limits
-from p2prec.collaboration.payload import Payload, TableUpdate, kind_of
+from p2prec.collaboration.payload import Payload, SessionSet, TableUpdate, kind_of
 from p2prec.embeddings.code_update import Mode
 from p2prec.training.learner import MergeReport, TrainingReport
 from peers import events as ev
@@ -362,3 +362,24 @@ def test_nobody_grows_the_inbox_by_tables() -> None:
         # Of either kind this round's, and the last one ahead of it.
         assert sorted(p.round for p in kept) == [5, 5, 11, 11]
         assert len(life._inbox) <= limits.MAX_INBOX_MESSAGES
+
+
+def test_of_sessions_that_wait_none_is_lost_and_their_number_is_bounded() -> None:
+    """A session is told once: the newest message does not stand for those before it."""
+    life = peer(rounds=0)
+    life.handle(ev.Started(round=5), NOW)
+    life.handle(ev.Arrived(sender=PeerId("id5"), message=hello(5), transport="", n_bytes=1), NOW)
+
+    def told(round_: int, sessions: Sequence[bytes]) -> list[bytes]:
+        message = Share(payload=SessionSet(round=round_, sessions=tuple(sessions)))
+        event = ev.Arrived(sender=PeerId("id5"), message=message, transport="", n_bytes=1)
+        life.handle(event, NOW)
+        [(_, waits)] = life._inbox.values()
+        assert isinstance(waits, SessionSet)
+        assert waits.round == round_
+        return list(waits.sessions)
+
+    assert told(3, [b"a", b"b"]) == [b"a", b"b"]
+    assert told(4, [b"c", b"a"]) == [b"c", b"a", b"b"]
+    many = [b"%d" % i for i in range(limits.MAX_SESSIONS)]
+    assert told(5, many) == many

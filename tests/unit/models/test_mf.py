@@ -206,7 +206,8 @@ def test_no_payload_depends_on_what_is_private(method: str) -> None:
     for round_ in range(2):
         a.train(round_)
         b.train(round_)
-    assert np.abs(a.knowledge.private).max(initial=0) > 0 or METHODS[method].family
+    if METHODS[method].family is None:  # its own family may have none
+        assert np.abs(a.knowledge.private).max() > 0
     b.knowledge.private[:] = 77.0
     for said, other in zip(a.payloads(2, degree=3), b.payloads(2, degree=3), strict=True):
         for name, value in dataclasses.asdict(said).items():

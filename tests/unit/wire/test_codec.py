@@ -127,7 +127,7 @@ def session_sets(draw: st.DrawFn) -> SessionSet:
     session = st.sets(
         st.integers(0, N_ITEMS - 1), min_size=1, max_size=limits.MAX_SESSION_ITEMS
     ).map(lambda items: session_of(np.array(list(items))))
-    sessions = draw(st.lists(session, min_size=1, max_size=6))
+    sessions = draw(st.lists(session, min_size=1, max_size=6, unique=True))
     return SessionSet(round=draw(ROUNDS), sessions=tuple(sessions))
 
 
@@ -302,6 +302,7 @@ SINGLE_NAN = np.float32(np.nan).tobytes()
         (changed("session_set", 4, b"\x04\0"), "wrong_shape"),  # an empty one
         (changed("session_set", 4, b"\x02\x02"), "wrong_shape"),  # not ascending
         (changed("session_set", 4, bytes(limits.MAX_SESSIONS + 1)), "malformed"),
+        (msgpack.packb([8, 0, not WIDE, b"\1\0\1\0", b"\1\1"]), "wrong_shape"),  # said twice
         (
             changed("session_set", 3, bytes(TOO_MANY_ITEMS)),
             "malformed",
