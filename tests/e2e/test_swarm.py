@@ -189,12 +189,8 @@ def test_sessions_spread_among_real_peers_each_beside_made_up_ones(tmp_path: Pat
         store = Store.open(tmp_path / "kept" / "sessions" / f"peer-{index:04d}" / "peer.db")
         state, own = store.learner_state(), np.unique(store.history().item)
         store.close()
-        all_held, ours = (
-            set(
-                sessions_of(
-                    state[f"{name}_items"].astype("<u4").tobytes(), state[f"{name}_lengths"]
-                )
-            )
+        everything, ours = (
+            sessions_of(state[f"{name}_items"].astype("<u4").tobytes(), state[f"{name}_lengths"])
             for name in ("sessions", "sessions_own")
         )
         held.append(set(everything) - set(ours))
