@@ -184,6 +184,7 @@ class SessionGossip(PlainMethod):
             shapes = tellers.shape, passed.shape, until.shape
             _check(fits=shapes == (lengths.shape, lengths.shape, (2,)))
             last = _Told(time_s=float(until[0]), n=int(until[1]))
+            _check(fits=last.time_s < np.inf and last.n >= 0)
         except (KeyError, ValueError, TypeError, OverflowError) as error:
             raise StoreError(f"what was stored of sessions is damaged: {error}") from None
         self._own, self._until = set(both[1]), last
@@ -203,7 +204,10 @@ class SessionGossip(PlainMethod):
         elif len(self._held) > self.capacity:
             oldest = next(iter(self._held))
         if oldest is not None:
-            del self._by_teller[self._held.pop(oldest)][oldest]
+            gone = self._held.pop(oldest)
+            del self._by_teller[gone][oldest]
+            if not self._by_teller[gone]:  # tellers come and go without number
+                del self._by_teller[gone]
 
     def _tell_own(self, speaker: Speaker) -> None:
         """Own sessions of which all items may be named; before anything was heard, a part of one.

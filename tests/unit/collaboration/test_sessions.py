@@ -172,6 +172,7 @@ def test_one_sender_fills_a_quarter_of_what_is_held_and_the_oldest_go() -> None:
     method = method_of(learner)
     assert method._passed <= method._held.keys()
     assert sum(map(len, method._by_teller.values())) == len(method._held)
+    assert all(method._by_teller.values())  # nothing is left of who is gone
 
 
 def test_two_senders_alone_are_heard_for_ever() -> None:
@@ -347,6 +348,8 @@ def test_a_restart_keeps_sessions_and_what_was_passed_on() -> None:
         ("sessions_until", np.array(-1)),
         ("sessions_until", np.array([1.0, np.inf])),
         ("sessions_until", np.array([1.0, np.nan])),
+        ("sessions_until", np.array([np.inf, 1.0])),
+        ("sessions_until", np.array([1.0, -1.0])),
         ("sessions_until", None),
     ],
 )
