@@ -21,9 +21,8 @@ Measured: ``docs/results/films_evaluate.md``.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Final, Self
 
 import numpy as np
@@ -89,10 +88,10 @@ class SessionGossip(PlainMethod):
     def _begin(self) -> None:
         # Own sessions come and go as all others do: what were told longer would be seen to be own.
         self._held: dict[Told, int] = {}  # who told of it first; the newest behind
-        self._by_teller: dict[int, dict[Told, None]] = defaultdict(dict)  # the same, by teller
+        self._by_teller: dict[int, dict[Told, None]] = {}  # the same, by teller
         self._own: set[Told] = set()  # all that there ever were: they must not vote
         self._passed: set[Told] = set()
-        self._until = _Told(time_s=-np.inf, n=0)
+        self._until = (-np.inf, 0)  # where the interactions end that were told of
 
     @property
     def capacity(self) -> int:
@@ -164,7 +163,7 @@ class SessionGossip(PlainMethod):
             np.array([told in passed for told in held], np.bool_),
             ours.items,
             ours.lengths.astype(np.uint8),
-            np.array([until.time_s, until.n], np.float64),
+            np.array(until, np.float64),
         )
         return dict(zip(_STATE, arrays, strict=True))
 
@@ -183,8 +182,8 @@ class SessionGossip(PlainMethod):
             both = _stored(items, lengths, knowledge), _stored(own_items, own_lengths, knowledge)
             shapes = tellers.shape, passed.shape, until.shape
             _check(fits=shapes == (lengths.shape, lengths.shape, (2,)))
-            last = _Told(time_s=float(until[0]), n=int(until[1]))
-            _check(fits=last.time_s < np.inf and last.n >= 0)
+            last = float(until[0]), int(until[1])
+            _check(fits=last[0] < np.inf and last[1] >= 0)
         except (KeyError, ValueError, TypeError, OverflowError) as error:
             raise StoreError(f"what was stored of sessions is damaged: {error}") from None
         self._own, self._until = set(both[1]), last
@@ -196,7 +195,7 @@ class SessionGossip(PlainMethod):
 
     def _hold(self, told: Told, teller: int) -> None:
         """One more, in the place of an older one of its teller, or of anybody's."""
-        of_teller = self._by_teller[teller]
+        of_teller = self._by_teller.setdefault(teller, {})
         self._held[told], of_teller[told] = teller, None
         oldest = None
         if len(of_teller) > max(1, self.capacity // _OF_ONE_TELLER):
@@ -218,7 +217,7 @@ class SessionGossip(PlainMethod):
         model, timeline = speaker.knowledge.model, speaker.knowledge.timeline
         assert isinstance(model, SessionKNN)  # noqa: S101 - others are refused with their settings
         items, time_s = timeline.item[timeline.is_new], timeline.time_s[timeline.is_new]
-        since = self._until.place(time_s)
+        since = _since(time_s, self._until)
         named = np.isin(items, speaker.shown())
         n_named = len(items) if named.all() else int(named.argmin())  # from the beginning on
         parts = stretches(items[:n_named], model.size, since=since)
@@ -229,7 +228,7 @@ class SessionGossip(PlainMethod):
         for part in parts:
             since += len(part)
             self._add_own(part, speaker)
-            self._until = _Told.at(time_s, since)
+            self._until = _until(time_s, since)
 
     def _add_own(self, part: NDArray[np.integer], speaker: Speaker) -> None:
         items = speaker.among(part)
@@ -258,27 +257,18 @@ class SessionGossip(PlainMethod):
         return Sessions(tuple(told for told in self._held if told not in own))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
-    """Until where in its history an owner's sessions reach, whatever comes in before that later.
+def _until(time_s: NDArray[np.float64], n: int) -> tuple[float, int]:
+    """Where the first ``n`` interactions, at least one, end: the newest time, and how many have it.
 
-    Attributes:
-        time_s: Of the newest interaction that was told of; minus infinity for none.
-        n: How many with this time.
+    What comes into a history before that later on does not move it, as it would move a position.
     """
+    last = float(time_s[n - 1])
+    return last, n - int(np.searchsorted(time_s, last))
 
-    time_s: float
-    n: int
 
-    @classmethod
-    def at(cls, time_s: NDArray[np.float64], n: int) -> Self:
-        """After the first ``n`` interactions, at least one."""
-        last = float(time_s[n - 1])
-        return cls(time_s=last, n=n - int(np.searchsorted(time_s, last)))
-
-    def place(self, time_s: NDArray[np.float64]) -> int:
-        """How many interactions are not told of any more."""
-        return min(int(np.searchsorted(time_s, self.time_s)) + self.n, len(time_s))
+def _since(time_s: NDArray[np.float64], until: tuple[float, int]) -> int:
+    """How many interactions lie before that end now."""
+    return min(int(np.searchsorted(time_s, until[0])) + until[1], len(time_s))
 
 
 def _number_of(sender: str) -> int:
