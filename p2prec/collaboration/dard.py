@@ -22,17 +22,16 @@ chosen. What a peer likes to speak of says a little about its latest first visit
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.collaboration.mac import AMOUNTS, FLOOR, MAC, Soft
-from p2prec.collaboration.method import Amount, Amounts, Options
+from p2prec.collaboration.method import Amount, Amounts, Listener, Options
 from p2prec.collaboration.payload import SoftPredictions
 from p2prec.training.knowledge import Knowledge
-from p2prec.training.learner import MergeReport, Received
+from p2prec.training.learner import MergeReport
 
 _VALIDATION = 8  # newest first visits that reference data are judged by
 
@@ -54,15 +53,15 @@ class DARD(MAC):
         self._adaptive: list[bytes] = []  # D_i, best first
         self._heard: list[bytes] = []  # what neighbours spoke of, most often first
 
-    def merge(self, knowledge: Knowledge, received: Sequence[Received]) -> MergeReport:
+    def merge(self, listener: Listener) -> MergeReport:
         """As MAC; also remembers what neighbours like to speak of."""
         spoken: Counter[bytes] = Counter()
-        for item in received:
+        for item in listener.received:
             if isinstance(item.payload, SoftPredictions):
                 spoken.update(item.payload.references)
         if spoken:
             self._heard = sorted(spoken, key=lambda name: (-spoken[name], name))
-        return super().merge(knowledge, received)
+        return super().merge(listener)
 
     def references(self, knowledge: Knowledge, round_: int) -> list[bytes]:
         """Half of a message for the own choice, a quarter for the neighbours', the rest for new."""

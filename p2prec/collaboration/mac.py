@@ -23,7 +23,7 @@ by ``distillation``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ from p2prec.collaboration.method import (
     Amounts,
     Listener,
     Options,
-    PlainMethod,
+    PeerByPeer,
     Sends,
     Speaker,
     read_amounts,
@@ -46,7 +46,7 @@ from p2prec.models.explored import Explored
 from p2prec.models.highest import highest
 from p2prec.models.table import BIAS
 from p2prec.training.knowledge import Knowledge
-from p2prec.training.learner import MergeReport, Received
+from p2prec.training.learner import MergeReport
 
 AMOUNTS: Final[Amounts] = {
     "own_references": Amount(4.0, least=0, most=MAX_REFERENCES),
@@ -74,7 +74,7 @@ FLOOR = 1e-6  # of a probability
 Soft = tuple[NDArray[np.int64], NDArray[np.float64]]  # items, their probabilities
 
 
-class MAC(PlainMethod):
+class MAC(PeerByPeer):
     """Distillation of neighbours' soft decisions.
 
     Attributes:
@@ -93,25 +93,8 @@ class MAC(PlainMethod):
         self._began = False
         self._own: dict[bytes, NDArray[np.float64]] = {}
 
-    @classmethod
-    def publish_together(
-        cls, methods: Sequence[Self], speakers: Sequence[Speaker]
-    ) -> list[Sequence[Payload]]:
-        """Soft decisions, and a few reference sequences: own ones first, later relayed ones."""
-        return [method.publish(s) for method, s in zip(methods, speakers, strict=True)]
-
-    @classmethod
-    def merge_together(
-        cls, methods: Sequence[Self], listeners: Sequence[Listener]
-    ) -> list[MergeReport]:
-        """Choose teachers among the senders and learn from the mean of their soft decisions."""
-        return [
-            method.merge(listener.knowledge, listener.received)
-            for method, listener in zip(methods, listeners, strict=True)
-        ]
-
     def publish(self, speaker: Speaker) -> Sequence[Payload]:
-        """What one peer says."""
+        """Soft decisions, and a few reference sequences: own ones first, later relayed ones."""
         knowledge, round_, options = speaker.knowledge, speaker.round, self._options
         rng = generator(speaker.key)
         if self._began:
@@ -133,11 +116,12 @@ class MAC(PlainMethod):
             payloads.append(self._spoken(knowledge, speaker.shown(), round_))
         return payloads
 
-    def merge(self, knowledge: Knowledge, received: Sequence[Received]) -> MergeReport:
-        """What one peer hears."""
+    def merge(self, listener: Listener) -> MergeReport:
+        """Choose teachers among the senders and learn from the mean of their soft decisions."""
+        knowledge = listener.knowledge
         soft: dict[str, SoftPredictions] = {}
         rejected: dict[str, str] = {}
-        for item in received:
+        for item in listener.received:
             if isinstance(item.payload, ReferenceSet):
                 self._pool.learn(knowledge.catalogue, item.payload.sequences)
             elif isinstance(item.payload, SoftPredictions):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
@@ -189,6 +190,34 @@ class PlainMethod:
 
     def restore(self, state: Mapping[str, NDArray[np.generic]], knowledge: Knowledge) -> None:
         """There is nothing."""
+
+
+class PeerByPeer(PlainMethod):
+    """A method whose peers are computed one after the other."""
+
+    __slots__ = ()
+
+    @classmethod
+    def publish_together(
+        cls, methods: Sequence[Self], speakers: Sequence[Speaker]
+    ) -> list[Sequence[Payload]]:
+        """What each says."""
+        return [method.publish(s) for method, s in zip(methods, speakers, strict=True)]
+
+    @classmethod
+    def merge_together(
+        cls, methods: Sequence[Self], listeners: Sequence[Listener]
+    ) -> list[MergeReport]:
+        """What each hears."""
+        return [method.merge(listener) for method, listener in zip(methods, listeners, strict=True)]
+
+    @abstractmethod
+    def publish(self, speaker: Speaker) -> Sequence[Payload]:
+        """What one peer says."""
+
+    @abstractmethod
+    def merge(self, listener: Listener) -> MergeReport:
+        """What one peer hears."""
 
 
 def read_amounts(options: Options, amounts: Amounts) -> dict[str, float]:

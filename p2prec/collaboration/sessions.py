@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ from p2prec.collaboration.method import (
     Amounts,
     Listener,
     Options,
-    PlainMethod,
+    PeerByPeer,
     Sends,
     Speaker,
     read_amounts,
@@ -71,7 +71,7 @@ _STATE = (
 )  # fmt: skip
 
 
-class SessionGossip(PlainMethod):
+class SessionGossip(PeerByPeer):
     """Sessions of many, unlinked and among made-up items, are passed on by everybody."""
 
     __slots__ = ("_by_teller", "_held", "_options", "_own", "_passed", "_until")
@@ -97,20 +97,6 @@ class SessionGossip(PlainMethod):
     def capacity(self) -> int:
         """Sessions that are held, at most."""
         return int(self._options["capacity"])
-
-    @classmethod
-    def publish_together(
-        cls, methods: Sequence[Self], speakers: Sequence[Speaker]
-    ) -> list[Sequence[Payload]]:
-        """What was not passed on yet, and some of what was."""
-        return [method.publish(s) for method, s in zip(methods, speakers, strict=True)]
-
-    @classmethod
-    def merge_together(
-        cls, methods: Sequence[Self], listeners: Sequence[Listener]
-    ) -> list[MergeReport]:
-        """Hold what is new."""
-        return [method.merge(listener) for method, listener in zip(methods, listeners, strict=True)]
 
     def publish(self, speaker: Speaker) -> Sequence[Payload]:
         """What one peer says."""
