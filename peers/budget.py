@@ -19,6 +19,7 @@ from p2prec.embeddings.table import full_bytes
 from p2prec.embeddings.tables import TABLES, compressions_of
 from p2prec.errors import ConfigError
 from p2prec.models.families import FAMILIES, check_model, check_model_of, model_of
+from p2prec.training.combinations import check_family
 from p2prec.training.config import LearnerConfig, ModelConfig
 from p2prec.training.given_up import tells
 from p2prec.training.on_device import most_bytes
@@ -76,6 +77,8 @@ def within_budget(catalogue: Catalogue, learner: LearnerConfig, budget: int) -> 
     if wanted.family != ModelConfig().family:
         sizes = FAMILIES[wanted.family].sizes if wanted.family in FAMILIES else (0,)
         check_model(family=wanted.family, embedding_size=sizes[0], task=wanted.task)
+        if learner.collaboration.method in METHODS:  # refused elsewhere
+            check_family(wanted.family, learner.collaboration.method)
     candidates = list(_candidates(catalogue, learner))
     fitting = [one for one in candidates if one.n_bytes <= budget]
     while fitting:
@@ -84,15 +87,17 @@ def within_budget(catalogue: Catalogue, learner: LearnerConfig, budget: int) -> 
             return replace(learner, model=best.model)
         fitting.remove(best)
     by_size = sorted(candidates, key=lambda one: one.n_bytes)
+    family = "" if wanted.family == ModelConfig().family else f" of the family {wanted.family}"
     least = next((one for one in by_size if _can_be(catalogue, one.model)), None)
     raise ConfigError(
-        f"memory_budget: no model of the family {wanted.family} for {wanted.task.value} keeps "
+        f"memory_budget: no model{family} for {wanted.task.value} keeps "
         f"{budget:,} bytes with a catalogue of {len(catalogue):,} items"
         + (
             f"; the smallest, {model_of(catalogue, least.model).name}, takes {least.n_bytes:,}"
             if least is not None
             else ""
         )
+        + ("; a smaller option capacity holds fewer sessions" if _sessions(learner) else "")
     )
 
 

@@ -72,7 +72,7 @@ _STATE = (
 
 
 class SessionGossip(PeerByPeer):
-    """Sessions of many, unlinked and among made-up items, are passed on by everybody."""
+    """Sessions of many, without names and among made-up items, are passed on by everybody."""
 
     __slots__ = ("_by_teller", "_held", "_options", "_own", "_passed", "_until")
     teaches = False

@@ -34,7 +34,10 @@ _NEVER = np.float32(-1e9)
 
 
 class SessionKNN:
-    """The family; an item row holds popularity and a bias, as of ``Ranker``."""
+    """Sessions of others that are like the owner's last one vote; the method sessions brings them.
+
+    An item row holds popularity and a bias, as of ``Ranker``.
+    """
 
     family = "session_knn"
     tasks = frozenset({Task.RANKING})

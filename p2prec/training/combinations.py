@@ -34,17 +34,7 @@ def check_learner(config: LearnerConfig) -> None:
             f"{method} sends what a table {needed!r} is made of, and {model.table!r} has none of "
             f"it; take a model such as mf/16/{needed}-10"
         )
-    family = METHODS[method].family
-    if family is not None and model.family != family:
-        raise ConfigError(
-            f"{method} spreads what only {family} learns from, not {model.family}; take a model "
-            f"such as {family}/16"
-        )
-    if METHODS[method].sends != "nothing" and model.family not in families_of(method):
-        raise ConfigError(
-            f"{model.family} learns from what {method_for(model.family)} spreads, and from nothing "
-            f'that {method} sends; take method = "{method_for(model.family)}"'
-        )
+    check_family(model.family, method)
     if METHODS[method].sends == "sessions" and config.protection.pseudo_items >= MAX_SESSION_ITEMS:
         raise ConfigError(
             f"[protection] pseudo_items = {config.protection.pseudo_items:g} are more than go "
@@ -62,6 +52,25 @@ def check_learner(config: LearnerConfig) -> None:
         raise ConfigError(
             f"{method} exchanges probabilities of what comes next, and a rating is none; take "
             + ", ".join(others)
+        )
+
+
+def check_family(family: str, method: str) -> None:
+    """Refuse a model that learns nothing from a method.
+
+    Raises:
+        ConfigError: In one sentence, with what could be instead.
+    """
+    own = METHODS[method].family
+    if own is not None and family != own:
+        raise ConfigError(
+            f"{method} spreads what only {own} learns from, not {family}; take a model such as "
+            f"{own}/16"
+        )
+    if METHODS[method].sends != "nothing" and family not in families_of(method):
+        raise ConfigError(
+            f"{family} learns from what {method_for(family)} spreads, and from nothing that "
+            f'{method} sends; take method = "{method_for(family)}"'
         )
 
 
