@@ -107,7 +107,9 @@ def _candidates(catalogue: Catalogue, learner: LearnerConfig) -> Iterator[_Candi
     able = families_of(learner.collaboration.method)
     n_sessions = _sessions(learner)
     for family in FAMILIES:
-        if wanted.family not in {ModelConfig().family, family} or family not in able:
+        if wanted.family not in {ModelConfig().family, family}:
+            continue
+        if family not in able and family != wanted.family:
             continue
         for size in FAMILIES[family].sizes:
             beside: int | None = None

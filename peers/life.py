@@ -385,9 +385,12 @@ class Peer:
         if previous is not None and previous[1].round == self.round < payload.round:
             key = (sender, kind_of(payload) + "+")  # one ahead may wait beside this round's
             previous = self._inbox.get(key)
-        if previous is not None and previous[1].round >= payload.round:
-            return [dropped("older_than_known")]
-        self._inbox[key] = (sender, payload if previous is None else joined(previous[1], payload))
+        if previous is not None:
+            both = joined(previous[1], payload)
+            if both is previous[1]:
+                return [dropped("older_than_known")]
+            payload = both
+        self._inbox[key] = (sender, payload)
         while len(self._inbox) > limits.MAX_INBOX_MESSAGES:
             self._inbox.popitem(last=False)
         told = ev.Tell(what="payload_received", fields={"peer": sender[:8], "round": payload.round})

@@ -142,11 +142,18 @@ Parameters = ModelUpdate | TableUpdate
 Payload = Parameters | ReferenceSet | SoftPredictions | SessionSet
 
 
-def joined(older: Payload, newer: Payload) -> Payload:
+def joined(waiting: Payload, come: Payload) -> Payload:
     """What is left of two payloads of one sender and kind that wait for the same merge.
 
     Of most the newer one stands for both. A session is told once, so that none may be lost.
+
+    Args:
+        waiting: As it is where nothing that has come is of use.
+        come: After it, in whatever order they were sent.
     """
+    newer, older = (come, waiting) if come.round > waiting.round else (waiting, come)
+    if waiting.round == come.round:
+        return waiting
     if not isinstance(older, SessionSet) or not isinstance(newer, SessionSet):
         return newer
     both = dict.fromkeys((*newer.sessions, *older.sessions))

@@ -49,6 +49,7 @@ from p2prec.models.sessions import (
     Sessions,
     Told,
     are_sessions,
+    first_met,
     session_of,
     sessions_of,
     stretches,
@@ -58,7 +59,7 @@ from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport
 
 _AMOUNTS: Final[Amounts] = {
-    "told": Amount(128.0, least=1, most=MAX_SESSIONS // 2),
+    "told": Amount(256.0, least=1, most=MAX_SESSIONS // 2),
     "again": Amount(32.0, least=0, most=MAX_SESSIONS // 2),
     "capacity": Amount(8_192.0, least=1, most=MAX_HELD_SESSIONS),
     "max_hearsay": AVERAGING["max_hearsay"],
@@ -67,14 +68,14 @@ _OF_ONE_TELLER = 4  # of what is held nobody was the first to tell of more than 
 _OWN = 0  # the teller of own sessions
 _STATE = (
     "sessions_items", "sessions_lengths", "sessions_tellers", "sessions_passed",
-    "sessions_own_items", "sessions_own_lengths", "sessions_until",
+    "sessions_own_items", "sessions_own_lengths",
 )  # fmt: skip
 
 
 class SessionGossip(PeerByPeer):
     """Sessions of many, without names and among made-up items, are passed on by everybody."""
 
-    __slots__ = ("_by_teller", "_held", "_options", "_own", "_passed", "_until")
+    __slots__ = ("_by_teller", "_held", "_options", "_own", "_passed")
     teaches = False
     sends: Sends = "sessions"
     table: ClassVar[str | None] = None
@@ -91,12 +92,16 @@ class SessionGossip(PeerByPeer):
         self._by_teller: dict[int, dict[Told, None]] = {}  # the same, by teller
         self._own: set[Told] = set()  # all that there ever were: they must not vote
         self._passed: set[Told] = set()
-        self._until = (-np.inf, 0)  # where the interactions end that were told of
 
     @property
     def capacity(self) -> int:
         """Sessions that are held, at most."""
         return int(self._options["capacity"])
+
+    @property
+    def _quota(self) -> int:
+        """Sessions that one peer may be the first to tell of."""
+        return max(1, self.capacity // _OF_ONE_TELLER)
 
     def publish(self, speaker: Speaker) -> Sequence[Payload]:
         """What one peer says."""
@@ -140,7 +145,7 @@ class SessionGossip(PeerByPeer):
     def state(self, knowledge: Knowledge) -> dict[str, NDArray[np.generic]]:
         """All sessions, by whom they were told, and which of them were passed on."""
         del knowledge
-        held, own, passed, until = self._held.copy(), self._own.copy(), self._passed, self._until
+        held, own, passed = self._held.copy(), self._own.copy(), self._passed
         sessions, ours = Sessions(tuple(held)), Sessions(tuple(sorted(own)))
         arrays: tuple[NDArray[np.generic], ...] = (
             sessions.items,
@@ -149,7 +154,6 @@ class SessionGossip(PeerByPeer):
             np.array([told in passed for told in held], np.bool_),
             ours.items,
             ours.lengths.astype(np.uint8),
-            np.array(until, np.float64),
         )
         return dict(zip(_STATE, arrays, strict=True))
 
@@ -164,15 +168,13 @@ class SessionGossip(PeerByPeer):
             return
         try:
             stored = [np.asarray(state[name]) for name in _STATE]
-            items, lengths, tellers, passed, own_items, own_lengths, until = stored
+            items, lengths, tellers, passed, own_items, own_lengths = stored
             both = _stored(items, lengths, knowledge), _stored(own_items, own_lengths, knowledge)
-            shapes = tellers.shape, passed.shape, until.shape
-            _check(fits=shapes == (lengths.shape, lengths.shape, (2,)))
-            last = float(until[0]), int(until[1])
-            _check(fits=last[0] < np.inf and last[1] >= 0)
+            _check(fits=tellers.shape == passed.shape == lengths.shape)
+            _check(fits=len(set(both[0])) == len(both[0]) and tellers.dtype.kind in "iu")
         except (KeyError, ValueError, TypeError, OverflowError) as error:
             raise StoreError(f"what was stored of sessions is damaged: {error}") from None
-        self._own, self._until = set(both[1]), last
+        self._own = set(both[1])
         for told, teller in zip(both[0], tellers.tolist(), strict=True):
             self._hold(told, int(teller))
         told_before = zip(both[0], passed.tolist(), strict=True)
@@ -184,7 +186,7 @@ class SessionGossip(PeerByPeer):
         of_teller = self._by_teller.setdefault(teller, {})
         self._held[told], of_teller[told] = teller, None
         oldest = None
-        if len(of_teller) > max(1, self.capacity // _OF_ONE_TELLER):
+        if len(of_teller) > self._quota:
             oldest = next(iter(of_teller))
         elif len(self._held) > self.capacity:
             oldest = next(iter(self._held))
@@ -195,26 +197,26 @@ class SessionGossip(PeerByPeer):
                 del self._by_teller[gone]
 
     def _tell_own(self, speaker: Speaker) -> None:
-        """Own sessions of which all items may be named; before anything was heard, a part of one.
+        """Own sessions of which all items may be named; as long as nobody was heard, a part of one.
 
-        An item is told of once, when it is met for the first time: sessions that share items would
-        be seen to be of one owner.
+        An item is told of once: sessions that share items would be seen to be of one owner.
         """
-        model, timeline = speaker.knowledge.model, speaker.knowledge.timeline
+        model, items = speaker.knowledge.model, first_met(speaker.knowledge.timeline.item)
         assert isinstance(model, SessionKNN)  # noqa: S101 - others are refused with their settings
-        items, time_s = timeline.item[timeline.is_new], timeline.time_s[timeline.is_new]
-        since = _since(time_s, self._until)
-        named = np.isin(items, speaker.shown())
-        n_named = len(items) if named.all() else int(named.argmin())  # from the beginning on
-        parts = stretches(items[:n_named], model.size, since=since)
-        if n_named < len(items):  # the last one will yet become longer
+        before = Sessions(tuple(self._own)).items  # made-up items among them
+        waiting = ~np.isin(items, speaker.shown())
+        told_now = np.isin(items, speaker.among(items)) & ~np.isin(items, before)
+        end = int(waiting.argmax()) if waiting.any() else len(items)  # from the beginning on
+        parts = stretches(items[:end][told_now[:end]], model.size)
+        if waiting.any():  # the last one will yet become longer
             parts = [part for part in parts if len(part) == model.size]
-        if not parts and not self._held and since < n_named:
-            parts = [items[since:n_named][: model.size]]
-        for part in parts:
-            since += len(part)
+        if not self._held.keys() - self._own:  # whose these are is seen
+            few = items[:end][told_now[:end]][: model.size]
+            parts = [few] if not self._held else []
+        # What has to go before it has left would never be told.
+        leaving = sum(told not in self._passed for told in self._by_teller.get(_OWN, ()))
+        for part in parts[: max(self._quota - leaving, 0)]:
             self._add_own(part, speaker)
-            self._until = _until(time_s, since)
 
     def _add_own(self, part: NDArray[np.integer], speaker: Speaker) -> None:
         items = speaker.among(part)
@@ -241,20 +243,6 @@ class SessionGossip(PeerByPeer):
     def _voting(self) -> Sessions:
         own = self._own
         return Sessions(tuple(told for told in self._held if told not in own))
-
-
-def _until(time_s: NDArray[np.float64], n: int) -> tuple[float, int]:
-    """Where the first ``n`` interactions, at least one, end: the newest time, and how many have it.
-
-    What comes into a history before that later on does not move it, as it would move a position.
-    """
-    last = float(time_s[n - 1])
-    return last, n - int(np.searchsorted(time_s, last))
-
-
-def _since(time_s: NDArray[np.float64], until: tuple[float, int]) -> int:
-    """How many interactions lie before that end now."""
-    return min(int(np.searchsorted(time_s, until[0])) + until[1], len(time_s))
 
 
 def _number_of(sender: str) -> int:

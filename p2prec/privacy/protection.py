@@ -193,8 +193,9 @@ class Protection:
         restore(rows, state)
         made_up = np.stack([rows.like, rows.table.rows.astype(np.int64)], axis=1)[rows.is_made_up]
         pairs = np.asarray(state.get(_PAIRS, made_up), np.int64)  # none in older stores
-        if pairs.ndim != 2 or pairs.shape[1] != 2:
-            raise ValueError("no pairs")
+        n_items = len(rows.table.initial)
+        if pairs.ndim != 2 or pairs.shape[1] != 2 or not ((pairs >= 0) & (pairs < n_items)).all():
+            raise ValueError("no pairs of this realm")
         self._named = np.unique(np.asarray(state[_NAMED], np.int64))
         self._knowledge.pseudo_rows, self._pairs, self._seen = rows, pairs, None
 

@@ -71,6 +71,15 @@ def said_by(learner: LocalLearner, round_: int) -> list[Told]:
     return [told for p in payloads if isinstance(p, SessionSet) for told in p.sessions]
 
 
+HEARD = session_of(np.array([0, 1, 2]))
+
+
+def own_told(learner: LocalLearner, round_: int) -> list[Told]:
+    """What it says of its owner once it has heard of somebody else."""
+    learner.merge(round_, [received("other", SessionSet(round=0, sessions=(HEARD,)))])
+    return [told for told in said_by(learner, round_) if told != HEARD]
+
+
 def items_of(told: Told) -> NDArray[np.int64]:
     return np.frombuffer(told, "<u4").astype(np.int64)
 
@@ -110,12 +119,14 @@ def test_an_eighth_is_told_before_anything_was_heard_and_then_an_eighth_a_round(
     assert ours == [0, 1, 0, 1, 1, 0, 1, 0]  # sessions of eight, of which five more may be named
 
 
-def test_without_protection_all_is_told_as_it_is() -> None:
-    learner = peer(0, protection=ProtectionConfig(method="none"))
-    told = said_by(learner, 0)
+def test_without_protection_all_is_told_as_it_is_once_somebody_was_heard() -> None:
+    """Before that everybody sees whose it is."""
+    learner = peer(0, protection=ProtectionConfig(method="none"), again=0)
     visits = learner.knowledge.timeline.item
-    expected = {session_of(visits[at : at + 8]) for at in range(0, 40, 8)}
-    assert set(told) == expected
+    expected = [session_of(visits[at : at + 8]) for at in range(0, 40, 8)]
+    assert said_by(learner, 0) == expected[:1]
+    assert said_by(learner, 1) == []
+    assert set(own_told(learner, 2)) == set(expected[1:])
 
 
 def test_a_session_is_passed_on_once_and_only_when_it_has_left() -> None:
@@ -187,7 +198,7 @@ def test_two_senders_alone_are_heard_for_ever() -> None:
 def test_own_sessions_come_and_go_as_all_others_do() -> None:
     """Or who floods a peer would see them stay, and be told again when all others are gone."""
     learner = peer(0, protection=ProtectionConfig(method="none"), capacity=20)
-    own = set(said_by(learner, 0))
+    own = set(own_told(learner, 0))
     assert len(own) == 5
     for sender in range(8):
         learner.merge(1, [received(str(sender), of(*[[sender, 100 + i] for i in range(5)]))])
@@ -220,7 +231,7 @@ def test_many_made_up_items_do_not_make_a_session_too_long() -> None:
 
 def test_new_interactions_are_told_of_and_old_ones_not_again() -> None:
     learner = peer(0, protection=ProtectionConfig(method="none"), again=0)
-    assert len(said_by(learner, 0)) == 5
+    assert len(own_told(learner, 0)) == 5
     new = [i for i in range(20, N) if i not in history(0).item][:6]
     learner.add(longer(history(0), new[:3]))
     assert said_by(learner, 1) == []  # three are less than half a session
@@ -244,7 +255,7 @@ def test_an_item_that_is_met_again_is_told_of_once() -> None:
     past = history(0)
     learner = peer(0, protection=ProtectionConfig(method="none"))
     learner.add(longer(past, past.item[:20].tolist()))
-    told = [items_of(session) for session in said_by(learner, 0)]
+    told = [items_of(session) for session in own_told(learner, 0)]
     assert len(told) == 5
     assert len(np.unique(np.concatenate(told))) == 40
 
@@ -252,13 +263,14 @@ def test_an_item_that_is_met_again_is_told_of_once() -> None:
 def test_what_comes_in_before_what_was_told_changes_nothing() -> None:
     learner = peer(0, protection=ProtectionConfig(method="none"), again=0)
     past = learner.knowledge.history
-    assert len(said_by(learner, 0)) == 5
-    older = [i for i in range(20, N) if i not in past.item][:10]
-    learner.add(longer(past, older, before=True))
+    assert len(own_told(learner, 0)) == 5
+    older = [i for i in range(20, N) if i not in past.item][:3]
+    learner.add(longer(past, [*older, int(past.item[-1])], before=True))
     assert said_by(learner, 1) == []
-    newer = [i for i in range(20, N) if i not in past.item and i not in older][:8]
+    newer = [i for i in range(20, N) if i not in past.item and i not in older][:9]
     learner.add(longer(longer(past, older, before=True), newer))
-    assert said_by(learner, 2) == [session_of(np.array(newer))]
+    told = [items_of(session) for session in said_by(learner, 2)]
+    assert set(np.concatenate(told)) == {*older, *newer}  # each once, and nothing of the rest
 
 
 def test_who_comes_to_visit_what_was_made_up_never_tells_of_an_item_alone() -> None:
@@ -273,15 +285,13 @@ def test_who_comes_to_visit_what_was_made_up_never_tells_of_an_item_alone() -> N
     for round_ in range(3, 24):
         said_by(learner, round_)
     told = [items_of(session) for session in method_of(learner)._own]
-    assert len(told) > 6
+    assert len(told) == 5
     for items in told:
         for place in items[np.isin(items, past.item)].tolist():
             assert pairs.get(place, place) in items
-    visited = np.concatenate(told)
-    assert np.isin(fakes.made_up, visited).all()
-    for items in told:  # and what was visited stands beside something else itself
         mine = items[np.isin(items, learner.knowledge.timeline.own)]
         assert len(learner.protection.among(mine)) > len(mine)
+    assert len(np.unique(np.concatenate(told))) == sum(map(len, told))  # nor of any item twice
 
 
 def test_a_crash_before_anything_is_stored_draws_the_same_again() -> None:
@@ -318,8 +328,9 @@ def test_what_has_nothing_beside_it_is_not_told() -> None:
         said_by(learner, round_)
         learner.merge(round_, [received("other", of([1, 2, 3]))])
     told = np.concatenate([items_of(session) for session in method_of(learner)._own])
-    assert len(told) == 12  # six others can stand beside six of them
-    assert np.isin(told, past.item).sum() == 6
+    real = np.isin(told, past.item).sum()
+    assert 4 <= real <= 6  # six others can stand beside six of them
+    assert len(told) == 2 * real
 
 
 def test_a_restart_keeps_sessions_and_what_was_passed_on() -> None:
@@ -345,12 +356,8 @@ def test_a_restart_keeps_sessions_and_what_was_passed_on() -> None:
         ("sessions_passed", np.array(True)),  # noqa: FBT003
         ("sessions_tellers", np.zeros(1, np.int64)),
         ("sessions_own_items", np.array([N], np.int64)),
-        ("sessions_until", np.array(-1)),
-        ("sessions_until", np.array([1.0, np.inf])),
-        ("sessions_until", np.array([1.0, np.nan])),
-        ("sessions_until", np.array([np.inf, 1.0])),
-        ("sessions_until", np.array([1.0, -1.0])),
-        ("sessions_until", None),
+        ("sessions_tellers", np.full(6, np.nan)),
+        ("sessions_own_items", None),
     ],
 )
 def test_what_is_damaged_is_left_and_told(name: str, value: NDArray[np.generic] | None) -> None:
@@ -384,3 +391,36 @@ def test_other_models_and_noise_are_refused_in_one_sentence() -> None:
         peer(0, protection=ProtectionConfig(pseudo_items=64))
     with pytest.raises(ConfigError, match=r"noise_multiplier = 1 is noise on\s+parameters"):
         peer(0, protection=ProtectionConfig(noise_multiplier=1.0, clip_norm=1.0))
+
+
+def test_what_was_lost_is_not_told_in_one_message() -> None:
+    """Of a peer that knows of nobody all that it says is seen to be its owner's."""
+    peers = [peer(user) for user in range(3)]
+    lived(peers, rounds=10, together=True)
+    state = {
+        name: value for name, value in peers[0].state().items() if not name.startswith("sessions")
+    }
+    again = peer(0)
+    again.restore(state)
+    [first] = said_by(again, 10)
+    assert np.isin(items_of(first), again.knowledge.timeline.own).sum() == 8
+
+
+def test_nothing_is_lost_where_few_sessions_are_held() -> None:
+    learner = peer(0, protection=ProtectionConfig(method="none"), capacity=8, again=0)
+    told: set[Told] = set()
+    for round_ in range(6):
+        told |= set(own_told(learner, round_))
+    assert len(told) == 5
+    assert len(np.unique(np.concatenate([items_of(one) for one in told]))) == 40
+
+
+def test_who_is_given_a_state_twice_over_is_not_confused() -> None:
+    peers = [peer(user) for user in range(2)]
+    lived(peers, rounds=3, together=True)
+    state = dict(peers[0].state())
+    for name in ("sessions_items", "sessions_lengths", "sessions_tellers", "sessions_passed"):
+        state[name] = np.concatenate([state[name], state[name]])
+    again = peer(0)
+    again.restore(state)
+    assert again.lost.startswith("what was stored of sessions")
