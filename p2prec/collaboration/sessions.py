@@ -59,7 +59,7 @@ from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport
 
 _AMOUNTS: Final[Amounts] = {
-    "told": Amount(256.0, least=1, most=MAX_SESSIONS // 2),
+    "told": Amount(128.0, least=1, most=MAX_SESSIONS // 2),
     "again": Amount(32.0, least=0, most=MAX_SESSIONS // 2),
     "capacity": Amount(8_192.0, least=1, most=MAX_HELD_SESSIONS),
     "max_hearsay": AVERAGING["max_hearsay"],

@@ -209,6 +209,7 @@ def test_the_same_rows_are_drawn_and_said(seed: int, max_rows: int) -> None:
                 round=0,
                 degree=1,
                 shown=peer.protection.shown_places,
+                among=np.unique,
                 key=np.uint64(seed + number),
             )
             for number, peer in enumerate(peers)
