@@ -42,7 +42,7 @@ EMBEDDED: dict[str, type[EmbeddedModel | NextPlaceModel]] = {
 }
 # All that there are: of one that is in both, the former is taken where the table is full.
 FAMILIES: dict[str, type[Model | EmbeddedModel | NextPlaceModel]] = {**EMBEDDED, **MODELS}
-_NO_TABLE = "has no embeddings of items that a table could hold; take {able}"
+_NO_TABLE = "has no embeddings for a table to hold; take {able}"
 
 
 def check_model(
