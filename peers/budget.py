@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from p2prec.collaboration.methods import METHODS, build_method, families_of
+from p2prec.collaboration.methods import METHODS, build_method, families_of, sessions_held
 from p2prec.collaboration.parameters import AVERAGING
-from p2prec.collaboration.sessions import SessionGossip
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.narrow import Narrow
 from p2prec.embeddings.table import full_bytes
@@ -97,7 +96,7 @@ def within_budget(catalogue: Catalogue, learner: LearnerConfig, budget: int) -> 
             if least is not None
             else ""
         )
-        + ("; a smaller option capacity holds fewer sessions" if _sessions(learner) else "")
+        + ("; a smaller option capacity holds fewer sessions" if _sessions_held(learner) else "")
     )
 
 
@@ -105,7 +104,7 @@ def _candidates(catalogue: Catalogue, learner: LearnerConfig) -> Iterator[_Candi
     """All models that may be, each with its bytes; tables are not built for it."""
     wanted, known, n_held = learner.model, worth(), _held(learner)
     able = families_of(learner.collaboration.method)
-    n_sessions = _sessions(learner)
+    n_sessions = _sessions_held(learner)
     for family in FAMILIES:
         if wanted.family not in {ModelConfig().family, family}:
             continue
@@ -187,12 +186,8 @@ def _held(learner: LearnerConfig) -> int:
     return _OWN_ITEMS + int(1.25 * hearsay)
 
 
-def _sessions(learner: LearnerConfig) -> int:
-    """Sessions of others that a peer keeps, at most."""
-    if learner.collaboration.method not in METHODS:  # refused elsewhere
-        return 0
-    method = build_method(learner.collaboration.method, learner.collaboration.options)
-    return method.capacity if isinstance(method, SessionGossip) else 0
+def _sessions_held(learner: LearnerConfig) -> int:
+    return sessions_held(learner.collaboration.method, learner.collaboration.options)
 
 
 def settled(config: PeerConfig, catalogue: Catalogue) -> PeerConfig:

@@ -101,11 +101,12 @@ def payload_record(payload: Payload) -> wire.PayloadWire:
             )
         case SessionSet() as sessions:
             both = Sessions(sessions.sessions)
-            wide = _is_wide(both.items)
+            items = both.items
+            wide = _is_wide(items)
             return wire.SessionsWire(
                 int(sessions.round),
                 wide,
-                both.items.astype("<u4" if wide else "<u2").tobytes(),
+                items.astype("<u4" if wide else "<u2").tobytes(),
                 both.lengths.astype(np.uint8).tobytes(),
             )
 

@@ -57,3 +57,17 @@ def families_of(name: str) -> frozenset[str]:
 def method_for(family: str) -> str:
     """The method that a family of models is made for; ``"epidemic"`` for most."""
     return next((name for name, method in METHODS.items() if method.family == family), "epidemic")
+
+
+def sessions_held(name: str, options: Options) -> int:
+    """Sessions of others that a peer holds by a method, at most; 0 by most.
+
+    Args:
+        name: Of a method; there need be none of that name.
+        options: Of it.
+
+    Raises:
+        ConfigError: It has no such option.
+    """
+    method = build_method(name, options) if name in METHODS else None
+    return method.capacity if isinstance(method, SessionGossip) else 0

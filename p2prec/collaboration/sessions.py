@@ -49,7 +49,6 @@ from p2prec.models.sessions import (
     Sessions,
     Told,
     are_sessions,
-    first_met,
     session_of,
     sessions_of,
     stretches,
@@ -201,8 +200,9 @@ class SessionGossip(PeerByPeer):
 
         An item is told of once: sessions that share items would be seen to be of one owner.
         """
-        model, items = speaker.knowledge.model, first_met(speaker.knowledge.timeline.item)
+        model, timeline = speaker.knowledge.model, speaker.knowledge.timeline
         assert isinstance(model, SessionKNN)  # noqa: S101 - others are refused with their settings
+        items = timeline.item[timeline.is_new]
         before = Sessions(tuple(self._own)).items  # made-up items among them
         waiting = ~np.isin(items, speaker.shown())
         told_now = np.isin(items, speaker.among(items)) & ~np.isin(items, before)

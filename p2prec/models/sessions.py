@@ -177,13 +177,11 @@ def first_met(items: NDArray[np.integer]) -> NDArray[np.integer]:
     return first
 
 
-def lately(items: NDArray[np.integer], most: int = 32) -> NDArray[np.int64]:
+def lately(items: NDArray[np.integer], most: int = 32) -> NDArray[np.integer]:
     """The newest items of a history, each once, the newest first.
 
     Args:
         items: In the order of time.
         most: What is older weighs nothing.
     """
-    backwards = items[::-1].astype(np.int64)
-    first = np.sort(np.unique(backwards, return_index=True)[1])
-    return backwards[first[:most]]
+    return first_met(items[::-1])[:most]

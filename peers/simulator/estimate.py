@@ -8,9 +8,8 @@ import tracemalloc
 from pathlib import Path
 from typing import Final
 
-from p2prec.collaboration.methods import METHODS, build_method
+from p2prec.collaboration.methods import METHODS, sessions_held
 from p2prec.collaboration.parameters import AVERAGING
-from p2prec.collaboration.sessions import SessionGossip
 from p2prec.errors import ConfigError
 from p2prec.models.model import Model
 from p2prec.models.moments import ALL_KEPT_BYTES, KEPT_BYTES
@@ -67,11 +66,10 @@ def bytes_per_peer(world: World) -> float:
 
 def _sessions(world: World, model: Model) -> float:
     """Bytes of the sessions that a peer will be told of; peers of a process share the items."""
-    method = build_method(world.method.name, world.method.options)
-    if not isinstance(method, SessionGossip) or not isinstance(model, SessionKNN):
+    if not isinstance(model, SessionKNN):
         return 0.0
     met = sum(len(history) for history in world.realm.histories)
-    n = min(method.capacity, met // model.size)
+    n = min(sessions_held(world.method.name, world.method.options), met // model.size)
     return n * (_SESSION_BYTES + _SESSION_BYTES / world.n)
 
 
