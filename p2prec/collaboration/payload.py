@@ -161,7 +161,7 @@ def joined(waiting: Payload, come: Payload) -> Payload:
 
 
 def kind_of(payload: Payload) -> str:
-    """What it is one of: of a sender and a kind, the newest stands for all that came before it.
+    """What it is one of: of a sender and a kind one payload waits, ``joined`` of all that came.
 
     A whole table is of a kind of its own, since later updates change it and are nothing without it.
     """
