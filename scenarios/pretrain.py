@@ -62,6 +62,7 @@ _NEGATIVES = 64
 _RATE = 3e-3  # of Adam (Kingma & Ba, ICLR 2015), falling to zero
 _MOMENTUM, _MEMORY, _LEAST = 0.9, 0.999, 1e-8
 _EVERY_PEER = 4  # whose features are measured
+_BLOCKS = ("places", "candidates", "situation", "visits")
 
 City = tuple[Catalogue, list[History]]
 
@@ -115,12 +116,10 @@ def _city(rng: np.random.Generator) -> City:
 def drawn(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Weights before any training (He et al., ICCV 2015, section 2.2); biases are zero."""
     parts = []
-    for name, shape in Layers.shapes(size).items():
-        fan_in = (
-            shape[0]
-            if name in ("second", "output")
-            else sum(s[0] for s in list(Layers.shapes(size).values())[:3])
-        )
+    shapes = Layers.shapes(size)
+    together = sum(shapes[name][0] for name in ("places", "candidates", "situation"))
+    for name, shape in shapes.items():
+        fan_in = shape[0] if name in ("second", "output", "heads") else together
         scale = 0.0 if name.endswith("bias") else np.sqrt(2.0 / fan_in)
         parts.append((scale * rng.standard_normal(shape)).ravel())
     return np.concatenate(parts).astype(np.float32)
@@ -128,9 +127,12 @@ def drawn(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
 
 def measured(cities: Sequence[City], rng: np.random.Generator) -> dict[str, Scaling]:
     """Usual values of all features, over situations of the cities."""
-    rows: dict[str, list[NDArray[np.float32]]] = {"places": [], "candidates": [], "situation": []}
+    rows: dict[str, list[NDArray[np.float32]]] = {name: [] for name in _BLOCKS}
+    as_is = Scaling(mean=np.zeros(1, np.float32), scale=np.ones(1, np.float32))
+    size, blind = _SIZES[0], dict.fromkeys(_BLOCKS, as_is)
+    start = Start(weights=drawn(size, rng), **blind)
     for catalogue, histories in cities:
-        model = Ranker(catalogue, _SIZES[0], Task.RANKING)
+        model = Ranker(catalogue, size, Task.RANKING, start=start)
         for peer in informed(model, histories)[::_EVERY_PEER]:
             for name, found in _features(model, peer, rng).items():
                 rows[name] += found
@@ -142,7 +144,7 @@ def _features(
 ) -> dict[str, list[NDArray[np.float32]]]:
     """Of a few situations of one user."""
     reader, timeline = model.reader, peer.timeline
-    rows: dict[str, list[NDArray[np.float32]]] = {"places": [], "candidates": [], "situation": []}
+    rows: dict[str, list[NDArray[np.float32]]] = {name: [] for name in _BLOCKS}
     heard = model.heard(peer.dense, peer.parameters().table, own=timeline.own, tried=timeline.tried)
     for at in rng.integers(len(timeline) // 3, len(timeline), 4).tolist():
         moment = timeline.before(at)
@@ -156,6 +158,7 @@ def _features(
         )
         rows["places"].append(reader.places([moment]))
         rows["situation"].append(reader.situations([moment]))
+        rows["visits"].append(moment.visits.astype(np.float32))
     return rows
 
 

@@ -22,6 +22,7 @@ from p2prec.models.habits import (
     habits_of_places,
 )
 from p2prec.models.past import Past, weekday_of
+from p2prec.models.recall import visits_of
 from p2prec.models.returns import LONGEST_GAP_H, RETURN_FEATURES, returns_of
 
 SEQUENCE_LENGTH = 32  # recent interactions that attention looks at
@@ -75,6 +76,8 @@ class Moment:
         tried: First visits so far, each as ``category column * HOUR_BLOCKS + block of hours``;
             the last column stands for an unknown category.
         habits: Of kinds of places.
+        visits: Shape ``(len(VISIT_FEATURES), v)``, of the newest visits, the newest last.
+        visited: Shape ``(v,)``, where the place of each of them stands in ``own``.
         notes: What families have found out about these places and want to keep.
     """
 
@@ -89,6 +92,8 @@ class Moment:
     weekday: int
     tried: NDArray[np.int32]
     habits: Habits
+    visits: NDArray[np.float16]
+    visited: NDArray[np.int32]
     notes: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
@@ -108,9 +113,10 @@ class Moment:
 
     @property
     def nbytes(self) -> int:
-        """Of the features of places and kinds, which grow with what the owner knows."""
+        """Of the features of places, kinds and visits, which grow with what the owner knows."""
         noted = 4 * 4 * len(self.own)
-        return self.places.nbytes + self.habits.by_kind.nbytes + noted
+        visits = self.visits.nbytes + self.visited.nbytes
+        return self.places.nbytes + self.habits.by_kind.nbytes + visits + noted
 
 
 class Timeline:
@@ -212,6 +218,7 @@ class Timeline:
         recent, share = self._recent(n)
         blocks, days = hour_block(past.now_h).tolist(), weekday(past.now_h).tolist()
         n_tried = self._n_tried[last].tolist()
+        visits = visits_of(past)
         # Copies: one moment that is kept must not keep all that were computed with it.
         return [
             Moment(
@@ -226,6 +233,8 @@ class Timeline:
                 weekday=days[row],
                 tried=self.tried[: n_tried[row]],
                 habits=habits[row],
+                visits=visits[row][0],
+                visited=(np.cumsum(known)[visits[row][1]] - 1).astype(np.int32),
             )
             for row, known in enumerate(past.visits > 0)
         ]

@@ -3,11 +3,12 @@
     score_j = w . relu(B relu(A_p p_j + A_c c_j + A_s s + a) + b) + bias_j
 
 ``p_j`` are features of a place that the owner knows (absent for others), ``c_j`` of any candidate,
-``s`` of the situation. The loss is the negative logarithm of the softmax over all items at what the
-owner did next, the top-one likelihood of ListNet (Cao et al., ICML 2007, section 5). Places that
-the owner knows all compete; of new ones a sample does, whose logits are corrected by
-``-log(k q_j)`` for ``k`` draws with probabilities ``q`` (Bengio & Senecal, IEEE TNN 2008, section
-3). Half of the draws are from around the place where the owner is, half from everywhere.
+``s`` of the situation. Some of ``p_j`` and ``s`` are learned themselves: attention over the owner's
+newest visits (``ranker_recall.py``). The loss is the negative logarithm of the softmax over all
+items at what the owner did next, the top-one likelihood of ListNet (Cao et al., ICML 2007, section
+5). Places that the owner knows all compete; of new ones a sample does, whose logits are corrected
+by ``-log(k q_j)`` for ``k`` draws with probabilities ``q`` (Bengio & Senecal, IEEE TNN 2008,
+section 3). Half of the draws are from around the place where the owner is, half from everywhere.
 
 Other people enter by three statistics that peers average by gossip (the share of them that knows a
 place, the categories and hours of their first visits) and by the weights, which are all shared:
@@ -45,6 +46,7 @@ from p2prec.models.ranker_network import (
     forward,
     learn,
 )
+from p2prec.models.ranker_recall import RECALL_HEADS
 from p2prec.models.ranker_scoring import logits_as_new
 from p2prec.models.ranker_start import WEIGHTS
 from p2prec.models.recommender import Task
@@ -52,6 +54,7 @@ from p2prec.models.softmax import log_softmax
 from p2prec.models.stack import Stack, found
 from p2prec.models.table import BIAS, OTHERS, RowTable
 
+RECALLED_REASON = "went there in such situations"
 _NEVER = np.float32(-1e9)  # logit of what does not compete
 _RATE = 0.3  # of the network, as a factor on the rate of dense parameters
 
@@ -262,12 +265,14 @@ class Ranker:
             places = reader.places(moments)
             known = np.concatenate([m.own for m in moments])
         candidates = reader.candidates(heard, moments, new, known=known, of_known=of_known)
+        starts = np.cumsum(lengths) - lengths
         return Questions(
             places=start.places.normalised(places),
             of_known=of_known,
-            starts=np.cumsum(lengths) - lengths,
+            starts=starts,
             candidates=start.candidates.normalised(candidates),
             situation=start.situation.normalised(reader.situations(moments)),
+            visits=reader.visits(start.visits, moments, starts if among_known else None),
             offset=offset + heard.bias.take(new),
         )
 
@@ -345,7 +350,7 @@ class Scoring:
         """Logits of all items, shape ``(n_items,)``."""
         model, own = self.model, self.moment.own
         logits = logits_as_new(model.reader, model.start, self.layers, self.heard, self.moment)
-        logits[own] = forward(self.layers, self._known)[2][: len(own)]
+        logits[own] = forward(self.layers, self._known)[-1][: len(own)]
         return logits
 
     def scores(self) -> Floats:
@@ -372,6 +377,7 @@ class Scoring:
         # That a place is new to its owner is no reason to go there.
         named = dict(zip(CANDIDATE_FEATURES[1:], effect[1:].tolist(), strict=True))
         if of_place is not None:
-            for name, value in zip(PLACE_FEATURES, of_place.tolist(), strict=True):
+            names = (*PLACE_FEATURES, *[RECALLED_REASON] * RECALL_HEADS)
+            for name, value in zip(names, of_place.tolist(), strict=True):
                 named[name] = named.get(name, 0.0) + value
         return named

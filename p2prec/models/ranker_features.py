@@ -20,6 +20,8 @@ from p2prec.models.kinds import ALL_KINDS, Kinds, Usual, tried_shares
 from p2prec.models.moments import GATE_FEATURES, Moment, category_columns
 from p2prec.models.neighbourhoods import neighbourhoods_of
 from p2prec.models.popularity import popularity
+from p2prec.models.ranker_recall import Visits
+from p2prec.models.start import Scaling
 from p2prec.models.table import BIAS, OTHERS
 
 CANDIDATE_FEATURES = (
@@ -123,6 +125,30 @@ class Reader:
         """Shape ``(len(SITUATION_FEATURES), n)``."""
         both = np.concatenate([m.situation for m in moments]).reshape(len(moments), -1)
         return np.ascontiguousarray(both[:, 1:].T)
+
+    def visits(
+        self, scaling: Scaling, moments: Sequence[Moment], starts: NDArray[np.int64] | None
+    ) -> Visits:
+        """The newest visits before ``n`` situations.
+
+        Args:
+            scaling: How their features are normalised.
+            moments: The situations.
+            starts: Shape ``(n,)``, where the places that are known in each situation begin; None
+                where these are not asked about.
+        """
+        lengths = np.array([len(m.visited) for m in moments])
+        of = np.repeat(np.arange(len(moments)), lengths)
+        features = np.concatenate([m.visits for m in moments], axis=1, dtype=np.float32)
+        place = np.empty(0, np.int64)
+        if starts is not None:
+            place = np.concatenate([m.visited for m in moments]) + starts.take(of)
+        return Visits(
+            features=scaling.normalised(features),
+            starts=np.cumsum(lengths) - lengths,
+            of=of,
+            place=place,
+        )
 
     def candidates(
         self,

@@ -15,7 +15,9 @@ from p2prec.kernels import compiled
 from p2prec.models.layout import DenseLayout
 from p2prec.models.moments import PLACE_FEATURES
 from p2prec.models.ranker_features import CANDIDATE_FEATURES, SITUATION_FEATURES
+from p2prec.models.ranker_recall import RECALL_HEADS, Recalled, Visits
 from p2prec.models.ranker_start import SCALINGS, WEIGHTS
+from p2prec.models.recall import VISIT_FEATURES
 from p2prec.models.start import Scaling, decoded
 
 Floats = NDArray[np.float32]
@@ -26,13 +28,14 @@ class Layers:
     """The network's weights, views of one flat vector.
 
     Attributes:
-        places: Shape ``(len(PLACE_FEATURES), size)``.
+        places: Shape ``(len(PLACE_FEATURES) + RECALL_HEADS, size)``.
         candidates: Shape ``(len(CANDIDATE_FEATURES), size)``.
-        situation: Shape ``(len(SITUATION_FEATURES), size)``.
+        situation: Shape ``(len(SITUATION_FEATURES) + RECALL_HEADS, size)``.
         first_bias: Shape ``(size,)``.
         second: Shape ``(size, size)``.
         second_bias: Shape ``(size,)``.
         output: Shape ``(size,)``.
+        heads: Shape ``(len(VISIT_FEATURES), RECALL_HEADS)``, of the attention over visits.
     """
 
     places: Floats
@@ -42,18 +45,20 @@ class Layers:
     second: Floats
     second_bias: Floats
     output: Floats
+    heads: Floats
 
     @classmethod
     def shapes(cls, size: int) -> dict[str, tuple[int, ...]]:
         """Shape of each, in the order in which they lie."""
         return {
-            "places": (len(PLACE_FEATURES), size),
+            "places": (len(PLACE_FEATURES) + RECALL_HEADS, size),
             "candidates": (len(CANDIDATE_FEATURES), size),
-            "situation": (len(SITUATION_FEATURES), size),
+            "situation": (len(SITUATION_FEATURES) + RECALL_HEADS, size),
             "first_bias": (size,),
             "second": (size, size),
             "second_bias": (size,),
             "output": (size,),
+            "heads": (len(VISIT_FEATURES), RECALL_HEADS),
         }
 
     @classmethod
@@ -71,12 +76,14 @@ class Start:
         places: Of the features of known places.
         candidates: Of those of all candidates.
         situation: Of those of the situation.
+        visits: Of those of visits.
     """
 
     weights: Floats
     places: Scaling
     candidates: Scaling
     situation: Scaling
+    visits: Scaling
 
     @classmethod
     def of_size(cls, size: int) -> Start:
@@ -103,6 +110,7 @@ class Questions:
         candidates: Shape ``(len(CANDIDATE_FEATURES), n_known + n * k)``.
         situation: Shape ``(len(SITUATION_FEATURES), n)``.
         offset: Shape ``(n, k)``, added to the logits of new places.
+        visits: That attention looks at.
     """
 
     places: Floats
@@ -111,6 +119,32 @@ class Questions:
     candidates: Floats
     situation: Floats
     offset: Floats
+    visits: Visits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """Features together with what attention has made of visits.
+
+    Attributes:
+        recalled: What it has made of them.
+        places: Shape ``(len(PLACE_FEATURES) + RECALL_HEADS, n_known)``.
+        situation: Shape ``(len(SITUATION_FEATURES) + RECALL_HEADS, n)``.
+    """
+
+    recalled: Recalled
+    places: Floats
+    situation: Floats
+
+    @classmethod
+    def of(cls, layers: Layers, asked: Questions) -> Read:
+        """Those of some questions."""
+        recalled = Recalled.of(layers.heads, asked.visits, len(asked.of_known))
+        return cls(
+            recalled=recalled,
+            places=np.concatenate([asked.places, recalled.of_places()]),
+            situation=np.concatenate([asked.situation, recalled.resemblance]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,11 +160,11 @@ class Hidden:
     active: NDArray[np.bool_]
 
     @classmethod
-    def first(cls, layers: Layers, asked: Questions) -> Hidden:
+    def first(cls, layers: Layers, asked: Questions, read: Read) -> Hidden:
         """The layer that reads the features."""
         values = layers.candidates.T @ asked.candidates
-        of_places = layers.places.T @ asked.places
-        situation = layers.situation.T @ asked.situation
+        of_places = layers.places.T @ read.places
+        situation = layers.situation.T @ read.situation
         situation += layers.first_bias[:, None]
         n_known, (n, k) = len(asked.of_known), asked.offset.shape
         kernels = compiled()
@@ -173,13 +207,14 @@ class Hidden:
         return back
 
 
-def forward(layers: Layers, asked: Questions) -> tuple[Hidden, Hidden, Floats]:
-    """Both hidden layers, and the scores, shape ``(n_known + n * k,)``."""
-    first = Hidden.first(layers, asked)
+def forward(layers: Layers, asked: Questions) -> tuple[Read, Hidden, Hidden, Floats]:
+    """What is read, both hidden layers, and the scores, shape ``(n_known + n * k,)``."""
+    read = Read.of(layers, asked)
+    first = Hidden.first(layers, asked, read)
     second = Hidden.second(layers, first)
     scores = layers.output @ second.values
     scores[len(asked.of_known) :] += asked.offset.ravel()
-    return first, second, scores
+    return read, first, second, scores
 
 
 def learn(
@@ -201,7 +236,7 @@ def learn(
         weight: Shape ``(n,)``; 1 where there is none.
     """
     (n, k), n_known = asked.offset.shape, len(asked.of_known)
-    first, second, scores = forward(layers, asked)
+    read, first, second, scores = forward(layers, asked)
     known, new = scores[:n_known], scores[n_known:].reshape(n, k)
     peak = new.max(1)
     if n_known:
@@ -227,7 +262,7 @@ def learn(
         of_known *= weight.take(asked.of_known)
         of_new *= weight[:, None]
         loss = loss * weight
-    _add_gradient(layers, asked, gradient, first=first, second=second, share=share)
+    _add_gradient(layers, asked, gradient, read=read, first=first, second=second, share=share)
     return float(loss.sum())
 
 
@@ -236,6 +271,7 @@ def _add_gradient(
     asked: Questions,
     gradient: Layers,
     *,
+    read: Read,
     first: Hidden,
     second: Hidden,
     share: Floats,
@@ -249,12 +285,16 @@ def _add_gradient(
     back = layers.second @ back
     back *= first.active
     gradient.candidates[...] += asked.candidates @ back.T
+    by_known = back[:, :n_known]
     by_situation = back[:, n_known:].reshape(by_new).sum(2)
     if n_known:
-        gradient.places[...] += asked.places @ back[:, :n_known].T
-        by_situation += np.add.reduceat(back[:, :n_known], asked.starts, axis=1)
-    gradient.situation[...] += asked.situation @ by_situation.T
+        gradient.places[...] += read.places @ by_known.T
+        by_situation += np.add.reduceat(by_known, asked.starts, axis=1)
+    gradient.situation[...] += read.situation @ by_situation.T
     gradient.first_bias[...] += by_situation.sum(1)
+    gradient.heads[...] += read.recalled.back(
+        layers.places[-RECALL_HEADS:] @ by_known, layers.situation[-RECALL_HEADS:] @ by_situation
+    )
 
 
 def effect_on_score(
@@ -263,11 +303,12 @@ def effect_on_score(
     """The gradient of one candidate's score times each of its normalised features.
 
     Returns:
-        By feature of a candidate, and by feature of a known place, if it is one.
+        By feature of a candidate, and by feature of a known place, if it is one; the heads of
+        attention come last.
     """
-    first, second, _ = forward(layers, asked)
+    read, first, second, _ = forward(layers, asked)
     back = layers.second @ (layers.output * second.active[:, at]) * first.active[:, at]
     known = None
     if at < len(asked.of_known):
-        known = layers.places @ back * asked.places[:, at]
+        known = layers.places @ back * read.places[:, at]
     return layers.candidates @ back * asked.candidates[:, at], known

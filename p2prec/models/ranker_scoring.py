@@ -16,6 +16,7 @@ from p2prec.models.moments import Moment
 from p2prec.models.popularity import popularity
 from p2prec.models.ranker_features import BY_KIND, CANDIDATE_FEATURES, WHERE, Heard, Reader
 from p2prec.models.ranker_network import Floats, Layers, Start
+from p2prec.models.ranker_recall import Recalled
 
 _NEW = slice(0, 1)
 _EACH = [*range(WHERE.start, WHERE.stop), len(CANDIDATE_FEATURES) - 1]
@@ -58,7 +59,10 @@ def _by_kind(reader: Reader, start: Start, layers: Layers, heard: Heard, moment:
     kinds = reader.kinds.features(heard.usual, [moment])[:, 0]
     new = start.candidates.some(_NEW).normalised(np.ones((1, 1), np.float32))
     situation = start.situation.normalised(reader.situations([moment]))
-    base = layers.first_bias + situation[:, 0] @ layers.situation
+    visits = reader.visits(start.visits, [moment], None)
+    resemblance = Recalled.of(layers.heads, visits, 0).resemblance
+    both = np.concatenate([situation, resemblance])[:, 0]
+    base = layers.first_bias + both @ layers.situation
     base += new[0] * layers.candidates[0]
     of_kinds = start.candidates.some(BY_KIND).normalised(kinds)
     alike: Floats = base + of_kinds.T @ layers.candidates[BY_KIND]

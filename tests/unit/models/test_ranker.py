@@ -141,7 +141,7 @@ def test_scoring_all_items_and_asking_about_some_are_twins(monkeypatch: pytest.M
     here = np.array([whole])
     asked, target = MODEL.questions(heard, timeline, here, moment.own[:1], new[None])
     layers = Layers.of(MODEL.layout, peer.dense, MODEL.size)
-    scores = forward(layers, asked)[2]
+    scores = forward(layers, asked)[-1]
     assert target.tolist() == [0]
     n_own = len(moment.own)
     assert scores[:n_own] == pytest.approx(logits[moment.own], abs=1e-3)
