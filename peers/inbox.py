@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from p2prec.collaboration.gossip_adam import directed
 from p2prec.data.catalogue import Catalogue
 from p2prec.embeddings.compositional_codes import CompositionalCodes
 from p2prec.errors import RemoteProtocolError, StoreError
@@ -45,6 +46,7 @@ def payload_schema(catalogue: Catalogue, own: Iterable[ModelConfig] = ()) -> Pay
             for m in models
             if isinstance(m, Tabled) and isinstance(m.table, CompositionalCodes)
         },
+        directions={m.name: int(directed(m).sum()) for m in models},
     )
 
 

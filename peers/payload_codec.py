@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from p2prec.collaboration.payload import (
+    DirectedUpdate,
     ModelUpdate,
     Payload,
     ReferenceSequence,
@@ -55,11 +57,13 @@ class PayloadSchema:
         n_items: Items of the catalogue.
         models: By model name: columns of a row, and number of dense parameters.
         tables: By model name, of those whose table is one of codes.
+        directions: By model name, how many dense parameters have a direction.
     """
 
     n_items: int
     models: Mapping[str, tuple[int, int]]
     tables: Mapping[str, CodeShape] = field(default_factory=dict)
+    directions: Mapping[str, int] = field(default_factory=dict)
 
 
 def payload_record(payload: Payload) -> wire.PayloadWire:
@@ -69,16 +73,10 @@ def payload_record(payload: Payload) -> wire.PayloadWire:
         LocalProtocolError: A number is not finite or too large.
     """
     match payload:
+        case DirectedUpdate() as update:
+            return wire.DirectedWire(*_update_fields(update), _raw(update.direction, "<f2"))
         case ModelUpdate() as update:
-            return wire.UpdateWire(
-                int(update.round),
-                update.model,
-                update.rows.astype("<u4").tobytes(),
-                _raw(update.values, "<f2"),
-                _raw(update.evidence, "<f2"),
-                _raw(update.dense, "<f4"),
-                int(update.degree),
-            )
+            return wire.UpdateWire(*_update_fields(update))
         case TableUpdate() as update:
             return _table_wire(update)
         case ReferenceSet() as references:
@@ -119,7 +117,12 @@ def payload_of(record: wire.PayloadWire, schema: PayloadSchema) -> Payload:
     """
     match record:
         case wire.UpdateWire():
-            return _update(record, schema)
+            return ModelUpdate(**_update(record, schema))
+        case wire.DirectedWire():
+            said = _update(record, schema)
+            if len(record.direction) != 2 * schema.directions.get(record.model, 0):
+                raise RemoteProtocolError("wrong_shape", f"direction of {record.model}")
+            return DirectedUpdate(**said, direction=_floats(record.direction, "<f2"))
         case wire.TableWire():
             return _table(record, schema)
         case wire.ReferencesWire():
@@ -131,7 +134,21 @@ def payload_of(record: wire.PayloadWire, schema: PayloadSchema) -> Payload:
             return _sessions(record, schema)
 
 
-def _update(record: wire.UpdateWire, schema: PayloadSchema) -> ModelUpdate:
+def _update_fields(update: ModelUpdate) -> tuple[int, str, bytes, bytes, bytes, bytes, int]:
+    """What the records of all updates begin with."""
+    return (
+        int(update.round),
+        update.model,
+        update.rows.astype("<u4").tobytes(),
+        _raw(update.values, "<f2"),
+        _raw(update.evidence, "<f2"),
+        _raw(update.dense, "<f4"),
+        int(update.degree),
+    )
+
+
+def _update(record: wire.UpdateWire | wire.DirectedWire, schema: PayloadSchema) -> dict[str, Any]:
+    """Fields of an update, checked."""
     if record.model not in schema.models:
         raise RemoteProtocolError("unknown_model", record.model)
     width, n_dense = schema.models[record.model]
@@ -142,15 +159,15 @@ def _update(record: wire.UpdateWire, schema: PayloadSchema) -> ModelUpdate:
         or len(record.dense) != 4 * n_dense
     ):
         raise RemoteProtocolError("wrong_shape", f"update of {record.model}")
-    return ModelUpdate(
-        round=record.round,
-        model=record.model,
-        rows=rows,
-        values=_floats(record.values, "<f2").reshape(len(rows), width),
-        evidence=_evidence(record.evidence),
-        dense=_floats(record.dense, "<f4"),
-        degree=record.degree,
-    )
+    return {
+        "round": record.round,
+        "model": record.model,
+        "rows": rows,
+        "values": _floats(record.values, "<f2").reshape(len(rows), width),
+        "evidence": _evidence(record.evidence),
+        "dense": _floats(record.dense, "<f4"),
+        "degree": record.degree,
+    }
 
 
 def _table_wire(update: TableUpdate) -> wire.TableWire:

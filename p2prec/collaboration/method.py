@@ -135,6 +135,14 @@ class Collaboration(Protocol):
         """
         ...
 
+    def training(self, knowledge: Knowledge) -> None:
+        """A round of local training is about to begin.
+
+        Args:
+            knowledge: That it will change.
+        """
+        ...
+
     def left(self, payload: Payload) -> None:
         """A payload has left the device; may be called again for each follower that gets it.
 
@@ -174,6 +182,9 @@ class PlainMethod:
         """As they are."""
         del knowledge
         return payloads
+
+    def training(self, knowledge: Knowledge) -> None:
+        """It does not matter."""
 
     def left(self, payload: Payload) -> None:
         """It does not matter."""

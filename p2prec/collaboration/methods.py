@@ -8,6 +8,7 @@ from p2prec.collaboration.dard import DARD
 from p2prec.collaboration.dclr import DCLR
 from p2prec.collaboration.dclr_mac import DCLRWithMAC
 from p2prec.collaboration.gossip import Epidemic, MetropolisHastings
+from p2prec.collaboration.gossip_adam import GossipAdam
 from p2prec.collaboration.mac import MAC
 from p2prec.collaboration.method import Collaboration, Options
 from p2prec.collaboration.od_update import ODUpdate
@@ -21,6 +22,7 @@ METHODS: dict[str, type[Collaboration]] = {
     "alone": Alone,
     "epidemic": Epidemic,
     "metropolis_hastings": MetropolisHastings,
+    "gossip_adam": GossipAdam,
     "dclr": DCLR,
     "od_update": ODUpdate,
     "pepper": Pepper,

@@ -42,6 +42,20 @@ class ModelUpdate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DirectedUpdate(ModelUpdate):
+    """An update whose dense parameters are those before training, and whither training moves them.
+
+    Who does not know what to do with a direction takes it as any other update.
+
+    Attributes:
+        direction: Shape ``(n_directed,)``, of the dense parameters that have one
+            (``p2prec.collaboration.gossip_adam.directed``).
+    """
+
+    direction: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableUpdate:
     """What a ``ModelUpdate`` says, of a model whose table is one of codes: new words and codes.
 

@@ -8,36 +8,20 @@ from __future__ import annotations
 
 SCALINGS = {
     "places": (
-        (
-            "azwtxC4rsDR/MlPC7Lw9voUoBbqQRpC1CiynLw81VMEUKA4wGTknMAw+qyYEww=="
-        ),
-        (
-            "eDmuPOIxkzaTN9Y96TxuPOgxzTxcPTA6hTQANUk4GztvMGs0bjhWMmg/iTCpOg=="
-        ),
+        ("azwtxC4rsDR/MlPC7Lw9voUoBbqQRpC1CiynLw81VMEUKA4wGTknMAw+qyYEww=="),
+        ("eDmuPOIxkzaTN9Y96TxuPOgxzTxcPTA6hTQANUk4GztvMGs0bjhWMmg/iTCpOg=="),
     ),
     "candidates": (
-        (
-            "8DpNubi0t7yuN1zBccMrsBLCd8E3wGW0rL8/PQ=="
-        ),
-        (
-            "bzVQPH859T3PPIE8PjkpOD4+kzxIPQQ/nDjROw=="
-        ),
+        ("8DpNubi0t7yuN1zBccMrsBLCd8E3wGW0rL8/PQ=="),
+        ("bzVQPH859T3PPIE8PjkpOD4+kzxIPQQ/nDjROw=="),
     ),
     "situation": (
-        (
-            "GDxcNC80nToUMtE2"
-        ),
-        (
-            "6DOIMAg3XTlpMl82"
-        ),
+        ("GDxcNC80nToUMtE2"),
+        ("6DOIMAg3XTlpMl82"),
     ),
     "visits": (
-        (
-            "r0V5RCcs9TGtQ7MpwikoMQg5fS+OMT4oSzQsKx4yMUCsM91A4TMVMtU9bjQ="
-        ),
-        (
-            "DENHRIYyETWTPF4xsDHiNbs3RTQQNtgwFzdcM0o2pj61NbQ/ZjY3PjQ7KTc="
-        ),
+        ("r0V5RCcs9TGtQ7MpwikoMQg5fS+OMT4oSzQsKx4yMUCsM91A4TMVMtU9bjQ="),
+        ("DENHRIYyETWTPF4xsDHiNbs3RTQQNtgwFzdcM0o2pj61NbQ/ZjY3PjQ7KTc="),
     ),
 }
 WEIGHTS = {

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -381,14 +381,12 @@ def _protected(
     ends = np.searchsorted(rows.keys, np.arange(1, len(updates) + 1) * n_items).tolist()
     named = item.astype(np.uint32)
     return [
-        ModelUpdate(
-            round=update.round,
-            model=update.model,
+        replace(
+            update,
             rows=named[start:end],
             values=rows.values[start:end],
             evidence=rows.evidence[start:end],
             dense=_hidden_pieces(device, update.dense),
-            degree=update.degree,
         )
         for device, update, start, end in zip(devices, updates, [0, *ends[:-1]], ends, strict=True)
     ]

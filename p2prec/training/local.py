@@ -210,6 +210,7 @@ def train_together(learners: Sequence[LocalLearner], rounds: Sequence[int]) -> l
     """
     for learner in learners:
         learner.protection.before_training()
+        learner.collaboration.training(learner.knowledge)
     epochs = [learner.config.training.epochs for learner in learners]
     loss, diverged = np.zeros(len(learners)), np.zeros(len(learners), np.bool_)
     pupils: list[Pupil] = []

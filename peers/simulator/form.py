@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from p2prec.collaboration.payload import (
+    DirectedUpdate,
     ModelUpdate,
     ReferenceSequence,
     ReferenceSet,
@@ -31,7 +32,7 @@ from peers.simulator.records import Records
 from peers.swarm.summary import MethodRun
 
 _SHARED: Final = (
-    Advert, ModelUpdate, Moment, ReferenceSequence, ReferenceSet, SoftPredictions,
+    Advert, DirectedUpdate, ModelUpdate, Moment, ReferenceSequence, ReferenceSet, SoftPredictions,
     SessionSet, TableUpdate,
 )  # fmt: skip
 _EVENTS: Final = (

@@ -65,6 +65,10 @@ class TestDCLRWithMAC(CollaborationContract):
     method = "dclr_mac"
 
 
+class TestGossipAdam(CollaborationContract):
+    method = "gossip_adam"
+
+
 class TestSessions(CollaborationContract):
     method = "sessions"
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from p2prec.collaboration.payload import (
+    DirectedUpdate,
     ModelUpdate,
     ReferenceSequence,
     ReferenceSet,
@@ -28,6 +29,7 @@ SCHEMA = PayloadSchema(
     n_items=100,
     models={"next_place/3": (4, 5), "mf/2/codes-4": (4, 4 + CODES.n_pieces)},
     tables={"mf/2/codes-4": CODES},
+    directions={"next_place/3": 3},
 )
 
 
@@ -60,6 +62,13 @@ def update(**changes: Any) -> ModelUpdate:
         "degree": 4,
     }
     return ModelUpdate(**(fields | changes))
+
+
+def directed_update(**changes: Any) -> DirectedUpdate:
+    plain = update()
+    fields = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
+    fields["direction"] = np.array([0.5, -0.25, 0.0], np.float32)
+    return DirectedUpdate(**(fields | changes))
 
 
 def table_update(**changes: Any) -> TableUpdate:
@@ -117,6 +126,7 @@ def messages() -> dict[str, Message]:
         "reference_set": Share(payload=ReferenceSet(round=2, sequences=(sequence,))),
         "soft_predictions": Share(payload=soft()),
         "table_update": Share(payload=table_update()),
+        "directed_update": Share(payload=directed_update()),
         "session_set": Share(payload=SessionSet(round=5, sessions=sessions)),
         "goodbye": Goodbye(),
     }

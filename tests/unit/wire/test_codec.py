@@ -30,6 +30,7 @@ from hypothesis.extra import numpy as hnp
 
 from p2prec import limits
 from p2prec.collaboration.payload import (
+    DirectedUpdate,
     ModelUpdate,
     ReferenceSequence,
     ReferenceSet,
@@ -67,6 +68,13 @@ def updates(draw: st.DrawFn) -> ModelUpdate:
         dense=draw(hnp.arrays(np.float32, 5, elements=st.floats(-1_000, 1_000, width=32))),
         degree=draw(st.integers(0, 10_000)),
     )
+
+
+@st.composite
+def directed_updates(draw: st.DrawFn) -> DirectedUpdate:
+    plain = draw(updates())
+    fields = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
+    return DirectedUpdate(**fields, direction=draw(hnp.arrays(np.float32, 3, elements=HALVES)))
 
 
 @st.composite
@@ -165,9 +173,14 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     HELLOS,
     SHUFFLES,
     st.just(Goodbye()),
-    st.one_of(updates(), table_updates(), soft_predictions(), reference_sets(), session_sets()).map(
-        lambda p: Share(payload=p)
-    ),
+    st.one_of(
+        updates(),
+        directed_updates(),
+        table_updates(),
+        soft_predictions(),
+        reference_sets(),
+        session_sets(),
+    ).map(lambda p: Share(payload=p)),
 )
 
 
@@ -226,7 +239,7 @@ NESTED = st.recursive(
     lambda inner: st.lists(inner, max_size=9) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=20,
 )  # fmt: skip
-TAGGED = st.tuples(st.integers(0, 9), st.lists(NESTED, max_size=9)).map(
+TAGGED = st.tuples(st.integers(0, 10), st.lists(NESTED, max_size=9)).map(
     lambda pair: msgpack.packb([pair[0], *pair[1]])
 )
 
@@ -285,6 +298,13 @@ SINGLE_NAN = np.float32(np.nan).tobytes()
         (changed("model_update", 1, 2**31), "malformed"),
         (changed("model_update", 7, 10_001), "malformed"),
         (changed("model_update", 3, bytes(4 * limits.MAX_UPDATE_ROWS + 4)), "malformed"),
+        (changed("directed_update", 2, "mf/3"), "unknown_model"),
+        (changed("directed_update", 6, bytes(24)), "wrong_shape"),
+        (changed("directed_update", 8, b""), "wrong_shape"),
+        (changed("directed_update", 8, bytes(8)), "wrong_shape"),
+        (changed("directed_update", 8, HALF_NAN * 3), "not_finite"),
+        (changed("directed_update", 8, HALF_2000 * 3), "out_of_range"),
+        (changed("directed_update", 8, bytes(2 * limits.MAX_DENSE_VALUES + 2)), "malformed"),
         (changed("soft_predictions", 2, b"1234567"), "wrong_shape"),
         (changed("soft_predictions", 2, b"12345678" * 2), "wrong_shape"),
         (changed("soft_predictions", 3, 2), "wrong_shape"),
@@ -343,7 +363,7 @@ SINGLE_NAN = np.float32(np.nan).tobytes()
         (changed("hello", 5, bytes(65)), "malformed"),
         (changed("hello", 6, "\x1b[31m"), "malformed"),
         (changed("shuffle", 1, [[]]), "malformed"),
-        (msgpack.packb([9]), "unknown_kind"),
+        (msgpack.packb([10]), "unknown_kind"),
         (msgpack.packb([0, 1, 2]), "unknown_kind"),
         (msgpack.packb({"kind": 6}), "malformed"),
         (msgpack.packb([6, 0]), "malformed"),

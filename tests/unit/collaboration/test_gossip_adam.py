@@ -1,0 +1,198 @@
+"""Gossip Adam: against its formula, on what leaves, on loud neighbours, over a restart."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from p2prec.collaboration.gossip_adam import GossipAdam, directed
+from p2prec.collaboration.payload import DirectedUpdate, ModelUpdate
+from p2prec.errors import StoreError
+from p2prec.models.families import model_of
+from p2prec.training.config import ModelConfig
+from p2prec.training.local import LocalLearner
+from tests.unit.collaboration.contract import CITY, learner, received, same
+
+
+def network(n: int = 3) -> list[LocalLearner]:
+    return [learner(user, "gossip_adam", family="ranker") for user in range(n)]
+
+
+def weights_of(peer: LocalLearner) -> np.ndarray:
+    return peer.knowledge.dense[directed(peer.knowledge.model)].astype(float)
+
+
+def said_by(peer: LocalLearner, round_: int) -> DirectedUpdate:
+    (update,) = peer.payloads(round_, degree=2)
+    assert isinstance(update, DirectedUpdate)
+    return update
+
+
+def method_of(peer: LocalLearner) -> GossipAdam:
+    assert isinstance(peer.collaboration, GossipAdam)
+    return peer.collaboration
+
+
+def test_peers_move_as_the_formula_says() -> None:
+    peers = network()
+    mean, square = (np.zeros((3, len(weights_of(peers[0])))) for _ in range(2))
+    for round_ in range(4):
+        before = np.stack([weights_of(peer) for peer in peers])
+        for peer in peers:
+            peer.train(round_)
+        change = np.stack([weights_of(peer) for peer in peers]) - before
+        assert np.abs(change).max() > 0
+        told = 0.8 * mean + 0.2 * change
+        said = [said_by(peer, round_) for peer in peers]
+        for update, direction in zip(said, told, strict=True):
+            assert update.direction == pytest.approx(direction, rel=1e-3, abs=1e-6)
+        lengths = np.linalg.norm(told, axis=1)
+        heard = told * np.minimum(1.0, 2.0 * np.median(lengths) / lengths)[:, None]
+        for i, peer in enumerate(peers):
+            peer.merge(round_, [received(str(j), said[j]) for j in range(3) if j != i])
+        t = round_ + 1
+        mean = np.tile(heard.mean(0), (3, 1))
+        unbiased = mean / (1 - 0.8**t)
+        square = 0.95 * square + 0.05 * unbiased**2
+        length = np.sqrt(square / (1 - 0.95**t)) + 1e-6
+        step = 0.05 / np.sqrt(1 + (t - 1) / 8) * unbiased / length
+        expected = before.mean(0) + step
+        for i, peer in enumerate(peers):
+            assert weights_of(peer) == pytest.approx(expected[i], rel=1e-3, abs=2e-4)
+
+
+@pytest.mark.parametrize("name", ["ranker", "next_place", "mf"])
+def test_statistics_and_what_is_an_owner_s_own_have_no_direction(name: str) -> None:
+    model = model_of(CITY.catalogue, ModelConfig(family=name, embedding_size=8))
+    mask = directed(model)
+    assert not mask[model.statistics].any()
+    assert not mask[model.own_bent > 0].any()
+    assert mask.any()
+
+
+def test_what_leaves_is_the_model_as_it_was_before_training() -> None:
+    peer = network(1)[0]
+    before = weights_of(peer)
+    peer.train(0)
+    update, mask = said_by(peer, 0), directed(peer.knowledge.model)
+    assert np.array_equal(update.dense[mask], before.astype(np.float32))
+    assert not np.array_equal(weights_of(peer), before)
+
+
+def test_a_loud_neighbour_is_not_heard_louder_than_twice_the_usual() -> None:
+    def after(loudness: float) -> np.ndarray:
+        peers = network(4)
+        for peer in peers:
+            peer.train(0)
+        said = [said_by(peer, 0) for peer in peers]
+        said[1] = replace(said[1], direction=said[1].direction * np.float32(loudness))
+        peers[0].merge(0, [received(str(j), said[j]) for j in (1, 2, 3)])
+        return method_of(peers[0]).mean
+
+    usual, loud, louder = after(1.0), after(1e2), after(1e5)
+    assert np.linalg.norm(loud - usual) < 2.0 * np.linalg.norm(usual)
+    assert louder == pytest.approx(loud, rel=1e-4, abs=1e-7)
+
+
+def test_a_neighbour_cannot_move_a_weight_by_more_than_some_steps() -> None:
+    peers = network(2)
+    for peer in peers:
+        peer.train(0)
+    before = weights_of(peers[0])
+    update = said_by(peers[1], 0)
+    wild = replace(update, direction=np.full_like(update.direction, 1_000.0))
+    peers[0].merge(0, [received("1", wild)])
+    assert np.abs(weights_of(peers[0]) - before).max() < 5 * 0.05
+
+
+def test_updates_without_a_direction_are_models_like_any_other() -> None:
+    peer, other = (
+        learner(0, "gossip_adam", family="ranker"),
+        learner(1, "epidemic", family="ranker"),
+    )
+    for one in (peer, other):
+        one.train(0)
+    (plain,) = other.payloads(0, degree=1)
+    assert type(plain) is ModelUpdate
+    assert peer.merge(0, [received("other", plain)]).weights == {"other": 0.5}
+    own = method_of(peer)
+    assert own.steps == 1
+    directed_one = said_by(peer, 1)
+    assert other.merge(1, [received("peer", directed_one)]).weights == {"peer": 0.5}
+
+
+def test_a_direction_of_another_length_is_none() -> None:
+    peers = network(2)
+    for peer in peers:
+        peer.train(0)
+    update = said_by(peers[1], 0)
+    short = replace(update, direction=update.direction[:-1])
+    report = peers[0].merge(0, [received("1", short)])
+    assert report.weights == {"1": 0.5}
+    assert np.isfinite(weights_of(peers[0])).all()
+
+
+def test_who_hears_nothing_goes_on_from_its_own_training() -> None:
+    peer = network(1)[0]
+    peer.train(0)
+    trained = weights_of(peer)
+    peer.merge(0, [])
+    assert np.array_equal(weights_of(peer), trained)
+    peer.train(1)
+    assert said_by(peer, 1).dense[directed(peer.knowledge.model)] == pytest.approx(trained)
+
+
+@pytest.mark.parametrize("trained", [True, False], ids=["after training", "after a merge"])
+def test_a_restart_forgets_nothing(trained: object) -> None:
+    peers = network(2)
+
+    def lived(round_: int, pair: list[LocalLearner]) -> None:
+        for peer in pair:
+            peer.train(round_)
+        said = [said_by(peer, round_) for peer in pair]
+        for i, peer in enumerate(pair):
+            peer.merge(round_, [received(str(1 - i), said[1 - i])])
+
+    lived(0, peers)
+    if trained:
+        peers[0].train(1)
+    again = learner(0, "gossip_adam", family="ranker")
+    again.restore(peers[0].state())
+    assert same(again, peers[0])
+    one, other = said_by(peers[0], 1), said_by(again, 1)
+    for field in fields(DirectedUpdate):
+        assert np.array_equal(getattr(one, field.name), getattr(other, field.name))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("direction_mean", np.zeros(3, np.float32)),
+        ("direction_start", np.full(1, np.nan, np.float32)),
+        ("direction_steps", np.array([1, 2])),
+        ("direction_steps", np.array(-1)),
+        ("direction_square", None),
+    ],
+)
+def test_damaged_directions_are_told_and_begin_anew(name: str, value: np.ndarray | None) -> None:
+    peer = network(1)[0]
+    peer.train(0)
+    state = dict(peer.state())
+    if value is None:
+        value = -np.ones_like(state[name]).astype(np.float32)
+    method, knowledge = method_of(peer), peer.knowledge
+    with pytest.raises(StoreError, match="directions"):
+        method.restore(state | {name: value}, knowledge)
+    assert not len(method.start)
+    assert method.steps == 0
+
+
+def test_a_state_of_another_method_is_as_at_the_beginning() -> None:
+    other = learner(0, "epidemic", family="ranker")
+    other.train(0)
+    peer = network(1)[0]
+    peer.restore(other.state())
+    assert peer.lost == ""
+    assert method_of(peer).steps == 0
