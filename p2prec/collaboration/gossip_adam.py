@@ -2,7 +2,8 @@
 
     u_i = beta_1 m_i + (1 - beta_1) (y_i - x_i)     after local training from x_i to y_i
     m_i <- sum_j w_ij clip(u_j),   v_i <- beta_2 v_i + (1 - beta_2) (m_i / (1 - beta_1^t))^2
-    x_i <- sum_j w_ij x_j + eta_t (m_i / (1 - beta_1^t)) / (sqrt(v_i / (1 - beta_2^t)) + epsilon),
+    p_i <- max(p_i, v_i / (1 - beta_2^t))
+    x_i <- sum_j w_ij x_j + eta_t (m_i / (1 - beta_1^t)) / (sqrt(p_i) + epsilon),
     eta_t = eta / sqrt(1 + (t - 1) / 8)
 
 Federated Adam (Reddi et al., *Adaptive federated optimization*, ICLR 2021, algorithm 2) without its
@@ -11,8 +12,10 @@ changes that training has made of them, with momentum; the second moment is of t
 Where each peer adapts its own steps instead, as Adagrad does in all other methods here, every
 parameter is divided by the length of its own owner's gradients, most of which is noise that the
 mean takes away, and what all have in common moves by a small part of a step (Wang et al., *Local
-adaptivity in federated learning*, 2021, on why local adaptation also ends elsewhere). Local steps
-are nearly plain gradient descent here: Adagrad that begins each round at 1.
+adaptivity in federated learning*, 2021, on why local adaptation also ends elsewhere). The
+largest second moment so far counts (AMSGrad; Reddi, Kale & Kumar, ICLR 2018, algorithm 2), or what
+has been learned would be shaken by noise as strongly as it was learned. Local steps are nearly
+plain gradient descent: Adagrad that begins each round at 1.
 
 Rows are averaged as in all methods. The formulas are ours; decentralised Adam as in Nazari et al.,
 *DADAM*, IEEE TSP 2022, shares one step of gradient, not the change by a round of training.
@@ -48,7 +51,7 @@ _LEAST = np.float32(1e-6)  # of the root of the second moment
 _SLOWER = 8.0  # steps after which one is shorter by a root of two
 _LOUDEST = np.float32(2.0)  # times the median length of directions: no word counts for more
 _PLAIN = np.float32(1.0)  # Adagrad's sum from which local steps are nearly of plain descent
-_STATE = ("direction_start", "direction_mean", "direction_square")
+_PARTS = ("start", "mean", "square", "peak")
 
 
 def directed(model: Model) -> NDArray[np.bool_]:
@@ -72,10 +75,15 @@ class GossipAdam(ParameterMethod):
         start: Shape ``(n_directed,)``, parameters before the newest training; empty before any.
         mean: Likewise, the averaged change; its first moment.
         square: Likewise, its second moment.
+        peak: Likewise, the largest one so far, without bias.
         steps: Taken so far.
     """
 
-    __slots__ = ("mean", "square", "start", "steps")
+    mean: Floats
+    peak: Floats
+    square: Floats
+    start: Floats
+    __slots__ = ("mean", "peak", "square", "start", "steps")
     amounts: ClassVar[Amounts] = _AMOUNTS
 
     def __init__(self, options: Options) -> None:
@@ -83,7 +91,8 @@ class GossipAdam(ParameterMethod):
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self.start, self.mean, self.square = (np.empty(0, np.float32) for _ in range(3))
+        for part in _PARTS:
+            setattr(self, part, np.empty(0, np.float32))
         self.steps = 0
 
     def training(self, knowledge: Knowledge) -> None:
@@ -91,7 +100,7 @@ class GossipAdam(ParameterMethod):
         mask = directed(knowledge.model)
         self.start = knowledge.dense[mask]
         if not len(self.mean):
-            self.mean, self.square = np.zeros_like(self.start), np.zeros_like(self.start)
+            self.mean, self.square, self.peak = (np.zeros_like(self.start) for _ in range(3))
         knowledge.dense_accumulator = np.where(mask, _PLAIN, knowledge.dense_accumulator)
 
     @classmethod
@@ -141,18 +150,19 @@ class GossipAdam(ParameterMethod):
         mean = self.mean / np.float32(1.0 - momentum**self.steps)
         self.square *= np.float32(memory)
         self.square += np.float32(1.0 - memory) * mean**2
-        length = np.sqrt(self.square / np.float32(1.0 - memory**self.steps))
+        self.peak = np.maximum(self.peak, self.square / np.float32(1.0 - memory**self.steps))
         step = self.options["step"] / np.sqrt(1.0 + (self.steps - 1) / _SLOWER)
         mask, dense = directed(knowledge.model), knowledge.dense.copy()
-        dense[mask] += np.float32(step) * mean / (length + _LEAST)
+        dense[mask] += np.float32(step) * mean / (np.sqrt(self.peak) + _LEAST)
         knowledge.dense = dense
         self.start = dense[mask]  # nothing has been trained since
 
     def state(self, knowledge: Knowledge) -> dict[str, NDArray[np.generic]]:
-        """The model before training, both moments, and how many steps were taken."""
+        """The model before training, the moments, and how many steps were taken."""
         del knowledge
-        parts = zip(_STATE, (self.start, self.mean, self.square), strict=True)
-        state: dict[str, NDArray[np.generic]] = {name: part.copy() for name, part in parts}
+        state: dict[str, NDArray[np.generic]] = {
+            f"direction_{part}": getattr(self, part).copy() for part in _PARTS
+        }
         return state | {"direction_steps": np.array(self.steps)}
 
     def restore(self, state: Mapping[str, NDArray[np.generic]], knowledge: Knowledge) -> None:
@@ -160,16 +170,20 @@ class GossipAdam(ParameterMethod):
         self._begin_anew()
         if "direction_steps" not in state:
             return
-        parts = [np.asarray(state.get(name, np.empty(0)), np.float32) for name in _STATE]
+        parts = {
+            part: np.asarray(state.get(f"direction_{part}", np.empty(0)), np.float32)
+            for part in _PARTS
+        }
         steps = np.asarray(state["direction_steps"])
         n = int(directed(knowledge.model).sum())
-        if all(part.shape == (0,) for part in parts):
+        if all(part.shape == (0,) for part in parts.values()):
             return
         sound = steps.shape == () and 0 <= int(steps) < 1 << 31
-        sound &= all(part.shape == (n,) and np.isfinite(part).all() for part in parts)
-        if not sound or parts[2].min(initial=0.0) < 0:
+        sound &= all(part.shape == (n,) and np.isfinite(part).all() for part in parts.values())
+        if not sound or min(parts[part].min(initial=0.0) for part in ("square", "peak")) < 0:
             raise StoreError("the stored directions are not those of this model")
-        self.start, self.mean, self.square = (part.copy() for part in parts)
+        for name, part in parts.items():
+            setattr(self, name, part.copy())
         self.steps = int(steps)
 
 

@@ -205,6 +205,26 @@ def test_sessions_spread_among_real_peers_each_beside_made_up_ones(tmp_path: Pat
         assert len(held[index]) > 0.8 * len(others)
 
 
+def test_real_peers_agree_on_a_direction(tmp_path: Path) -> None:
+    scenario = MIXED[: MIXED.index("[[methods]]")].replace("max_rounds = 3", "max_rounds = 6")
+    scenario += '[[methods]]\nname = "gossip_adam"\nmodels = ["ranker/8"]\n'
+    swarm = begin(tmp_path, "--keep", str(tmp_path / "kept"), scenario=scenario)
+    out, errors = swarm.communicate(timeout=200)
+    summary = json.loads(out)
+    check_summary(summary)
+    assert summary["lost"] == 0, errors
+    assert set(summary["methods"]["gossip_adam"]["message_bytes"]) == {"DirectedUpdate"}
+    means = []
+    for index in range(3):
+        store = Store.open(tmp_path / "kept" / "gossip_adam" / f"peer-{index:04d}" / "peer.db")
+        state = store.learner_state()
+        store.close()
+        assert int(state["direction_steps"]) >= 4  # a late message may cost one
+        means.append(state["direction_mean"])
+    alike = np.corrcoef(means)
+    assert alike[np.triu_indices(3, 1)].min() > 0.5, "each learns from its own people alone"
+
+
 def test_friends_of_the_data_become_neighbours(tmp_path: Path) -> None:
     """Two circles of friends, each scattered over both ends of the town."""
     n, k = 12, 2

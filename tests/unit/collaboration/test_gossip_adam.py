@@ -37,7 +37,7 @@ def method_of(peer: LocalLearner) -> GossipAdam:
 
 def test_peers_move_as_the_formula_says() -> None:
     peers = network()
-    mean, square = (np.zeros((3, len(weights_of(peers[0])))) for _ in range(2))
+    mean, square, peak = (np.zeros((3, len(weights_of(peers[0])))) for _ in range(3))
     for round_ in range(4):
         before = np.stack([weights_of(peer) for peer in peers])
         for peer in peers:
@@ -56,8 +56,8 @@ def test_peers_move_as_the_formula_says() -> None:
         mean = np.tile(heard.mean(0), (3, 1))
         unbiased = mean / (1 - 0.8**t)
         square = 0.95 * square + 0.05 * unbiased**2
-        length = np.sqrt(square / (1 - 0.95**t)) + 1e-6
-        step = 0.05 / np.sqrt(1 + (t - 1) / 8) * unbiased / length
+        peak = np.maximum(peak, square / (1 - 0.95**t))
+        step = 0.05 / np.sqrt(1 + (t - 1) / 8) * unbiased / (np.sqrt(peak) + 1e-6)
         expected = before.mean(0) + step
         for i, peer in enumerate(peers):
             assert weights_of(peer) == pytest.approx(expected[i], rel=1e-3, abs=2e-4)
@@ -174,6 +174,7 @@ def test_a_restart_forgets_nothing(trained: object) -> None:
         ("direction_steps", np.array([1, 2])),
         ("direction_steps", np.array(-1)),
         ("direction_square", None),
+        ("direction_peak", None),
     ],
 )
 def test_damaged_directions_are_told_and_begin_anew(name: str, value: np.ndarray | None) -> None:
