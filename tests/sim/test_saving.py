@@ -68,6 +68,7 @@ METHODS = (
     MethodConfig(name="dard", models=("mf/4", "ranker/8")),
     MethodConfig(name="metropolis_hastings", models=("mf/8",)),
     MethodConfig(name="epidemic", models=("ranker/16",)),
+    MethodConfig(name="gossip_adam", models=("ranker/8",)),
     MethodConfig(name="pepper", models=("next_place/4",)),
     MethodConfig(name="od_update", models=("mf/8/codes-2",)),
     MethodConfig(name="sessions", models=("session_knn/8",)),
