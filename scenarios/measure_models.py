@@ -5,8 +5,8 @@
 The same people, rounds and settings for each pair; peers average what random others send
 (``in_step.py``), and are asked for their newest interactions; quality is that of the form that lies
 on the device. Writes ``peers/models.json``, which ``p2prec models`` shows and by which
-``memory_budget`` chooses. Rows that are there already are kept, unless ``--again``; those of pairs
-that cannot be say why.
+``memory_budget`` chooses. Rows that are there already are kept, unless ``--again``, and the file
+says which are of a later commit; those of pairs that cannot be say why.
 """
 
 from __future__ import annotations
@@ -41,13 +41,18 @@ def main() -> None:
     """Measure what is missing, write after each."""
     args = _arguments()
     known: dict[str, Any] = {}
-    if MEASURED.exists():
-        known = json.loads(MEASURED.read_text(encoding="utf-8"))["models"]
+    now = provenance() | {"users": args.users, "rounds": args.rounds, "seed": 0}
+    made = now | {"later": {}}
+    if MEASURED.exists() and (args.models or not args.again):
+        written = json.loads(MEASURED.read_text(encoding="utf-8"))
+        made, known = {"later": {}} | written["made_by"], written["models"]
     for name in args.models.split(",") if args.models else _names():
         if name not in known or args.again:
             known[name] = _measured(name, users=args.users, rounds=args.rounds)
+            if now["commit"] != made["commit"]:
+                made["later"][name] = now["commit"]
             print(name, known[name], flush=True)
-            _write(known, args)
+            _write(known, made)
 
 
 def _arguments() -> argparse.Namespace:
@@ -106,8 +111,7 @@ def _measured(name: str, *, users: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def _write(models: dict[str, Any], args: argparse.Namespace) -> None:
-    made = provenance() | {"users": args.users, "rounds": args.rounds, "seed": 0}
+def _write(models: dict[str, Any], made: dict[str, Any]) -> None:
     MEASURED.write_text(
         json.dumps({"made_by": made, "models": dict(sorted(models.items()))}, indent=1) + "\n",
         encoding="utf-8",
