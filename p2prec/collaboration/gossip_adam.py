@@ -1,10 +1,10 @@
 """Gossip Adam: peers agree on a direction, and each takes a step along it whose length adapts.
 
-    u_i = beta_1 m_i + (1 - beta_1) (y_i - x_i)     after local training from x_i to y_i
-    m_i <- sum_j w_ij clip(u_j),   v_i <- beta_2 v_i + (1 - beta_2) (m_i / (1 - beta_1^t))^2
-    p_i <- max(p_i, v_i / (1 - beta_2^t))
-    x_i <- sum_j w_ij x_j + eta_t (m_i / (1 - beta_1^t)) / (sqrt(p_i) + epsilon),
-    eta_t = eta / sqrt(1 + (t - 1) / 8)
+    u_i = (beta_1 w_t m_i + (1 - beta_1) (y_i - x_i)) / w_t+1,   w_t = 1 - beta_1^t,
+           after local training from x_i to y_i, t steps so far
+    m_i <- sum_j w_ij clip(u_j),   v_i <- beta_2 v_i + (1 - beta_2) clip(m_i)^2
+    p_i <- max(0.99 p_i, v_i / (1 - beta_2^t))
+    x_i <- sum_j w_ij x_j + eta_t m_i / (sqrt(p_i) + epsilon),   eta_t = eta / sqrt(1 + (t - 1) / 8)
 
 Federated Adam (Reddi et al., *Adaptive federated optimization*, ICLR 2021, algorithm 2) without its
 server: models are averaged over neighbours as they were *before* local training, and so are the
@@ -13,9 +13,13 @@ Where each peer adapts its own steps instead, as Adagrad does in all other metho
 parameter is divided by the length of its own owner's gradients, most of which is noise that the
 mean takes away, and what all have in common moves by a small part of a step (Wang et al., *Local
 adaptivity in federated learning*, 2021, on why local adaptation also ends elsewhere). The
-largest second moment so far counts (AMSGrad; Reddi, Kale & Kumar, ICLR 2018, algorithm 2), or what
-has been learned would be shaken by noise as strongly as it was learned. Local steps are nearly
-plain gradient descent: Adagrad that begins each round at 1.
+largest second moment so far counts, fading slowly (after AMSGrad; Reddi, Kale & Kumar, ICLR 2018,
+algorithm 2), or what has been learned would be shaken by noise as strongly as it was learned. Local
+steps are nearly plain gradient descent: Adagrad that begins each round at 1.
+
+What a stranger may do with a direction is bounded: no word counts for more than twice the usual
+length, and no mean enters the second moment that is far beyond those before it, so that one loud
+message cannot make all later steps short.
 
 Rows are averaged as in all methods. The formulas are ours; decentralised Adam as in Nazari et al.,
 *DADAM*, IEEE TSP 2022, shares one step of gradient, not the change by a round of training.
@@ -36,7 +40,7 @@ from p2prec.collaboration.parameters import AVERAGING, Mix, ParameterMethod
 from p2prec.collaboration.payload import DirectedUpdate, ModelUpdate, Payload
 from p2prec.errors import StoreError
 from p2prec.models.model import Model
-from p2prec.models.tabled import shared_rows
+from p2prec.models.tabled import Tabled
 from p2prec.training.knowledge import Knowledge
 
 Floats = NDArray[np.float32]
@@ -49,7 +53,10 @@ _AMOUNTS: Final[Amounts] = {
 }
 _LEAST = np.float32(1e-6)  # of the root of the second moment
 _SLOWER = 8.0  # steps after which one is shorter by a root of two
-_LOUDEST = np.float32(2.0)  # times the median length of directions: no word counts for more
+_LATEST = 200  # rounds of others from which on a step is not shorter; they are said, not known
+_LOUDEST = 2.0  # times the usual length of directions: no word counts for more
+_BEYOND = 3.0  # times the root of the second moment: what is longer is shortened before it enters
+_FADING = np.float32(0.99)
 _PLAIN = np.float32(1.0)  # Adagrad's sum from which local steps are nearly of plain descent
 _PARTS = ("start", "mean", "square", "peak")
 
@@ -58,13 +65,12 @@ def directed(model: Model) -> NDArray[np.bool_]:
     """Which dense parameters have a direction, shape ``(n_dense,)``.
 
     Statistics are averaged, what an owner keeps to itself is its own, and pieces of an item table
-    are averaged by those who know their items.
+    are those of a search, or averaged by those who know their items.
     """
     mask: NDArray[np.bool_] = model.own_bent == 0.0
     mask[model.statistics] = False
-    shared = shared_rows(model)
-    if shared is not None:
-        mask[shared.part] = False
+    if isinstance(model, Tabled) and model.table.n_pieces:
+        mask[model.layout.part("pieces")] = False
     return mask
 
 
@@ -75,19 +81,21 @@ class GossipAdam(ParameterMethod):
         start: Shape ``(n_directed,)``, parameters before the newest training; empty before any.
         mean: Likewise, the averaged change; its first moment.
         square: Likewise, its second moment.
-        peak: Likewise, the largest one so far, without bias.
+        peak: Likewise, the largest one so far, fading, without bias.
         steps: Taken so far.
+        sums: Adagrad's, while a training lasts; empty else.
     """
 
     mean: Floats
     peak: Floats
     square: Floats
     start: Floats
-    __slots__ = ("mean", "peak", "square", "start", "steps")
+    __slots__ = ("mean", "peak", "square", "start", "steps", "sums")
     amounts: ClassVar[Amounts] = _AMOUNTS
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
+        self.sums = np.empty(0, np.float32)
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -95,13 +103,25 @@ class GossipAdam(ParameterMethod):
             setattr(self, part, np.empty(0, np.float32))
         self.steps = 0
 
-    def training(self, knowledge: Knowledge) -> None:
-        """Training is about to change the model from what it is now, by plain steps."""
+    def before_training(self, knowledge: Knowledge) -> None:
+        """Remember the model as it is, and let training take plain steps."""
         mask = directed(knowledge.model)
-        self.start = knowledge.dense[mask]
+        start = knowledge.dense[mask]
         if not len(self.mean):
-            self.mean, self.square, self.peak = (np.zeros_like(self.start) for _ in range(3))
-        knowledge.dense_accumulator = np.where(mask, _PLAIN, knowledge.dense_accumulator)
+            self.mean, self.square, self.peak = (np.zeros_like(start) for _ in range(3))
+        self.start = start  # last: who saves the state meanwhile finds all parts or none
+        self.sums = knowledge.dense_accumulator.copy()
+        knowledge.dense_accumulator = np.where(mask, _PLAIN, self.sums)
+
+    def after_training(self, knowledge: Knowledge, *, diverged: bool) -> None:
+        """Another method will want Adagrad's sums as they were; a new model has moved nowhere."""
+        if diverged:
+            self._begin_anew()
+        else:
+            mask = directed(knowledge.model)
+            sums = np.where(mask, self.sums, knowledge.dense_accumulator)
+            knowledge.dense_accumulator = sums
+        self.sums = np.empty(0, np.float32)
 
     @classmethod
     def publish_together(
@@ -115,8 +135,11 @@ class GossipAdam(ParameterMethod):
         ]
 
     def directed(self, knowledge: Knowledge, update: Payload) -> Payload:
-        """An update as it is said: of the model before training, with a direction."""
-        if not isinstance(update, ModelUpdate) or not len(self.start):
+        """An update as it is said: of the model before training, with a direction.
+
+        Who has learned from nothing has none, and would only slow others down with it.
+        """
+        if not isinstance(update, ModelUpdate) or not self._moves(knowledge):
             return update
         dense = update.dense.copy()
         dense[directed(knowledge.model)] = self.start
@@ -124,36 +147,60 @@ class GossipAdam(ParameterMethod):
         said |= {"dense": dense, "direction": self._direction(knowledge)}
         return DirectedUpdate(**said)
 
+    def _moves(self, knowledge: Knowledge) -> bool:
+        return len(self.start) > 0 and knowledge.n_examples > 0
+
     def _direction(self, knowledge: Knowledge) -> Floats:
+        """The own change, with momentum, without the bias of a mean that began at nothing."""
         change = knowledge.dense[directed(knowledge.model)] - self.start
-        keep = np.float32(self.options["momentum"])
-        return keep * self.mean + (np.float32(1.0) - keep) * change
+        keep = self.options["momentum"]
+        before = keep * (1.0 - keep**self.steps)
+        whole = before + (1.0 - keep)
+        direction: Floats = np.float32(before / whole) * self.mean
+        direction += np.float32((1.0 - keep) / whole) * change
+        return direction
 
     def mix(self, listener: Listener, updates: Mapping[str, ModelUpdate]) -> Mix:
         """Equal weights; the mean is of models as they were before training, then comes a step."""
         knowledge, equal = listener.knowledge, Mix.equal(updates)
         if not len(self.start):  # nothing was trained since it began: it only listens
             return equal
-        own = self._direction(knowledge)
-        told = [u.direction for u in updates.values() if isinstance(u, DirectedUpdate)]
-        self.mean = _mean_of([own, *(d for d in told if d.shape == own.shape)])
+        own = self._direction(knowledge) if self._moves(knowledge) else None
+        told = [
+            update.direction
+            for update in updates.values()
+            if isinstance(update, DirectedUpdate) and update.direction.shape == self.start.shape
+        ]
         dense = knowledge.dense.copy()
         dense[directed(knowledge.model)] = self.start
         knowledge.dense = dense
-        step = partial(self._step, knowledge)
+        mean = _mean_of(own, told)
+        if mean is None:
+            return equal
+        self.mean = mean
+        rounds = float(np.median([update.round for update in updates.values()]))
+        step = partial(self._step, knowledge, late=min(rounds, _LATEST))
         return Mix(weights=equal.weights, own=equal.own, then=step)
 
-    def _step(self, knowledge: Knowledge) -> None:
-        """From the averaged model along the averaged direction."""
+    def _step(self, knowledge: Knowledge, *, late: float) -> None:
+        """From the averaged model along the averaged direction.
+
+        Args:
+            knowledge: Whose.
+            late: The round in which others are: who joins them steps no further than they.
+        """
+        memory, seen = self.options["memory"], self.mean
+        if self.steps:
+            before = self.square / np.float32(1.0 - memory**self.steps)
+            seen = _shortened(seen, _BEYOND * float(np.sqrt(before.sum(dtype=np.float64))))
+        self.mean = seen
         self.steps += 1
-        momentum, memory = self.options["momentum"], self.options["memory"]
-        mean = self.mean / np.float32(1.0 - momentum**self.steps)
-        self.square *= np.float32(memory)
-        self.square += np.float32(1.0 - memory) * mean**2
-        self.peak = np.maximum(self.peak, self.square / np.float32(1.0 - memory**self.steps))
-        step = self.options["step"] / np.sqrt(1.0 + (self.steps - 1) / _SLOWER)
+        self.square = np.float32(memory) * self.square + np.float32(1.0 - memory) * seen**2
+        unbiased = self.square / np.float32(1.0 - memory**self.steps)
+        self.peak = np.maximum(_FADING * self.peak, unbiased)
+        step = self.options["step"] / np.sqrt(1.0 + max(self.steps - 1.0, late) / _SLOWER)
         mask, dense = directed(knowledge.model), knowledge.dense.copy()
-        dense[mask] += np.float32(step) * mean / (np.sqrt(self.peak) + _LEAST)
+        dense[mask] += np.float32(step) * seen / (np.sqrt(self.peak) + _LEAST)
         knowledge.dense = dense
         self.start = dense[mask]  # nothing has been trained since
 
@@ -168,30 +215,47 @@ class GossipAdam(ParameterMethod):
     def restore(self, state: Mapping[str, NDArray[np.generic]], knowledge: Knowledge) -> None:
         """As of ``Collaboration``; of another method there is nothing, and it begins anew."""
         self._begin_anew()
-        if "direction_steps" not in state:
+        mask = directed(knowledge.model)
+        if "direction_steps" not in state or not np.array_equal(
+            np.asarray(state.get("dense")), knowledge.dense
+        ):  # what was stored as the model was no number, and has begun anew
             return
-        parts = {
-            part: np.asarray(state.get(f"direction_{part}", np.empty(0)), np.float32)
-            for part in _PARTS
-        }
-        steps = np.asarray(state["direction_steps"])
-        n = int(directed(knowledge.model).sum())
+        parts = {part: np.asarray(state.get(f"direction_{part}", ())) for part in _PARTS}
         if all(part.shape == (0,) for part in parts.values()):
             return
-        sound = steps.shape == () and 0 <= int(steps) < 1 << 31
-        sound &= all(part.shape == (n,) and np.isfinite(part).all() for part in parts.values())
+        steps = np.asarray(state["direction_steps"])
+        sound = steps.shape == () and steps.dtype.kind in "iu" and 0 <= int(steps) < 1 << 31
+        sound &= all(
+            part.shape == (int(mask.sum()),) and part.dtype.kind == "f" and np.isfinite(part).all()
+            for part in parts.values()
+        )
         if not sound or min(parts[part].min(initial=0.0) for part in ("square", "peak")) < 0:
             raise StoreError("the stored directions are not those of this model")
         for name, part in parts.items():
-            setattr(self, name, part.copy())
+            setattr(self, name, part.astype(np.float32))
         self.steps = int(steps)
 
 
-def _mean_of(directions: Sequence[Floats]) -> Floats:
-    """Equal shares, but none counts for more than twice the median length."""
-    together = np.stack(directions)
-    lengths = np.linalg.norm(together, axis=1)
-    most = _LOUDEST * np.float32(np.median(lengths))
-    scale = np.minimum(np.float32(1.0), most / np.maximum(lengths, np.float32(1e-12)))
-    mean: Floats = (together * scale[:, None].astype(np.float32)).mean(0, dtype=np.float32)
+def _mean_of(own: Floats | None, told: Sequence[Floats]) -> Floats | None:
+    """Equal shares of all that point anywhere; None where nothing does.
+
+    The own word always counts as it is; none of the others for more than twice the usual length,
+    which is the lower median.
+
+    Args:
+        own: None of who has none.
+        told: By others.
+    """
+    directions = [d for d in ([] if own is None else [own]) + list(told) if d.any()]
+    if not directions:
+        return None
+    lengths = sorted(float(np.linalg.norm(d)) for d in directions)
+    most = _LOUDEST * lengths[(len(lengths) - 1) // 2]
+    heard = [d if d is own else _shortened(d, most) for d in directions]
+    mean: Floats = np.mean(np.stack(heard), axis=0, dtype=np.float32)
     return mean
+
+
+def _shortened(direction: Floats, most: float) -> Floats:
+    length = float(np.linalg.norm(direction))
+    return direction if length <= most else direction * np.float32(most / length)

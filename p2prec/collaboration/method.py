@@ -135,11 +135,20 @@ class Collaboration(Protocol):
         """
         ...
 
-    def training(self, knowledge: Knowledge) -> None:
+    def before_training(self, knowledge: Knowledge) -> None:
         """A round of local training is about to begin.
 
         Args:
             knowledge: That it will change.
+        """
+        ...
+
+    def after_training(self, knowledge: Knowledge, *, diverged: bool) -> None:
+        """It is over.
+
+        Args:
+            knowledge: That it has changed.
+            diverged: Whether the model had to begin anew.
         """
         ...
 
@@ -183,7 +192,10 @@ class PlainMethod:
         del knowledge
         return payloads
 
-    def training(self, knowledge: Knowledge) -> None:
+    def before_training(self, knowledge: Knowledge) -> None:
+        """It does not matter."""
+
+    def after_training(self, knowledge: Knowledge, *, diverged: bool) -> None:
         """It does not matter."""
 
     def left(self, payload: Payload) -> None:

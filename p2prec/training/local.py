@@ -210,7 +210,7 @@ def train_together(learners: Sequence[LocalLearner], rounds: Sequence[int]) -> l
     """
     for learner in learners:
         learner.protection.before_training()
-        learner.collaboration.training(learner.knowledge)
+        learner.collaboration.before_training(learner.knowledge)
     epochs = [learner.config.training.epochs for learner in learners]
     loss, diverged = np.zeros(len(learners)), np.zeros(len(learners), np.bool_)
     pupils: list[Pupil] = []
@@ -228,7 +228,8 @@ def train_together(learners: Sequence[LocalLearner], rounds: Sequence[int]) -> l
         train_epoch(pupils)
         loss[going] += [pupil.loss for pupil in pupils]
         diverged[going] |= [pupil.diverged for pupil in pupils]
-    for learner, round_ in zip(learners, rounds, strict=True):
+    for learner, round_, strayed in zip(learners, rounds, diverged.tolist(), strict=True):
+        learner.collaboration.after_training(learner.knowledge, diverged=strayed)
         learner.knowledge.search(round_)
         learner.protection.after_training()
         learner.publish_snapshot()

@@ -8,6 +8,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Final
 
+from p2prec.collaboration.gossip_adam import directed
 from p2prec.collaboration.methods import METHODS, sessions_held
 from p2prec.collaboration.parameters import AVERAGING
 from p2prec.errors import ConfigError
@@ -60,6 +61,8 @@ def bytes_per_peer(world: World) -> float:
             heard, 1.25 * float(options.get("max_hearsay", AVERAGING["max_hearsay"].default))
         )
     rows = heard * 4.0 * (width + 3) + _sessions(world, models[0].model)
+    if world.method.name == "gossip_adam":  # its moments, which are not there before a training
+        rows += 4.0 * 4.0 * float(directed(models[0].model).sum())
     moments = min(KEPT_BYTES, ALL_KEPT_BYTES / world.n) if models[0].model.of_moments else 0.0
     return _ROOM * (built + rows) + 4 * k * _ACQUAINTANCE_BYTES + moments
 

@@ -8,7 +8,8 @@ owner's last ``--hold`` interactions and is asked for every one of those but the
 belong to validation and test: what is chosen here has seen neither. Samples are the disjoint sets
 of users that the seeds of a swarm take. Neighbours are chosen as by a peer that has met three
 times as many others, rounds are in step, and nothing is encoded. ``--central`` adds the same model
-as the first method's with a server, by federated averaging and centralised.
+as the first method's with a server, by federated averaging and centralised, with the scenario's
+own settings of the training.
 
 Prints one JSON object: quality by method, and differences to the first method with a standard
 error from a bootstrap over users.
@@ -86,7 +87,8 @@ def main() -> None:
         seeded = replace(scenario, seed=sample, peers=replace(scenario.peers, count=count))
         realm = load_realm(seeded, data=args.data)
         repeats = met_again(realm.histories)
-        for name, method in [*((m.title, m) for m in methods), *((c, methods[0]) for c in central)]:
+        served = replace(methods[0], name="epidemic", training={}, options={})
+        for name, method in [*((m.title, m) for m in methods), *((c, served) for c in central)]:
             began = time.process_time()
             learners = lived(
                 seeded,

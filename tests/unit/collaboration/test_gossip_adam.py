@@ -9,8 +9,10 @@ import pytest
 
 from p2prec.collaboration.gossip_adam import GossipAdam, directed
 from p2prec.collaboration.payload import DirectedUpdate, ModelUpdate
+from p2prec.embeddings.tables import TABLES
 from p2prec.errors import StoreError
 from p2prec.models.families import model_of
+from p2prec.models.tabled import Tabled
 from p2prec.training.config import ModelConfig
 from p2prec.training.local import LocalLearner
 from tests.unit.collaboration.contract import CITY, learner, received, same
@@ -38,29 +40,37 @@ def method_of(peer: LocalLearner) -> GossipAdam:
 def test_peers_move_as_the_formula_says() -> None:
     peers = network()
     mean, square, peak = (np.zeros((3, len(weights_of(peers[0])))) for _ in range(3))
-    for round_ in range(4):
+    for t in range(1, 5):
+        round_, whole = t - 1, 1 - 0.8**t
         before = np.stack([weights_of(peer) for peer in peers])
         for peer in peers:
             peer.train(round_)
         change = np.stack([weights_of(peer) for peer in peers]) - before
         assert np.abs(change).max() > 0
-        told = 0.8 * mean + 0.2 * change
+        told = (0.8 * (1 - 0.8**round_) * mean + 0.2 * change) / whole
         said = [said_by(peer, round_) for peer in peers]
         for update, direction in zip(said, told, strict=True):
             assert update.direction == pytest.approx(direction, rel=1e-3, abs=1e-6)
         lengths = np.linalg.norm(told, axis=1)
-        heard = told * np.minimum(1.0, 2.0 * np.median(lengths) / lengths)[:, None]
+        assert lengths.max() < 2.0 * np.median(lengths)  # nobody is too loud here
         for i, peer in enumerate(peers):
             peer.merge(round_, [received(str(j), said[j]) for j in range(3) if j != i])
-        t = round_ + 1
-        mean = np.tile(heard.mean(0), (3, 1))
-        unbiased = mean / (1 - 0.8**t)
-        square = 0.95 * square + 0.05 * unbiased**2
-        peak = np.maximum(peak, square / (1 - 0.95**t))
-        step = 0.05 / np.sqrt(1 + (t - 1) / 8) * unbiased / (np.sqrt(peak) + 1e-6)
+        mean = np.tile(told.mean(0), (3, 1))
+        square = 0.95 * square + 0.05 * mean**2
+        peak = np.maximum(0.99 * peak, square / (1 - 0.95**t))
+        step = 0.05 / np.sqrt(1 + (t - 1) / 8) * mean / (np.sqrt(peak) + 1e-6)
         expected = before.mean(0) + step
         for i, peer in enumerate(peers):
             assert weights_of(peer) == pytest.approx(expected[i], rel=1e-3, abs=2e-4)
+
+
+@pytest.mark.parametrize("table", [name for name, kind in TABLES.items() if kind.smallest > 1])
+def test_pieces_of_a_table_have_no_direction(table: str) -> None:
+    config = ModelConfig(family="mf", embedding_size=16, table=table, compression=2)
+    model = model_of(CITY.catalogue, config)
+    assert isinstance(model, Tabled)
+    assert not directed(model)[model.layout.part("pieces")].any()
+    assert directed(model).any()
 
 
 @pytest.mark.parametrize("name", ["ranker", "next_place", "mf"])
@@ -173,6 +183,9 @@ def test_a_restart_forgets_nothing(trained: object) -> None:
         ("direction_start", np.full(1, np.nan, np.float32)),
         ("direction_steps", np.array([1, 2])),
         ("direction_steps", np.array(-1)),
+        ("direction_steps", np.array(np.nan)),
+        ("direction_steps", np.array("many")),
+        ("direction_mean", np.array(["a"])),
         ("direction_square", None),
         ("direction_peak", None),
     ],
@@ -188,6 +201,113 @@ def test_damaged_directions_are_told_and_begin_anew(name: str, value: np.ndarray
         method.restore(state | {name: value}, knowledge)
     assert not len(method.start)
     assert method.steps == 0
+
+
+def rounds_of(peers: list[LocalLearner], rounds: range) -> list[np.ndarray]:
+    """How far the first one moves in each round."""
+    moved = []
+    for round_ in rounds:
+        before = weights_of(peers[0])
+        for peer in peers:
+            peer.train(round_)
+        said = [peer.payloads(round_, degree=2)[0] for peer in peers]
+        for i, peer in enumerate(peers):
+            peer.merge(round_, [received(str(j), p) for j, p in enumerate(said) if j != i])
+        moved.append(weights_of(peers[0]) - before)
+    return moved
+
+
+def rms(change: np.ndarray) -> float:
+    return float(np.sqrt((change**2).mean()))
+
+
+@pytest.mark.parametrize("first", [0, 6])
+def test_one_loud_message_does_not_make_later_steps_short(first: int) -> None:
+    calm, shouted = network(3), network(3)
+    for peers in (calm, shouted):
+        rounds_of(peers, range(first))
+    for peer in (*calm, *shouted):
+        peer.train(first)
+    update = said_by(calm[1], first)
+    loud = replace(update, direction=np.full_like(update.direction, 1_000.0))
+    calm[0].merge(first, [received("1", update)])
+    shouted[0].merge(first, [received("1", loud)])
+    later = range(first + 1, first + 16)
+    usual, after = (rounds_of(peers, later)[-5:] for peers in (calm, shouted))
+    assert np.mean([rms(c) for c in after]) > 0.3 * np.mean([rms(c) for c in usual])
+
+
+def test_who_has_learned_from_nothing_does_not_silence_others() -> None:
+    peers = [
+        learner(user, "gossip_adam", family="ranker", visits=visits)
+        for user, visits in enumerate((60, 2, 2))
+    ]
+    assert all(rms(change) > 1e-3 for change in rounds_of(peers, range(3)))
+    peers[1].train(3)
+    assert type(peers[1].payloads(3, degree=1)[0]) is ModelUpdate
+    assert weights_of(peers[1]) != pytest.approx(weights_of(network(1)[0]))  # it listens
+
+
+def test_who_joins_late_takes_no_longer_steps_than_those_who_are_there() -> None:
+    peers = network(3)
+    usual = rounds_of(peers, range(25))
+    late = learner(3, "gossip_adam", family="ranker")
+    late.knowledge.dense = peers[0].knowledge.dense.copy()  # of one who has heard the model
+    late.train(0)
+    for peer in peers:
+        peer.train(25)
+    together = np.mean([weights_before(peer) for peer in (late, *peers)], axis=0)
+    late.merge(0, [received(str(i), said_by(peer, 25)) for i, peer in enumerate(peers)])
+    own = method_of(late)
+    others = method_of(peers[0])
+    assert np.linalg.norm(own.mean) < 2.5 * np.linalg.norm(others.mean)
+    assert np.abs(weights_of(late) - together).max() < 1.01 * 0.05 / np.sqrt(1 + 25 / 8)
+    assert np.mean([rms(change) for change in usual[:3]]) > rms(usual[-1])
+
+
+def test_a_model_that_began_anew_has_moved_nowhere() -> None:
+    peers = network(3)
+    rounds_of(peers, range(5))
+    method, knowledge = method_of(peers[0]), peers[0].knowledge
+    method.before_training(knowledge)
+    knowledge.dense = knowledge.model.initial_dense()
+    method.after_training(knowledge, diverged=True)
+    (update,) = peers[0].payloads(5, degree=2)
+    assert type(update) is ModelUpdate
+    for peer in peers[1:]:
+        peer.train(5)
+    peers[0].merge(5, [received(str(i), said_by(peers[i], 5)) for i in (1, 2)])
+    assert method.steps == 0
+    mask = directed(knowledge.model)
+    start = knowledge.model.initial_dense()[mask].astype(float)
+    mean = (start + sum(weights_before(peer) for peer in peers[1:])) / 3
+    assert weights_of(peers[0]) == pytest.approx(mean, abs=1e-4)
+
+
+def weights_before(peer: LocalLearner) -> np.ndarray:
+    return method_of(peer).start.astype(float)
+
+
+def test_another_method_finds_adagrad_s_sums_as_they_were() -> None:
+    peer = network(1)[0]
+    before = peer.knowledge.dense_accumulator.copy()
+    mask = directed(peer.knowledge.model)
+    peer.train(0)
+    assert np.array_equal(peer.knowledge.dense_accumulator[mask], before[mask])
+    assert not len(method_of(peer).sums)
+
+
+def test_a_stored_model_that_is_no_number_begins_without_directions() -> None:
+    peers = network(2)
+    rounds_of(peers, range(2))
+    state = dict(peers[0].state())
+    state["dense"] = np.full_like(state["dense"], np.nan)
+    again = learner(0, "gossip_adam", family="ranker")
+    again.restore(state)
+    assert again.lost == ""
+    assert method_of(again).steps == 0
+    again.train(2)
+    assert rms(said_by(again, 2).direction.astype(float)) < 1.0
 
 
 def test_a_state_of_another_method_is_as_at_the_beginning() -> None:
