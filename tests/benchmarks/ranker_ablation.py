@@ -4,7 +4,8 @@
 
 One network is trained on everybody's examples, by the very code that learns its start, and asked
 for interactions before validation and test: the last ``--hold`` of each user but two, of every
-third user. A feature is left out by making it constant. Prints one JSON object.
+third user. A feature is left out by making it constant; attention that sees nothing of visits is
+the same for all of them. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from p2prec.models.moments import PLACE_FEATURES, Timeline
 from p2prec.models.ranker import Ranker
 from p2prec.models.ranker_features import CANDIDATE_FEATURES
 from p2prec.models.ranker_network import Start
+from p2prec.models.recall import VISIT_FEATURES
 from p2prec.models.recommender import Task
 from p2prec.models.start import Scaling
 from peers.files import read_check_in_file
@@ -45,6 +47,7 @@ LEFT_OUT: dict[str, Sequence[str]] = {
     "without habits of places": HABIT_FEATURES,
     "without habits of kinds": KIND_FEATURES,
     "without distances": _WHERE,
+    "attention that sees nothing of visits": VISIT_FEATURES,
 }
 _EVERY_USER, _EVERY_QUESTION = 3, 2
 
@@ -107,6 +110,7 @@ def without(start: Start, names: Sequence[str]) -> Start:
         start,
         places=blind(start.places, PLACE_FEATURES),
         candidates=blind(start.candidates, CANDIDATE_FEATURES),
+        visits=blind(start.visits, VISIT_FEATURES),
     )
 
 
