@@ -63,13 +63,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1_500)
     parser.add_argument("--size", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rows", default="", help="names with commas; all where empty")
     args = parser.parse_args()
     dataset = read_check_in_file(args.data).dataset
     interactions = dataset.interactions
     histories = [interactions.history(user) for user in range(interactions.n_users)]
     histories = [h for h in histories if len(h) > args.hold + 10]
     rows = {}
+    wanted = args.rows.split(",") if args.rows else []
     for name, size, start, steps in _variants(args.size, args.steps, args.seed):
+        if wanted and name not in wanted:
+            continue
         begun = time.process_time()
         rows[name] = _one(
             dataset.catalogue,
