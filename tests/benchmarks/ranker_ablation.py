@@ -94,11 +94,11 @@ def _variants(size: int, steps: int, seed: int) -> list[tuple[str, int, Start, i
     rows = [(name, size, without(start, names), steps) for name, names in LEFT_OUT.items()]
     fresh = replace(start, weights=drawn(size, np.random.default_rng(seed)))
     rows += [
-        ("the start from the city, untrained", size, start, 0),
-        ("all features, from a random start", size, fresh, steps),
+        ("the start, untrained", size, start, 0),
+        ("from a random start", size, fresh, steps),
     ]
     rows += [
-        (f"all features, width {n}", n, Start.of_size(n), steps) for n in Ranker.sizes if n != size
+        (f"width {n}", n, Start.of_size(n), steps) for n in Ranker.sizes if n != size
     ]
     return rows
 
@@ -142,7 +142,7 @@ def _one(
             timeline = Timeline(catalogue, history.head(at))
             moment = timeline.moment(at, float(history.timestamp_s[at]))
             item = int(history.item[at])
-            ranks.append(rank_of(model.scores(parameters, moment), item))
+            ranks.append(rank_of(model.scoring(parameters, moment).scores(), item))
             new.append(item not in moment.own)
     rank, is_new = np.array(ranks), np.array(new)
     hit = rank <= 10
