@@ -116,13 +116,13 @@ def payload_of(record: wire.PayloadWire, schema: PayloadSchema) -> Payload:
         RemoteProtocolError: As of ``peers.codec.decode_message``.
     """
     match record:
-        case wire.UpdateWire():
-            return ModelUpdate(**_update(record, schema))
         case wire.DirectedWire():
             said = _update(record, schema)
             if len(record.direction) != 2 * schema.directions.get(record.model, 0):
                 raise RemoteProtocolError("wrong_shape", f"direction of {record.model}")
             return DirectedUpdate(**said, direction=_floats(record.direction, "<f2"))
+        case wire.UpdateWire():
+            return ModelUpdate(**_update(record, schema))
         case wire.TableWire():
             return _table(record, schema)
         case wire.ReferencesWire():
@@ -147,7 +147,7 @@ def _update_fields(update: ModelUpdate) -> tuple[int, str, bytes, bytes, bytes, 
     )
 
 
-def _update(record: wire.UpdateWire | wire.DirectedWire, schema: PayloadSchema) -> dict[str, Any]:
+def _update(record: wire.UpdateWire, schema: PayloadSchema) -> dict[str, Any]:
     """Fields of an update, checked."""
     if record.model not in schema.models:
         raise RemoteProtocolError("unknown_model", record.model)

@@ -194,16 +194,9 @@ class SessionsWire(_Wire, frozen=True, tag=8):
     lengths: Annotated[bytes, msgspec.Meta(max_length=limits.MAX_SESSIONS)]  # u8
 
 
-class DirectedWire(_Wire, frozen=True, tag=9):
+class DirectedWire(UpdateWire, frozen=True, tag=9):
     """``p2prec.collaboration.payload.DirectedUpdate``; arrays are raw little-endian bytes."""
 
-    round: Round
-    model: Name
-    rows: Annotated[bytes, msgspec.Meta(max_length=4 * limits.MAX_UPDATE_ROWS)]  # u32
-    values: Annotated[bytes, msgspec.Meta(max_length=limits.MAX_BODY_BYTES)]  # float16
-    evidence: Annotated[bytes, msgspec.Meta(max_length=2 * limits.MAX_UPDATE_ROWS)]  # float16
-    dense: Annotated[bytes, msgspec.Meta(max_length=4 * limits.MAX_DENSE_VALUES)]  # float32
-    degree: Annotated[int, msgspec.Meta(ge=0, le=10_000)]
     direction: Annotated[bytes, msgspec.Meta(max_length=2 * limits.MAX_DENSE_VALUES)]  # float16
 
 
