@@ -9,10 +9,10 @@
 Federated Adam (Reddi et al., *Adaptive federated optimization*, ICLR 2021, algorithm 2) without its
 server: models are averaged over neighbours as they were *before* local training, and so are the
 changes that training has made of them, with momentum; the second moment is of the mean of changes.
-Where each peer adapts its own steps instead, as Adagrad does in all other methods here, every
-parameter is divided by the length of its own owner's gradients, most of which is noise that the
-mean takes away, and what all have in common moves by a small part of a step (Wang et al., *Local
-adaptivity in federated learning*, 2021, on why local adaptation also ends elsewhere). The
+Where each peer adapts its own steps instead, as Adagrad does in all other methods here, steps are
+divided by the length of its own owner's gradients, and peers agree on another model than the best
+one for all (Wang et al., *Local adaptivity in federated learning*, 2021). Momentum of the mean
+joins the words of more people than those that are heard in one round. The
 largest second moment so far counts, fading slowly (after AMSGrad; Reddi, Kale & Kumar, ICLR 2018,
 algorithm 2), or what has been learned would be shaken by noise as strongly as it was learned. Local
 steps are nearly plain gradient descent: Adagrad that begins each round at 1.
