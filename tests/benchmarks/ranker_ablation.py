@@ -97,9 +97,7 @@ def _variants(size: int, steps: int, seed: int) -> list[tuple[str, int, Start, i
         ("the start, untrained", size, start, 0),
         ("from a random start", size, fresh, steps),
     ]
-    rows += [
-        (f"width {n}", n, Start.of_size(n), steps) for n in Ranker.sizes if n != size
-    ]
+    rows += [(f"width {n}", n, Start.of_size(n), steps) for n in Ranker.sizes if n != size]
     return rows
 
 
