@@ -21,8 +21,8 @@ What a stranger may do with a direction is bounded: no word counts for more than
 length, and no mean enters the second moment that is far beyond those before it, so that one loud
 message cannot make all later steps short.
 
-Rows are averaged as in all methods. The formulas are ours; decentralised Adam as in Nazari et al.,
-*DADAM*, IEEE TSP 2022, shares one step of gradient, not the change by a round of training.
+Rows are averaged as in all methods. The formulas are ours; decentralised Adam (Nazari et al., 2022)
+shares one step of gradient, not the change by a round of training.
 """
 
 from __future__ import annotations
