@@ -172,10 +172,13 @@ def run(
             level="warning",
             what="unprotected",
         )
+    failed: P2PRecError | None = None
     try:
         asyncio.run(live())
     except* P2PRecError as group:
-        raise _first(group) from None
+        failed = _first(group)  # raised in here, it would be in a group again with Python 3.11.2
+    if failed is not None:
+        raise failed
     log.say("the peer has left the network; everything is kept", what="left")
 
 
