@@ -130,11 +130,11 @@ class GossipAdam(ParameterMethod):
         """Known rows, the model before training, and whither training has moved it."""
         said = super().publish_together(methods, speakers)
         return [
-            [method.directed(speaker.knowledge, update) for update in payloads]
+            [method.with_direction(speaker.knowledge, update) for update in payloads]
             for method, speaker, payloads in zip(methods, speakers, said, strict=True)
         ]
 
-    def directed(self, knowledge: Knowledge, update: Payload) -> Payload:
+    def with_direction(self, knowledge: Knowledge, update: Payload) -> Payload:
         """An update as it is said: of the model before training, with a direction.
 
         Who has learned from nothing has none, and would only slow others down with it.

@@ -53,10 +53,17 @@ class Past:
         return age
 
     @cached_property
+    def turn_h(self) -> NDArray[np.float64]:
+        """Shape ``(m, n_most)``, hours of the day between each and the present one, 0 to 12."""
+        turn: NDArray[np.float64] = np.abs(
+            (self.local_h - self.now_h[:, None] + 12.0) % 24.0 - 12.0
+        )
+        return turn
+
+    @cached_property
     def same_hour(self) -> NDArray[np.float64]:
         """Shape ``(m, n_most)``, how like the hour of the day of each is to the present one."""
-        turn = np.abs((self.local_h - self.now_h[:, None] + 12.0) % 24.0 - 12.0)
-        alike: NDArray[np.float64] = np.exp(-0.5 * (turn / _HOUR_WIDTH_H) ** 2)
+        alike: NDArray[np.float64] = np.exp(-0.5 * (self.turn_h / _HOUR_WIDTH_H) ** 2)
         return alike
 
     @cached_property

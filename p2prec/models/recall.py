@@ -38,7 +38,6 @@ VISIT_FEATURES = (
     "first visit",
 )
 RECALLED = 64  # newest visits that are looked at; 96 and 160 are not measurably better
-_HOUR_WIDTH_H = 1.5
 _CLOSE_H = 0.5
 _LATELY_D = 3.0
 _WEEK_D, _WEEK_WIDTH_D = 7.0, 0.125
@@ -68,9 +67,10 @@ def _features(past: Past, at: NDArray[np.int64]) -> NDArray[np.float32]:
     slot, time_s, last = past.slot, past.time_s, past.n[:, None] - 1
     before, here = np.maximum(at - 1, 0), slot[last]
     follows, follows_two = at > 0, at > 1
-    turn_h = np.abs((past.local_h[at] - past.now_h[:, None] + 12.0) % 24.0 - 12.0)
-    age_d = np.maximum(past.now_s[:, None] - time_s[at], 0.0) / 86_400.0  # clocks may go back
-    same_hour = np.exp(-0.5 * (turn_h / _HOUR_WIDTH_H) ** 2)
+    turn_h, age_d, same_hour = (
+        np.take_along_axis(of_all, at, axis=1)
+        for of_all in (past.turn_h, past.age_d, past.same_hour)
+    )
     off_week_d = age_d - np.rint(age_d / _WEEK_D) * _WEEK_D
     weekday = past.weekday[at]
     same_part = (weekday >= 5) == (past.today >= 5)
