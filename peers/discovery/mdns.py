@@ -19,6 +19,10 @@ from p2prec.errors import TransportError
 _SERVICE: Final = "_p2prec._tcp.local."
 _TTL_S: Final = 120  # a crashed peer lingers no longer
 _RESOLVE_TIMEOUT_MS: Final = 3_000
+# Multicast loses packets, and a browser names a service once: who did not answer is asked again.
+_RESOLVE_TRIES: Final = 6
+_RESOLVE_PAUSE_S: Final = 1.0  # twice as long after each try
+_MAX_RESOLVING: Final = 256  # anybody on the network can name services that do not exist
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,7 @@ class MdnsDiscovery:
         self._zeroconf: AsyncZeroconf | None = None
         self._services: dict[str, ServiceInfo] = {}
         self._browsers: dict[str, AsyncServiceBrowser] = {}
-        self._resolving: set[asyncio.Task[None]] = set()
+        self._resolving: dict[str, asyncio.Task[None]] = {}  # by instance
 
     async def start(self) -> None:
         """Open the multicast sockets.
@@ -78,7 +82,7 @@ class MdnsDiscovery:
         """Withdraw everything and close."""
         for browser in self._browsers.values():
             await browser.async_cancel()
-        for task in list(self._resolving):
+        for task in list(self._resolving.values()):
             task.cancel()
         if self._zeroconf is not None:
             await self._zeroconf.async_unregister_all_services()
@@ -108,7 +112,10 @@ class MdnsDiscovery:
         """Announce that a service is gone."""
         info = self._services.pop(instance, None)
         if info is not None:
-            await (await self._open().async_unregister_service(info))
+            # Twice: an answer that waited to be sent may follow the first goodbyes (RFC 6762
+            # section 6 has it wait up to half a second) and call back who has gone.
+            for _ in range(2):
+                await (await self._open().async_unregister_service(info))
 
     async def browse(self, label: str) -> None:
         """Look for services of a cell from now on."""
@@ -126,24 +133,36 @@ class MdnsDiscovery:
         self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
     ) -> None:
         instance = name.removesuffix(f".{_SERVICE}")
+        asked = self._resolving.get(instance)
         if state_change is ServiceStateChange.Removed:
+            if asked is not None:
+                asked.cancel()
             self._on_lost(instance)
             return
         info = AsyncServiceInfo(service_type, name)
         if info.load_from_cache(zeroconf):
             self._report(info, instance, service_type)
             return
+        if asked is not None or len(self._resolving) >= _MAX_RESOLVING:
+            return
         task = asyncio.get_running_loop().create_task(
             self._resolve(zeroconf, info, instance, service_type), name=f"mdns.{instance[:8]}"
         )
-        self._resolving.add(task)
-        task.add_done_callback(self._resolving.discard)
+        self._resolving[instance] = task
+        task.add_done_callback(lambda done: self._resolved(instance, done))
+
+    def _resolved(self, instance: str, done: asyncio.Task[None]) -> None:
+        if self._resolving.get(instance) is done:
+            del self._resolving[instance]
 
     async def _resolve(
         self, zeroconf: Zeroconf, info: AsyncServiceInfo, instance: str, service_type: str
     ) -> None:
-        if await info.async_request(zeroconf, _RESOLVE_TIMEOUT_MS):
-            self._report(info, instance, service_type)
+        for attempt in range(_RESOLVE_TRIES):
+            if await info.async_request(zeroconf, _RESOLVE_TIMEOUT_MS):
+                self._report(info, instance, service_type)
+                return
+            await asyncio.sleep(_RESOLVE_PAUSE_S * 2**attempt)
 
     def _report(self, info: ServiceInfo, instance: str, service_type: str) -> None:
         addresses = info.parsed_addresses(IPVersion.V4Only)

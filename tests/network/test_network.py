@@ -9,12 +9,15 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from zeroconf import Zeroconf
 
 from p2prec import limits
 from p2prec.errors import ConfigError, TransportError
 from peers.broker import EmbeddedBroker, free_port
+from peers.discovery import mdns
 from peers.discovery.mdns import LocalService, MdnsDiscovery
 from peers.discovery.responder import Responder, ResponderClient
 from peers.transports.access import Access, parse_broker
@@ -211,10 +214,40 @@ async def test_two_mdns_instances_find_each_other() -> None:
         await until(lambda: "f" * 32 in found)
         assert found["f" * 32] == service
         await a.withdraw("f" * 32)
-        await until(lambda: lost == ["f" * 32])
+        await until(lambda: "f" * 32 in lost)
     finally:
         await a.close()
         await b.close()
+
+
+@pytest.mark.xdist_group("multicast")
+async def test_who_does_not_answer_at_once_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A browser names each service once: a lost answer must not hide it for good."""
+    asked: list[str] = []
+
+    class Unheard(mdns.AsyncServiceInfo):
+        def load_from_cache(self, *_: Any) -> bool:
+            return False
+
+        async def async_request(self, zeroconf: Zeroconf, *_: Any) -> bool:
+            asked.append(self.name)
+            return len(asked) > 2 and super().load_from_cache(zeroconf)
+
+    monkeypatch.setattr(mdns, "AsyncServiceInfo", Unheard)
+    monkeypatch.setattr(mdns, "_RESOLVE_PAUSE_S", 0.01)
+    found: list[LocalService] = []
+    a = MdnsDiscovery(interfaces=("127.0.0.1",), on_found=found.append, on_lost=lambda _: None)
+    await a.start()
+    try:
+        service = LocalService(instance="e" * 32, host="127.0.0.1", port=4321, label=LABEL)
+        await a.browse(LABEL)
+        await a.advertise(service)
+        await until(lambda: bool(found))
+        assert found == [service]
+        assert len(asked) == 3
+        assert not a._resolving
+    finally:
+        await a.close()
 
 
 @pytest.mark.xdist_group("multicast")
