@@ -44,6 +44,7 @@ _RANGES = {
     "fading": (0.15, 0.4),
     "return_exponent": (0.6, 1.4),
     "reach": (1.0, 2.0),
+    "crowding": (0.0, 1.0),
     "way_back": (0.2, 1.2),
     "bursts": (0.0, 0.5),
     "taste": (0.3, 1.2),

@@ -38,6 +38,9 @@ _PRIVATE = (
     ("Office", (0.01, 0.01, 0.25, 0.42, 0.16, 0.09, 0.04, 0.02)),
 )
 
+_AROUND = 32  # the place whose distance says how thinly places lie
+_BLOCK_KM = 0.1
+
 NEW_YORK = Habits()
 
 
@@ -120,7 +123,7 @@ def _grown(
     n_private = min(2 * n_users, n_places // 3)
     n_public = n_places - n_private
     centres = rng.normal(0.0, 5.0, (12, 2))
-    public = _public_places(rng, n_public, centres)
+    public = _public_places(rng, n_public, centres, habits.crowding)
     home = _scatter(rng, n_users, centres, spread_km=3.0)
     private_xy: list[NDArray[np.float64]] = []
     private_names: list[str] = []
@@ -185,16 +188,24 @@ def _scatter(
     return chosen + rng.normal(0.0, spread_km, (n, 2)) * rng.exponential(0.7, (n, 1))
 
 
-def _public_places(rng: np.random.Generator, n: int, centres: NDArray[np.float64]) -> Places:
+def _public_places(
+    rng: np.random.Generator, n: int, centres: NDArray[np.float64], crowding: float
+) -> Places:
     share = np.array([k[1] for k in _KINDS])
     kind = rng.choice(len(_KINDS), n, p=share / share.sum())
     attraction = np.array([k[2] for k in _KINDS])[kind]
     blocks = np.array([k[3] for k in _KINDS])
+    xy_km, pull = _scatter(rng, n, centres, spread_km=2.0), attraction * rng.lognormal(0.0, 1.1, n)
+    if crowding:
+        from scipy.spatial import cKDTree
+
+        nearest_km, _ = cKDTree(xy_km).query(xy_km, k=[min(_AROUND, n)])
+        pull *= (_BLOCK_KM + nearest_km[:, 0]) ** crowding
     return Places(
-        xy_km=_scatter(rng, n, centres, spread_km=2.0),
+        xy_km=xy_km,
         kind=kind,
         n_kinds=len(_KINDS),
-        pull=attraction * rng.lognormal(0.0, 1.1, n),
+        pull=pull,
         blocks=(blocks / blocks.sum(1, keepdims=True))[kind],
     )
 

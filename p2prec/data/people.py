@@ -42,6 +42,8 @@ class Habits:
         fading: ``gamma``, how fast that falls with the places known.
         return_exponent: Share of returns by a person's own rank, ``rank^-exponent``.
         reach: Exponent of the distance to a new place.
+        crowding: How much less a place draws where many lie around it, the exponent of how thinly
+            they lie (intervening opportunities, Stouffer 1940).
         way_back: Exponent of the distance to a known one.
         hours: How much likelier a return is where all visits to its kind of place are at this
             time of day.
@@ -59,6 +61,7 @@ class Habits:
     fading: float = 0.28
     return_exponent: float = 1.1
     reach: float = 1.6
+    crowding: float = 0.0
     way_back: float = 0.4
     hours: float = 32.0
     lately: float = 0.0

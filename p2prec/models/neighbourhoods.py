@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.kernels import compiled
-from p2prec.models.geo import EARTH_RADIUS_KM, FAR_KM, on_sphere
+from p2prec.models.geo import EARTH_RADIUS_KM, FAR_KM, NEAR_KM, on_sphere
 from p2prec.models.stack import found
 
 if TYPE_CHECKING:
     from scipy.spatial import cKDTree
 
 _NEAREST = 128  # places around one that count as its neighbourhood
+# The one of the nearest places whose distance says how thinly places lie. Half or twice as many
+# say the same (docs/results/ranker.md).
+_THINNESS = 64
 
 
 class Neighbourhoods:
@@ -99,6 +102,25 @@ class Neighbourhoods:
         around: NDArray[np.int32] = self._around[items]
         return around
 
+    @cached_property
+    def thinness(self) -> NDArray[np.float32]:
+        """How thinly places lie around each item, shape ``(n_items,)``.
+
+        The logarithm of the distance to the 64th nearest place, or to the farthest of fewer. Who
+        looks for a place at some distance has more to choose from where they lie densely
+        (intervening opportunities, Stouffer 1940; for check-ins Noulas et al. 2012). It is
+        relative to the median, as what lies thinly in one realm is dense in another; items without
+        a position lie like that.
+        """
+        thinness = np.zeros(len(self.placed), np.float32)
+        if self.size:
+            placed = np.flatnonzero(self.placed)
+            nearest = min(_THINNESS, self.size)
+            km, _ = self._searchable().query(self._point[placed], k=[nearest])
+            of_placed = np.log(NEAR_KM + km[:, 0])
+            thinness[placed] = of_placed - np.median(of_placed)
+        return thinness
+
     def inside(self, here: NDArray[np.integer], items: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Whether items are ``around`` a place.
 
@@ -122,13 +144,16 @@ class Neighbourhoods:
 
     def _find(self, items: NDArray[np.integer]) -> None:
         placed = np.flatnonzero(self.placed)
+        _, at = self._searchable().query(self._point[items], k=self.size)
+        self._around[items] = np.sort(placed[at.reshape(len(items), -1)], axis=1)
+        self._found[items] = True
+
+    def _searchable(self) -> cKDTree:
         if self._tree is None:
             from scipy.spatial import cKDTree
 
-            self._tree = cKDTree(self._point[placed])
-        _, at = self._tree.query(self._point[items], k=self.size)
-        self._around[items] = np.sort(placed[at.reshape(len(items), -1)], axis=1)
-        self._found[items] = True
+            self._tree = cKDTree(self._point[self.placed])
+        return self._tree
 
 
 @lru_cache(maxsize=8)

@@ -31,11 +31,13 @@ CANDIDATE_FEATURES = (
     "near where you have been",
     "near a place you know",
     *ALL_KINDS,
+    "few places around",
     "others go there",
 )
 SITUATION_FEATURES = (*GATE_FEATURES[1:], "just moved")
 WHERE = slice(1, 5)  # rows of ``Reader.where`` among those of candidates
 BY_KIND = slice(5, 5 + len(ALL_KINDS))
+OF_ITEM = slice(5 + len(ALL_KINDS), len(CANDIDATE_FEATURES))  # the same in all situations
 _AROUND_KM2 = 0.25  # below 500 m one place is as near to another as any
 
 
@@ -181,8 +183,15 @@ class Reader:
         of = np.concatenate([of_known, np.repeat(np.arange(n), k)])
         columns = self.column.take(items)
         self.kinds.of_candidates(heard.usual, moments, columns, of, out=features[BY_KIND])
-        features[-1] = popularity(heard.others.take(items), heard.listened)
+        features[OF_ITEM] = self.of_items(heard, items)
         return features
+
+    def of_items(
+        self, heard: Heard, items: NDArray[np.int32] | slice
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What is the same in all situations: how thinly places lie around it, its popularity."""
+        others = popularity(heard.others[items], heard.listened)
+        return self.neighbourhoods.thinness[items], others
 
     def where(self, moments: Sequence[Moment], items: NDArray[np.int32]) -> NDArray[np.float32]:
         """How items lie to where the owner is and was, shape ``(4, n, k)``.

@@ -3,8 +3,8 @@
 Of a hundred thousand items hardly any is the owner's own, and what the network's first layer reads
 of all others falls into two parts. One is the same for all items of a category (its kind's
 features, the situation, that they are new): it is computed once a category and looked up. The other
-one, where an item lies and how many go there, is computed for each. ``Hidden`` is the twin that
-learning uses (``p2prec.models.ranker_network``).
+one, where an item lies, among how many, and how many go there, is computed for each. ``Hidden`` is
+the twin that learning uses (``p2prec.models.ranker_network``).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 
 from p2prec.embeddings.table import blocks
 from p2prec.models.moments import Moment
-from p2prec.models.popularity import popularity
-from p2prec.models.ranker_features import BY_KIND, CANDIDATE_FEATURES, WHERE, Heard, Reader
+from p2prec.models.ranker_features import BY_KIND, OF_ITEM, WHERE, Heard, Reader
 from p2prec.models.ranker_network import Floats, Layers, Start
 from p2prec.models.ranker_recall import Recalled
 
 _NEW = slice(0, 1)
-_EACH = [*range(WHERE.start, WHERE.stop), len(CANDIDATE_FEATURES) - 1]
+_N_WHERE = WHERE.stop - WHERE.start
+_EACH = [*range(WHERE.start, WHERE.stop), *range(OF_ITEM.start, OF_ITEM.stop)]
 
 
 def logits_as_new(
@@ -41,8 +41,8 @@ def logits_as_new(
     items = np.arange(len(logits), dtype=np.int32)
     for block in blocks(len(logits)):
         each = np.empty((len(_EACH), len(items[block])), np.float32)
-        each[:-1] = reader.where([moment], items[None, block])[:, 0]
-        each[-1] = popularity(heard.others[block], heard.listened)
+        each[:_N_WHERE] = reader.where([moment], items[None, block])[:, 0]
+        each[_N_WHERE:] = reader.of_items(heard, block)
         hidden = alike.take(reader.column[block], axis=0)
         hidden += scaling.normalised(each).T @ weights
         np.maximum(hidden, np.float32(0.0), out=hidden)

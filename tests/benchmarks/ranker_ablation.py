@@ -43,6 +43,7 @@ LEFT_OUT: dict[str, Sequence[str]] = {
     "all features": (),
     "without what others say": _OF_OTHERS,
     "without popularity": ("others go there",),
+    "without how thinly places lie": ("few places around",),
     "without kinds of others": KINDS_OF_OTHERS,
     "without habits of places": HABIT_FEATURES,
     "without habits of kinds": KIND_FEATURES,

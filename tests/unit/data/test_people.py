@@ -10,6 +10,7 @@ import pytest
 
 from p2prec.data.city import NEW_YORK, generate_city
 from p2prec.data.interactions import History
+from p2prec.models.neighbourhoods import neighbourhoods_of
 
 DAY_S = 86_400
 
@@ -93,3 +94,17 @@ def test_check_ins_of_a_person_follow_their_law() -> None:
     n = np.log(np.bincount(city.interactions.user))
     assert n.mean() == pytest.approx(5.3, abs=0.08)
     assert n.std() == pytest.approx(0.2, abs=0.06)
+
+
+def test_crowding_draws_people_to_where_places_lie_thinly() -> None:
+    means = []
+    for crowding in (0.0, 2.0):
+        habits = replace(NEW_YORK, crowding=crowding)
+        city = generate_city(rng=np.random.default_rng(0), n_users=40, n_places=240, habits=habits)
+        private = [city.catalogue.categories.index(name) for name in ("Home", "Office")]
+        public = np.flatnonzero(~np.isin(city.catalogue.category, private))
+        thinness = neighbourhoods_of(city.catalogue).thinness
+        users, items = city.interactions.user, city.interactions.item
+        first = np.unique(np.stack([users, items]), axis=1)[1]
+        means.append(thinness[first[np.isin(first, public)]].mean())
+    assert means[1] > means[0] + 0.2, means

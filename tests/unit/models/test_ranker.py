@@ -12,6 +12,7 @@ from p2prec.data.catalogue import Catalogue
 from p2prec.data.city import generate_city
 from p2prec.models import neighbourhoods
 from p2prec.models.explored import Explored
+from p2prec.models.geo import NEAR_KM, distance_km
 from p2prec.models.model import Step
 from p2prec.models.moments import Timeline
 from p2prec.models.neighbourhoods import Neighbourhoods
@@ -224,11 +225,24 @@ def test_a_world_without_positions_is_ranked_too() -> None:
     moment = peer.timeline.moment(25, float(peer.timeline.time_s[24]))
     assert np.isfinite(model.scoring(peer.parameters(), moment).scores()).all()
     assert not Neighbourhoods(nowhere).size
+    assert not Neighbourhoods(nowhere).thinness.any()
+
+
+def test_thinness_is_how_far_the_64th_nearest_lies_against_the_median() -> None:
+    lat, lon = CATALOGUE.latitude_deg.copy(), CATALOGUE.longitude_deg
+    lat[[3, 70]] = np.nan
+    found = Neighbourhoods(replace(CATALOGUE, latitude_deg=lat)).thinness
+    placed = np.delete(np.arange(len(lat)), [3, 70])
+    km = distance_km(lat[placed][:, None], lon[placed][:, None], lat[placed], lon[placed])
+    expected = np.log(NEAR_KM + np.sort(km, axis=1)[:, 63])
+    assert found[placed] == pytest.approx(expected - np.median(expected), abs=1e-3)
+    assert found[[3, 70]].tolist() == [0.0, 0.0]
+    assert found.std() > 0.3
+    lat[5:] = np.nan  # fewer than are looked for: the farthest counts
+    assert Neighbourhoods(replace(CATALOGUE, latitude_deg=lat)).thinness[[0, 1, 2, 4]].any()
 
 
 def test_distances_are_those_on_the_globe() -> None:
-    from p2prec.models.geo import distance_km
-
     lat, lon = CATALOGUE.latitude_deg, CATALOGUE.longitude_deg
     some, others = np.arange(20, dtype=np.int32), np.arange(10, 70, dtype=np.int32)
     share = np.full(len(others), 1 / len(others), np.float32)
