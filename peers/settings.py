@@ -228,8 +228,12 @@ def config_text(*, catalogue: Path, share: bool) -> str:
     document.add("share", setting(share, "false: nothing leaves this device"))
     learner, collaboration, network = tomlkit.table(), tomlkit.table(), tomlkit.table()
     methods = ", ".join(METHODS)
-    collaboration.add("method", setting("dclr", methods))
+    collaboration.add("method", setting("gossip_adam", methods))
     learner.add("collaboration", collaboration)
+    training = tomlkit.table()
+    training.add("epochs", setting(1, "passes over the history in a round"))
+    training.add("reg", setting(0.001, "pull to where all began; 0.01 for families with rows"))
+    learner.add("training", training)
     document.add("learner", learner)
     network.add("mdns", setting(value=True, comment="be found on the local network"))
     brokers = 'brokers beyond it, such as "mqtts://broker.example.org"'

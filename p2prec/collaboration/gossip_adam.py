@@ -15,7 +15,9 @@ one for all (Wang et al., *Local adaptivity in federated learning*, 2021). Momen
 joins the words of more people than those that are heard in one round. The
 largest second moment so far counts, fading slowly (after AMSGrad; Reddi, Kale & Kumar, ICLR 2018,
 algorithm 2), or what has been learned would be shaken by noise as strongly as it was learned. Local
-steps are nearly plain gradient descent: Adagrad that begins each round at 1.
+steps are nearly plain gradient descent: Adagrad that begins each round at 1. Whoever has not been
+heard from for two rounds is waited for no longer: a peer among nobody learns as one that is alone,
+by Adagrad, and has no direction to tell until it hears one.
 
 What a stranger may do with a direction is bounded: no word counts for more than twice the usual
 length, and no mean enters the second moment that is far beyond those before it, so that one loud
@@ -58,6 +60,7 @@ _LOUDEST = 2.0  # times the usual length of directions: no word counts for more
 _BEYOND = 3.0  # times the root of the second moment: what is longer is shortened before it enters
 _FADING = np.float32(0.99)
 _PLAIN = np.float32(1.0)  # Adagrad's sum from which local steps are nearly of plain descent
+_SILENCE = 2  # trainings after which nobody is waited for any longer
 _PARTS = ("start", "mean", "square", "peak")
 
 
@@ -83,6 +86,7 @@ class GossipAdam(ParameterMethod):
         square: Likewise, its second moment.
         peak: Likewise, the largest one so far, fading, without bias.
         steps: Taken so far.
+        silent: Trainings since others were heard.
         sums: Adagrad's, while a training lasts; empty else.
     """
 
@@ -90,7 +94,7 @@ class GossipAdam(ParameterMethod):
     peak: Floats
     square: Floats
     start: Floats
-    __slots__ = ("mean", "peak", "square", "start", "steps", "sums")
+    __slots__ = ("mean", "peak", "silent", "square", "start", "steps", "sums")
     amounts: ClassVar[Amounts] = _AMOUNTS
 
     def __init__(self, options: Options) -> None:
@@ -101,7 +105,7 @@ class GossipAdam(ParameterMethod):
     def _begin_anew(self) -> None:
         for part in _PARTS:
             setattr(self, part, np.empty(0, np.float32))
-        self.steps = 0
+        self.steps = self.silent = 0
 
     def before_training(self, knowledge: Knowledge) -> None:
         """Remember the model as it is, and let training take plain steps."""
@@ -110,8 +114,9 @@ class GossipAdam(ParameterMethod):
         if not len(self.mean):
             self.mean, self.square, self.peak = (np.zeros_like(start) for _ in range(3))
         self.start = start  # last: who saves the state meanwhile finds all parts or none
-        self.sums = knowledge.dense_accumulator.copy()
-        knowledge.dense_accumulator = np.where(mask, _PLAIN, self.sums)
+        if self.silent < _SILENCE:
+            self.sums = knowledge.dense_accumulator.copy()
+            knowledge.dense_accumulator = np.where(mask, _PLAIN, self.sums)
 
     def after_training(self, knowledge: Knowledge, *, diverged: bool) -> None:
         """Another method will want Adagrad's sums as they were; a new model has moved nowhere."""
@@ -119,8 +124,12 @@ class GossipAdam(ParameterMethod):
             self._begin_anew()
         else:
             mask = directed(knowledge.model)
-            sums = np.where(mask, self.sums, knowledge.dense_accumulator)
-            knowledge.dense_accumulator = sums
+            if len(self.sums):
+                sums = np.where(mask, self.sums, knowledge.dense_accumulator)
+                knowledge.dense_accumulator = sums
+            else:  # among nobody: what was learned is the model, and no direction
+                self.start = knowledge.dense[mask]
+            self.silent = min(self.silent + 1, _SILENCE + 1)
         self.sums = np.empty(0, np.float32)
 
     @classmethod
@@ -148,7 +157,7 @@ class GossipAdam(ParameterMethod):
         return DirectedUpdate(**said)
 
     def _moves(self, knowledge: Knowledge) -> bool:
-        return len(self.start) > 0 and knowledge.n_examples > 0
+        return len(self.start) > 0 and knowledge.n_examples > 0 and self.silent <= _SILENCE
 
     def _direction(self, knowledge: Knowledge) -> Floats:
         """The own change, with momentum, without the bias of a mean that began at nothing."""
@@ -171,6 +180,7 @@ class GossipAdam(ParameterMethod):
             for update in updates.values()
             if isinstance(update, DirectedUpdate) and update.direction.shape == self.start.shape
         ]
+        self.silent = 0
         dense = knowledge.dense.copy()
         dense[directed(knowledge.model)] = self.start
         knowledge.dense = dense
@@ -205,12 +215,13 @@ class GossipAdam(ParameterMethod):
         self.start = dense[mask]  # nothing has been trained since
 
     def state(self, knowledge: Knowledge) -> dict[str, NDArray[np.generic]]:
-        """The model before training, the moments, and how many steps were taken."""
+        """The model before training, the moments, and what is counted."""
         del knowledge
         state: dict[str, NDArray[np.generic]] = {
             f"direction_{part}": getattr(self, part).copy() for part in _PARTS
         }
-        return state | {"direction_steps": np.array(self.steps)}
+        counts = {"steps": self.steps, "silent": self.silent}
+        return state | {f"direction_{name}": np.array(count) for name, count in counts.items()}
 
     def restore(self, state: Mapping[str, NDArray[np.generic]], knowledge: Knowledge) -> None:
         """As of ``Collaboration``; of another method there is nothing, and it begins anew."""
@@ -234,6 +245,8 @@ class GossipAdam(ParameterMethod):
         for name, part in parts.items():
             setattr(self, name, part.astype(np.float32))
         self.steps = int(steps)
+        silent = np.asarray(state.get("direction_silent", 0))
+        self.silent = int(np.clip(int(silent), 0, _SILENCE + 1)) if silent.shape == () else 0
 
 
 def _mean_of(own: Floats | None, told: Sequence[Floats]) -> Floats | None:

@@ -71,7 +71,7 @@ class CollaborationConfig:
         options: The method's own settings; an unknown one is refused by the method.
     """
 
-    method: str = "dclr"
+    method: str = "gossip_adam"
     options: dict[str, float | int | str | bool] = field(default_factory=dict)
 
 

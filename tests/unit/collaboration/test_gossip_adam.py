@@ -64,6 +64,32 @@ def test_peers_move_as_the_formula_says() -> None:
             assert weights_of(peer) == pytest.approx(expected[i], rel=1e-3, abs=2e-4)
 
 
+def test_among_nobody_a_peer_learns_as_one_that_is_alone() -> None:
+    """And it goes on where it stands as soon as it hears somebody."""
+    peer, other = network(2)
+    alone = learner(0, "alone", family="ranker")
+    for round_ in range(2):
+        peer.train(round_)
+        assert said_by(peer, round_).direction.any()
+    alone.knowledge.dense = peer.knowledge.dense.copy()
+    other.train(0)
+    for round_ in range(2, 5):
+        for one in (peer, alone):
+            one.train(round_)
+        assert np.array_equal(weights_of(peer), weights_of(alone))
+        (update,) = peer.payloads(round_, degree=1)
+        assert type(update) is ModelUpdate
+        mask = directed(peer.knowledge.model)
+        assert np.array_equal(update.dense[mask], peer.knowledge.dense[mask])
+    before = weights_of(peer)
+    peer.merge(5, [received("other", said_by(other, 0))])
+    assert method_of(peer).steps == 1
+    moved = weights_of(peer) - (before + method_of(other).start) / 2
+    assert 0 < np.abs(moved).max() < 5 * 0.05
+    peer.train(5)
+    assert said_by(peer, 5).direction.any()
+
+
 @pytest.mark.parametrize("table", [name for name, kind in TABLES.items() if kind.smallest > 1])
 def test_pieces_of_a_table_have_no_direction(table: str) -> None:
     config = ModelConfig(family="mf", embedding_size=16, table=table, compression=2)

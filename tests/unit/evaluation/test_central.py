@@ -10,13 +10,14 @@ from p2prec.data.city import generate_city
 from p2prec.data.interactions import History
 from p2prec.evaluation.central import centralised, server_fedavg
 from p2prec.models.table import OTHERS
-from p2prec.training.config import LearnerConfig, ModelConfig, TrainingConfig
+from p2prec.training.config import CollaborationConfig, LearnerConfig, ModelConfig, TrainingConfig
 from p2prec.training.local import LocalLearner, train_together
 
 CITY = generate_city(rng=np.random.default_rng(5), n_users=12, n_places=80, days=60)
 CONFIG = LearnerConfig(
     model=ModelConfig(family="next_place", embedding_size=4),
     training=TrainingConfig(epochs=1, negatives=8),
+    collaboration=CollaborationConfig(method="epidemic"),
 )
 
 
