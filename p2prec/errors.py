@@ -30,6 +30,13 @@ class StoreError(P2PRecError):
     """The store cannot be opened or written; nothing that was stored before is lost."""
 
 
+class OtherModelError(StoreError):
+    """What was stored is of a model of another size; the history from which it was learned is not.
+
+    So it is after an update, or with other settings.
+    """
+
+
 class StoppedByUserError(P2PRecError):
     """The user stopped a command; the message says what was ended with it."""
 

@@ -181,6 +181,9 @@ class Daemon:
                     if self.learner.lost:
                         self.counters["others_lost"] += 1
                         self.books.tell("others_lost", reason=self.learner.lost)
+                    if self.learner.anew:
+                        self.counters["model_anew"] += 1
+                        self.books.tell("model_anew", reason=self.learner.anew)
                     progress = self.store.progress()
                     releases = self.store.releases()
                     # A round that was released is never released again with other content.

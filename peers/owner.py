@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from p2prec.data.catalogue import Catalogue
-from p2prec.errors import ConfigError, P2PRecError, StoreError
+from p2prec.errors import ConfigError, OtherModelError, P2PRecError, StoreError
 from p2prec.models.families import model_of
 from p2prec.models.recommender import Context
 from p2prec.privacy.ledger import release_budget
@@ -30,7 +30,10 @@ from peers.worth import expected_of
 def stored_learner(
     store: Store, catalogue: Catalogue, config: PeerConfig, *, device_seed: int = 0
 ) -> LocalLearner:
-    """The learner as the store left it; a new one where the store has none.
+    """The learner as the store left it; a new one where the store has none, or none that fits.
+
+    After an update or with other settings a model may have another size. What it knew is in the
+    history, and is learned again.
 
     Args:
         store: Of the peer.
@@ -39,7 +42,7 @@ def stored_learner(
         device_seed: Secret of the device; needed only by a learner that publishes.
 
     Raises:
-        StoreError: The stored model does not fit the settings.
+        StoreError: The stored model is damaged or belongs to another realm.
     """
     config = settled(config, catalogue)
     learner = LocalLearner(
@@ -53,10 +56,8 @@ def stored_learner(
     if "dense" in state:
         try:
             learner.restore(state)
-        except StoreError:
-            if not config.memory_budget:
-                raise
-            # Another budget, another model: what it knew is in the history, and is learned again.
+        except OtherModelError as other:
+            learner.anew = str(other)
             learner.protection.show_again(state)
     learner.watch()
     return learner

@@ -14,7 +14,7 @@ from p2prec.collaboration.payload import Payload
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.interactions import History
 from p2prec.draws import generator, stream, word
-from p2prec.errors import StoreError
+from p2prec.errors import OtherModelError, StoreError
 from p2prec.models.explored import Explored
 from p2prec.models.families import build_model
 from p2prec.models.highest import highest
@@ -42,9 +42,19 @@ class LocalLearner:
     Attributes:
         lost: Why what was stored of others could not be taken, in one sentence; "" where it could.
             It comes back by itself, so that nobody has to do without the model.
+        anew: Why a stored model was left and is learned anew, in one sentence; "" where it was not.
     """
 
-    __slots__ = ("_ready", "_seed", "collaboration", "config", "knowledge", "lost", "protection")
+    __slots__ = (
+        "_ready",
+        "_seed",
+        "anew",
+        "collaboration",
+        "config",
+        "knowledge",
+        "lost",
+        "protection",
+    )
 
     def __init__(
         self,
@@ -76,6 +86,7 @@ class LocalLearner:
         )
         self._ready: Looking | None = None
         self.lost = ""
+        self.anew = ""
 
     def train(self, round_: int) -> TrainingReport:
         """One round of local training; the lessons of the collaboration method join in."""
@@ -128,7 +139,8 @@ class LocalLearner:
         """Go on from an earlier run.
 
         Raises:
-            StoreError: The state belongs to another model or realm.
+            OtherModelError: The state is of a model of another size.
+            StoreError: It is damaged, or belongs to another realm.
         """
         knowledge = self.knowledge
         try:
@@ -141,7 +153,7 @@ class LocalLearner:
                 or private.shape != knowledge.private.shape
                 or values.shape[1:] != (knowledge.model.width,)
             ):
-                raise StoreError("the stored model has another size than the settings ask for")
+                raise OtherModelError("the stored model has another size than the settings ask for")
             if len(rows) and rows.max() >= len(knowledge.catalogue):
                 raise StoreError("the stored model belongs to another catalogue")
             knowledge.table.restore(

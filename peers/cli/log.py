@@ -75,6 +75,12 @@ _SAYS: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]]] = {
         "warning",
         lambda f: f"{f['reason']}; going on without them, the next ones come by themselves",
     ),
+    "model_anew": (
+        "warning",
+        lambda f: (
+            f"{f['reason']}, as after an update: what it knew is learned anew from the history"
+        ),
+    ),
     "diverged": (
         "warning",
         lambda f: (
