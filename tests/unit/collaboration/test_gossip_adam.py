@@ -47,6 +47,8 @@ def test_peers_move_as_the_formula_says() -> None:
             peer.train(round_)
         change = np.stack([weights_of(peer) for peer in peers]) - before
         assert np.abs(change).max() > 0
+        sums = 3 * peak / peak.mean(1, keepdims=True) if round_ else np.ones_like(peak)
+        change *= np.sqrt(np.clip(sums, 1e-3, 1e3))
         told = (0.8 * (1 - 0.8**round_) * mean + 0.2 * change) / whole
         said = [said_by(peer, round_) for peer in peers]
         for update, direction in zip(said, told, strict=True):
@@ -62,6 +64,25 @@ def test_peers_move_as_the_formula_says() -> None:
         expected = before.mean(0) + step
         for i, peer in enumerate(peers):
             assert weights_of(peer) == pytest.approx(expected[i], rel=1e-3, abs=2e-4)
+
+
+def test_local_steps_are_shorter_where_all_found_it_steep() -> None:
+    peers = network(2)
+    rounds_of(peers, range(3))
+    peer = peers[0]
+    peak, before = method_of(peer).peak.copy(), weights_of(peer)
+    plain = learner(0, "gossip_adam", family="ranker", options={"sums": 0.0})
+    plain.restore(peer.state())
+    for one in (peer, plain):
+        one.train(3)
+    moved = [np.abs(weights_of(one) - before) for one in (peer, plain)]
+    both = (moved[0] > 1e-7) & (moved[1] > 1e-7)
+    longer = moved[0][both] / moved[1][both]
+    steep, flat = (longer[peak[both] > 10 * peak.mean()], longer[peak[both] < 0.01 * peak.mean()])
+    assert len(steep) > 3
+    assert len(flat) > 3
+    assert np.median(steep) < 0.5
+    assert np.median(flat) > 2.0
 
 
 def test_among_nobody_a_peer_learns_as_one_that_is_alone() -> None:
