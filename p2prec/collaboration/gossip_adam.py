@@ -5,7 +5,7 @@
     m_i <- sum_j w_ij clip(u_j),   v_i <- beta_2 v_i + (1 - beta_2) clip(m_i)^2
     p_i <- max(0.99 p_i, v_i / (1 - beta_2^t))
     x_i <- sum_j w_ij x_j + eta_t m_i / (sqrt(p_i) + epsilon),   eta_t = eta / sqrt(1 + (t - 1) / 8)
-    s_i <- sigma p_i / mean(p_i), within 1e-3 and 1e3;   1 before the first step
+    s_i <- sigma p_i / median(p_i), within 1e-3 and 1e3;   1 before the first step
 
 Federated Adam (Reddi et al., *Adaptive federated optimization*, ICLR 2021, algorithm 2) without its
 server: models are averaged over neighbours as they were *before* local training, and so are the
@@ -23,7 +23,9 @@ and has no direction to tell until it hears one.
 
 What a stranger may do with a direction is bounded: no word counts for more than twice the usual
 length, and no mean enters the second moment that is far beyond those before it, so that one loud
-message cannot make all later steps short.
+message cannot make all later steps short. Who has no direction of its own takes no step, for there
+is nothing that the words of others could be held against; it averages models and learns of the
+steps of others by these. Local steps are measured by the median, which no single parameter moves.
 
 Rows are averaged as in all methods. The formulas are ours; decentralised Adam (Nazari et al., 2022)
 shares one step of gradient, not the change by a round of training.
@@ -54,7 +56,7 @@ _AMOUNTS: Final[Amounts] = {
     "step": Amount(0.05, least=0, most=10),
     "momentum": Amount(0.8, least=0, most=0.999),
     "memory": Amount(0.95, least=0, most=0.9999),
-    "sums": Amount(3.0, least=0, most=1_000),  # 0: local steps are plain
+    "sums": Amount(0.25, least=0, most=1_000),  # 0: local steps are plain
 }
 _LEAST = np.float32(1e-6)  # of the root of the second moment
 _SLOWER = 8.0  # steps after which one is shorter by a root of two
@@ -112,7 +114,7 @@ class GossipAdam(ParameterMethod):
         self.steps = self.silent = 0
 
     def before_training(self, knowledge: Knowledge) -> None:
-        """Remember the model as it is, and let training take plain steps."""
+        """Remember the model as it is, and let training take steps that others would take."""
         mask = directed(knowledge.model)
         start = knowledge.dense[mask]
         if not len(self.mean):
@@ -121,7 +123,7 @@ class GossipAdam(ParameterMethod):
         if self.silent < _SILENCE:
             self.sums = knowledge.dense_accumulator.copy()
             shared = self.sums.copy()
-            shared[mask] = self._shared_sums()
+            shared[mask] = self.shared_sums()
             knowledge.dense_accumulator = shared
 
     def after_training(self, knowledge: Knowledge, *, diverged: bool) -> None:
@@ -138,15 +140,15 @@ class GossipAdam(ParameterMethod):
             self.silent = min(self.silent + 1, _SILENCE + 1)
         self.sums = np.empty(0, np.float32)
 
-    def _shared_sums(self) -> Floats | np.float32:
+    def shared_sums(self) -> Floats | np.float32:
         """Where Adagrad's sums of all peers begin a round, shape ``(n_directed,)``, or one for all.
 
         The steeper what all have learned from is along a parameter, the shorter are its steps.
         """
-        in_the_mean = np.float32(self.options["sums"])
-        if not in_the_mean or not self.steps or not self.peak.any():
+        usual, moving = np.float32(self.options["sums"]), self.peak[self.peak > 0]
+        if not usual or not self.steps or not len(moving):
             return _PLAIN
-        sums: Floats = np.clip(in_the_mean * self.peak / self.peak.mean(), _FLATTEST, _STEEPEST)
+        sums: Floats = np.clip(usual * self.peak / np.median(moving), _FLATTEST, _STEEPEST)
         return sums
 
     @classmethod
@@ -179,7 +181,7 @@ class GossipAdam(ParameterMethod):
     def _direction(self, knowledge: Knowledge) -> Floats:
         """The own change, with momentum, without the bias of a mean that began at nothing."""
         change = knowledge.dense[directed(knowledge.model)] - self.start
-        change *= np.sqrt(self._shared_sums())  # as if by steps of plain descent
+        change *= np.sqrt(self.shared_sums())  # as if by steps of plain descent
         keep = self.options["momentum"]
         before = keep * (1.0 - keep**self.steps)
         whole = before + (1.0 - keep)
@@ -193,19 +195,18 @@ class GossipAdam(ParameterMethod):
         if not len(self.start):  # nothing was trained since it began: it only listens
             return equal
         own = self._direction(knowledge) if self._moves(knowledge) else None
+        self.silent = 0
+        if own is None or not own.any():
+            return equal
         told = [
             update.direction
             for update in updates.values()
             if isinstance(update, DirectedUpdate) and update.direction.shape == self.start.shape
         ]
-        self.silent = 0
         dense = knowledge.dense.copy()
         dense[directed(knowledge.model)] = self.start
         knowledge.dense = dense
-        mean = _mean_of(own, told)
-        if mean is None:
-            return equal
-        self.mean = mean
+        self.mean = _mean_of(own, told)
         rounds = float(np.median([update.round for update in updates.values()]))
         step = partial(self._step, knowledge, late=min(rounds, _LATEST))
         return Mix(weights=equal.weights, own=equal.own, then=step)
@@ -233,11 +234,13 @@ class GossipAdam(ParameterMethod):
         self.start = dense[mask]  # nothing has been trained since
 
     def state(self, knowledge: Knowledge) -> dict[str, NDArray[np.generic]]:
-        """The model before training, the moments, and what is counted."""
-        del knowledge
+        """The model before training, the moments, what is counted, and Adagrad's own sums."""
         state: dict[str, NDArray[np.generic]] = {
             f"direction_{part}": getattr(self, part).copy() for part in _PARTS
         }
+        if len(self.sums):  # a training lasts, and has shared ones in their place
+            own = np.where(directed(knowledge.model), self.sums, knowledge.dense_accumulator)
+            state["dense_accumulator"] = own
         counts = {"steps": self.steps, "silent": self.silent}
         return state | {f"direction_{name}": np.array(count) for name, count in counts.items()}
 
@@ -252,8 +255,11 @@ class GossipAdam(ParameterMethod):
         parts = {part: np.asarray(state.get(f"direction_{part}", ())) for part in _PARTS}
         if all(part.shape == (0,) for part in parts.values()):
             return
-        steps = np.asarray(state["direction_steps"])
-        sound = steps.shape == () and steps.dtype.kind in "iu" and 0 <= int(steps) < 1 << 31
+        counts = [np.asarray(state.get(f"direction_{name}", 0)) for name in ("steps", "silent")]
+        sound = all(
+            count.shape == () and count.dtype.kind in "iu" and 0 <= int(count) < 1 << 31
+            for count in counts
+        )
         sound &= all(
             part.shape == (int(mask.sum()),) and part.dtype.kind == "f" and np.isfinite(part).all()
             for part in parts.values()
@@ -262,24 +268,16 @@ class GossipAdam(ParameterMethod):
             raise StoreError("the stored directions are not those of this model")
         for name, part in parts.items():
             setattr(self, name, part.astype(np.float32))
-        self.steps = int(steps)
-        silent = np.asarray(state.get("direction_silent", 0))
-        self.silent = int(np.clip(int(silent), 0, _SILENCE + 1)) if silent.shape == () else 0
+        self.steps, self.silent = map(int, counts)
 
 
-def _mean_of(own: Floats | None, told: Sequence[Floats]) -> Floats | None:
-    """Equal shares of all that point anywhere; None where nothing does.
+def _mean_of(own: Floats, told: Sequence[Floats]) -> Floats:
+    """Equal shares of all that point anywhere.
 
     The own word always counts as it is; none of the others for more than twice the usual length,
     which is the lower median.
-
-    Args:
-        own: None of who has none.
-        told: By others.
     """
-    directions = [d for d in ([] if own is None else [own]) + list(told) if d.any()]
-    if not directions:
-        return None
+    directions = [own, *(d for d in told if d.any())]
     lengths = sorted(float(np.linalg.norm(d)) for d in directions)
     most = _LOUDEST * lengths[(len(lengths) - 1) // 2]
     heard = [d if d is own else _shortened(d, most) for d in directions]

@@ -50,7 +50,8 @@ def server_fedavg(
     """Federated averaging, in place.
 
     Args:
-        learners: The clients, of one model.
+        learners: The clients, of one model, with a method that leaves training as it is, such as
+            ``epidemic``.
         rounds: Of training and averaging.
         after: Called with the number of each finished round.
     """

@@ -20,6 +20,7 @@ _NEAREST = 128  # places around one that count as its neighbourhood
 # The one of the nearest places whose distance says how thinly places lie. Half or twice as many
 # say the same (docs/results/ranker.md).
 _THINNESS = 64
+_AT_ONCE = 4_096  # positions of which neighbours are looked up together
 
 
 class Neighbourhoods:
@@ -114,11 +115,8 @@ class Neighbourhoods:
         """
         thinness = np.zeros(len(self.placed), np.float32)
         if self.size:
-            placed = np.flatnonzero(self.placed)
-            nearest = min(_THINNESS, self.size)
-            km, _ = self._searchable().query(self._point[placed], k=[nearest])
-            of_placed = np.log(NEAR_KM + km[:, 0])
-            thinness[placed] = of_placed - np.median(of_placed)
+            of_placed = np.log(NEAR_KM + _km_to_nearest(self._point[self.placed], _THINNESS))
+            thinness[self.placed] = of_placed - np.median(of_placed)
         return thinness
 
     def inside(self, here: NDArray[np.integer], items: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -144,16 +142,36 @@ class Neighbourhoods:
 
     def _find(self, items: NDArray[np.integer]) -> None:
         placed = np.flatnonzero(self.placed)
-        _, at = self._searchable().query(self._point[items], k=self.size)
-        self._around[items] = np.sort(placed[at.reshape(len(items), -1)], axis=1)
-        self._found[items] = True
-
-    def _searchable(self) -> cKDTree:
         if self._tree is None:
             from scipy.spatial import cKDTree
 
-            self._tree = cKDTree(self._point[self.placed])
-        return self._tree
+            self._tree = cKDTree(self._point[placed])
+        _, at = self._tree.query(self._point[items], k=self.size)
+        self._around[items] = np.sort(placed[at.reshape(len(items), -1)], axis=1)
+        self._found[items] = True
+
+
+def _km_to_nearest(point: NDArray[np.float64], which: int) -> NDArray[np.float64]:
+    """Distance of each point to its nearest one of that number, itself included, or the farthest.
+
+    Positions that many share are looked at once, or a search among them would take their square.
+
+    Args:
+        point: Shape ``(n, 3)``, km.
+        which: At least 1.
+    """
+    from scipy.spatial import cKDTree
+
+    position, of, count = np.unique(point, axis=0, return_inverse=True, return_counts=True)
+    tree, k = cKDTree(position), min(which, len(position))
+    far = np.empty(len(position))
+    for first in range(0, len(position), _AT_ONCE):
+        km, at = tree.query(position[first : first + _AT_ONCE], k=k)
+        km, at = km.reshape(-1, k), at.reshape(-1, k)
+        enough = count[at].cumsum(1) >= which
+        reached = np.where(enough.any(1), enough.argmax(1), k - 1)
+        far[first : first + _AT_ONCE] = np.take_along_axis(km, reached[:, None], axis=1)[:, 0]
+    return far[of.reshape(-1)]
 
 
 @lru_cache(maxsize=8)

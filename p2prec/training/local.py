@@ -131,6 +131,8 @@ class LocalLearner:
         result["dense_accumulator"] = knowledge.dense_accumulator.copy()
         result["private"] = knowledge.private.copy()
         result["private_accumulator"] = knowledge.private_accumulator.copy()
+        result["realm"] = self._realm()
+        result["sizes"] = np.array(_sizes(result))
         result.update(self.protection.state())
         result.update(self.collaboration.state(knowledge))
         return result
@@ -148,6 +150,10 @@ class LocalLearner:
             private = np.asarray(state["private"], np.float32)
             values = np.asarray(state["values"], np.float32)
             rows = np.asarray(state["rows"], np.uint32)
+            if not np.array_equal(state.get("realm", self._realm()), self._realm()):
+                raise StoreError("the stored model belongs to another catalogue")
+            if not np.array_equal(state.get("sizes", _sizes(state)), _sizes(state)):
+                raise StoreError("the stored model is damaged")
             if (
                 dense.shape != knowledge.dense.shape
                 or private.shape != knowledge.private.shape
@@ -177,6 +183,9 @@ class LocalLearner:
         except StoreError as error:
             self.lost = str(error)
         self.publish_snapshot()
+
+    def _realm(self) -> NDArray[np.uint8]:
+        return np.frombuffer(self.knowledge.catalogue.digest, np.uint8)
 
     @property
     def seed(self) -> np.uint64:
@@ -209,6 +218,11 @@ class LocalLearner:
             scores += favour
             scores[timeline.own] -= favour
         return outlook, scores, timeline.own
+
+
+def _sizes(state: Mapping[str, NDArray[np.generic]]) -> list[int]:
+    """Dense and private parameters of a state, and columns of its rows."""
+    return [len(state["dense"]), len(state["private"]), state["values"].shape[-1]]
 
 
 def train_together(learners: Sequence[LocalLearner], rounds: Sequence[int]) -> list[TrainingReport]:

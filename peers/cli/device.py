@@ -261,6 +261,8 @@ def _recommend_offline(k: int, *, new_only: bool) -> list[dict[str, Any]]:
     catalogue = read_catalogue(catalogue_path(config))
     with closing(Store.open(home_folder() / STORE_NAME)) as store:
         learner = stored_learner(store, catalogue, config)
+    if learner.anew:
+        print(f"{learner.anew}; p2prec run learns anew from the history", file=sys.stderr)
     if not len(learner.knowledge.history):
         print("No check-ins yet, so these are anybody's; p2prec import adds yours", file=sys.stderr)
     return recommendations(learner, catalogue, now_s=time.time(), k=k, new_only=new_only)

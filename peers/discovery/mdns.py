@@ -19,7 +19,7 @@ from p2prec.errors import TransportError
 _SERVICE: Final = "_p2prec._tcp.local."
 _TTL_S: Final = 120  # a crashed peer lingers no longer
 _RESOLVE_TIMEOUT_MS: Final = 3_000
-# Multicast loses packets, and a browser names a service once: who did not answer is asked again.
+# Multicast loses packets, and a browser names a service seldom: who did not answer is asked again.
 _RESOLVE_TRIES: Final = 6
 _RESOLVE_PAUSE_S: Final = 1.0  # twice as long after each try
 _MAX_RESOLVING: Final = 256  # anybody on the network can name services that do not exist
@@ -115,7 +115,8 @@ class MdnsDiscovery:
             # Twice: an answer that waited to be sent may follow the first goodbyes (RFC 6762
             # section 6 has it wait up to half a second) and call back who has gone.
             for _ in range(2):
-                await (await self._open().async_unregister_service(info))
+                if instance not in self._services:  # it may have come back meanwhile
+                    await (await self._open().async_unregister_service(info))
 
     async def browse(self, label: str) -> None:
         """Look for services of a cell from now on."""
@@ -133,18 +134,19 @@ class MdnsDiscovery:
         self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
     ) -> None:
         instance = name.removesuffix(f".{_SERVICE}")
-        asked = self._resolving.get(instance)
         if state_change is ServiceStateChange.Removed:
-            if asked is not None:
-                asked.cancel()
+            if instance in self._resolving:
+                self._resolving.pop(instance).cancel()
             self._on_lost(instance)
             return
         info = AsyncServiceInfo(service_type, name)
         if info.load_from_cache(zeroconf):
             self._report(info, instance, service_type)
             return
-        if asked is not None or len(self._resolving) >= _MAX_RESOLVING:
+        if instance in self._resolving:
             return
+        if len(self._resolving) >= _MAX_RESOLVING:  # who has waited longest did not answer so far
+            self._resolving.pop(next(iter(self._resolving))).cancel()
         task = asyncio.get_running_loop().create_task(
             self._resolve(zeroconf, info, instance, service_type), name=f"mdns.{instance[:8]}"
         )
@@ -159,10 +161,11 @@ class MdnsDiscovery:
         self, zeroconf: Zeroconf, info: AsyncServiceInfo, instance: str, service_type: str
     ) -> None:
         for attempt in range(_RESOLVE_TRIES):
+            if attempt:
+                await asyncio.sleep(_RESOLVE_PAUSE_S * 2 ** (attempt - 1))
             if await info.async_request(zeroconf, _RESOLVE_TIMEOUT_MS):
                 self._report(info, instance, service_type)
                 return
-            await asyncio.sleep(_RESOLVE_PAUSE_S * 2**attempt)
 
     def _report(self, info: ServiceInfo, instance: str, service_type: str) -> None:
         addresses = info.parsed_addresses(IPVersion.V4Only)

@@ -251,6 +251,22 @@ async def test_who_does_not_answer_at_once_is_asked_again(monkeypatch: pytest.Mo
 
 
 @pytest.mark.xdist_group("multicast")
+async def test_who_comes_back_while_it_leaves_stays() -> None:
+    a = MdnsDiscovery(interfaces=("127.0.0.1",), on_found=lambda _: None, on_lost=lambda _: None)
+    await a.start()
+    try:
+        service = LocalService(instance="d" * 32, host="127.0.0.1", port=4321, label=LABEL[::-1])
+        await a.advertise(service)
+        leaving = asyncio.create_task(a.withdraw("d" * 32))
+        await asyncio.sleep(0)
+        await a.advertise(service)
+        await leaving
+        assert a._open().zeroconf.registry.async_get_info_name(f"{'d' * 32}._p2prec._tcp.local.")
+    finally:
+        await a.close()
+
+
+@pytest.mark.xdist_group("multicast")
 async def test_peers_of_two_responders_hear_of_each_other(tmp_path: Path) -> None:
     responders = [
         Responder(path=tmp_path / f"{i}", interfaces=("127.0.0.1",), rng=random.Random(i))

@@ -238,6 +238,12 @@ def test_thinness_is_how_far_the_64th_nearest_lies_against_the_median() -> None:
     assert found[placed] == pytest.approx(expected - np.median(expected), abs=1e-3)
     assert found[[3, 70]].tolist() == [0.0, 0.0]
     assert found.std() > 0.3
+    lat, lon = CATALOGUE.latitude_deg.copy(), CATALOGUE.longitude_deg.copy()
+    lat[10:75], lon[10:75] = lat[10], lon[10]  # 65 at one position, as placeholders are
+    found = Neighbourhoods(replace(CATALOGUE, latitude_deg=lat, longitude_deg=lon)).thinness
+    km = distance_km(lat[:, None], lon[:, None], lat, lon)
+    expected = np.log(NEAR_KM + np.sort(km, axis=1)[:, 63])
+    assert found == pytest.approx(expected - np.median(expected), abs=1e-3)
     lat[5:] = np.nan  # fewer than are looked for: the farthest counts
     assert Neighbourhoods(replace(CATALOGUE, latitude_deg=lat)).thinness[[0, 1, 2, 4]].any()
 

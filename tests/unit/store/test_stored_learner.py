@@ -62,3 +62,20 @@ def test_a_damaged_model_is_an_error(tmp_path: Path) -> None:
     store.save_progress(round_=2, neighbours=(), learner=state)
     with pytest.raises(StoreError, match="another catalogue"):
         stored_learner(store, CITY.catalogue, config(8), device_seed=3)
+
+
+def test_a_model_that_lacks_a_part_is_an_error(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "peer.db")
+    state = lived(store).state()
+    state["dense"] = state["dense"][:-5]
+    store.save_progress(round_=2, neighbours=(), learner=state)
+    with pytest.raises(StoreError, match="damaged"):
+        stored_learner(store, CITY.catalogue, config(8), device_seed=3)
+
+
+def test_a_model_of_another_catalogue_is_an_error_whatever_its_size(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "peer.db")
+    lived(store)
+    other = generate_city(rng=np.random.default_rng(1), n_users=2, n_places=60, days=60).catalogue
+    with pytest.raises(StoreError, match="another catalogue"):
+        stored_learner(store, other, config(16), device_seed=3)
