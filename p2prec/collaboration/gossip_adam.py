@@ -1,11 +1,10 @@
 """Gossip Adam: peers agree on a direction, and each takes a step along it whose length adapts.
 
-    u_i = (beta_1 w_t m_i + (1 - beta_1) sqrt(s_i) (y_i - x_i)) / w_t+1,   w_t = 1 - beta_1^t,
-           after local training from x_i to y_i by Adagrad that begins at s_i, t steps so far
+    u_i = (beta_1 w_t m_i + (1 - beta_1) (y_i - x_i)) / w_t+1,   w_t = 1 - beta_1^t,
+           after local training from x_i to y_i, t steps so far
     m_i <- sum_j w_ij clip(u_j),   v_i <- beta_2 v_i + (1 - beta_2) clip(m_i)^2
     p_i <- max(0.99 p_i, v_i / (1 - beta_2^t))
     x_i <- sum_j w_ij x_j + eta_t m_i / (sqrt(p_i) + epsilon),   eta_t = eta / sqrt(1 + (t - 1) / 8)
-    s_i <- sigma p_i / median(p_i), within 1e-3 and 1e3;   1 before the first step
 
 Federated Adam (Reddi et al., *Adaptive federated optimization*, ICLR 2021, algorithm 2) without its
 server: models are averaged over neighbours as they were *before* local training, and so are the
@@ -16,16 +15,15 @@ one for all (Wang et al., *Local adaptivity in federated learning*, 2021). Momen
 joins the words of more people than those that are heard in one round. The
 largest second moment so far counts, fading slowly (after AMSGrad; Reddi, Kale & Kumar, ICLR 2018,
 algorithm 2), or what has been learned would be shaken by noise as strongly as it was learned. Local
-steps, too, are divided by what is shared and hardly by the owner's own gradients (after Karimireddy
-et al., *Mime*, 2020): Adagrad's sums begin each round at the second moment, and grow little. Nobody
-is waited for longer than two rounds: a peer among nobody learns as one that is alone, by Adagrad,
-and has no direction to tell until it hears one.
+steps are nearly plain gradient descent: Adagrad that begins each round at 1. Nobody is waited for
+longer than two rounds: a peer among nobody learns as one that is alone, by Adagrad, and has no
+direction to tell until it hears one.
 
 What a stranger may do with a direction is bounded: no word counts for more than twice the usual
 length, and no mean enters the second moment that is far beyond those before it, so that one loud
 message cannot make all later steps short. Who has no direction of its own takes no step, for there
 is nothing that the words of others could be held against; it averages models and learns of the
-steps of others by these. Local steps are measured by the median, which no single parameter moves.
+steps of others by these.
 
 Rows are averaged as in all methods. The formulas are ours; decentralised Adam (Nazari et al., 2022)
 shares one step of gradient, not the change by a round of training.
@@ -56,7 +54,6 @@ _AMOUNTS: Final[Amounts] = {
     "step": Amount(0.05, least=0, most=10),
     "momentum": Amount(0.8, least=0, most=0.999),
     "memory": Amount(0.95, least=0, most=0.9999),
-    "sums": Amount(0.25, least=0, most=1_000),  # 0: local steps are plain
 }
 _LEAST = np.float32(1e-6)  # of the root of the second moment
 _SLOWER = 8.0  # steps after which one is shorter by a root of two
@@ -65,7 +62,6 @@ _LOUDEST = 2.0  # times the usual length of directions: no word counts for more
 _BEYOND = 3.0  # times the root of the second moment: what is longer is shortened before it enters
 _FADING = np.float32(0.99)
 _PLAIN = np.float32(1.0)  # Adagrad's sum from which local steps are nearly of plain descent
-_FLATTEST, _STEEPEST = np.float32(1e-3), np.float32(1e3)  # bounds of shared ones
 _SILENCE = 2  # trainings after which nobody is waited for any longer
 _PARTS = ("start", "mean", "square", "peak")
 
@@ -114,7 +110,7 @@ class GossipAdam(ParameterMethod):
         self.steps = self.silent = 0
 
     def before_training(self, knowledge: Knowledge) -> None:
-        """Remember the model as it is, and let training take steps that others would take."""
+        """Remember the model as it is; unless among nobody, let training take plain steps."""
         mask = directed(knowledge.model)
         start = knowledge.dense[mask]
         if not len(self.mean):
@@ -122,9 +118,7 @@ class GossipAdam(ParameterMethod):
         self.start = start  # last: who saves the state meanwhile finds all parts or none
         if self.silent < _SILENCE:
             self.sums = knowledge.dense_accumulator.copy()
-            shared = self.sums.copy()
-            shared[mask] = self.shared_sums()
-            knowledge.dense_accumulator = shared
+            knowledge.dense_accumulator = np.where(mask, _PLAIN, self.sums)
 
     def after_training(self, knowledge: Knowledge, *, diverged: bool) -> None:
         """Another method will want Adagrad's sums as they were; a new model has moved nowhere."""
@@ -139,17 +133,6 @@ class GossipAdam(ParameterMethod):
                 self.start = knowledge.dense[mask]
             self.silent = min(self.silent + 1, _SILENCE + 1)
         self.sums = np.empty(0, np.float32)
-
-    def shared_sums(self) -> Floats | np.float32:
-        """Where Adagrad's sums of all peers begin a round, shape ``(n_directed,)``, or one for all.
-
-        The steeper what all have learned from is along a parameter, the shorter are its steps.
-        """
-        usual, moving = np.float32(self.options["sums"]), self.peak[self.peak > 0]
-        if not usual or not self.steps or not len(moving):
-            return _PLAIN
-        sums: Floats = np.clip(usual * self.peak / np.median(moving), _FLATTEST, _STEEPEST)
-        return sums
 
     @classmethod
     def publish_together(
@@ -181,7 +164,6 @@ class GossipAdam(ParameterMethod):
     def _direction(self, knowledge: Knowledge) -> Floats:
         """The own change, with momentum, without the bias of a mean that began at nothing."""
         change = knowledge.dense[directed(knowledge.model)] - self.start
-        change *= np.sqrt(self.shared_sums())  # as if by steps of plain descent
         keep = self.options["momentum"]
         before = keep * (1.0 - keep**self.steps)
         whole = before + (1.0 - keep)
@@ -238,7 +220,7 @@ class GossipAdam(ParameterMethod):
         state: dict[str, NDArray[np.generic]] = {
             f"direction_{part}": getattr(self, part).copy() for part in _PARTS
         }
-        if len(self.sums):  # a training lasts, and has shared ones in their place
+        if len(self.sums):  # a training lasts, and has other ones in their place
             own = np.where(directed(knowledge.model), self.sums, knowledge.dense_accumulator)
             state["dense_accumulator"] = own
         counts = {"steps": self.steps, "silent": self.silent}

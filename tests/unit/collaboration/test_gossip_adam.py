@@ -47,9 +47,6 @@ def test_peers_move_as_the_formula_says() -> None:
             peer.train(round_)
         change = np.stack([weights_of(peer) for peer in peers]) - before
         assert np.abs(change).max() > 0
-        usual = np.array([np.median(p[p > 0]) for p in peak])[:, None] if round_ else 1.0
-        sums = 0.25 * peak / usual if round_ else np.ones_like(peak)
-        change *= np.sqrt(np.clip(sums, 1e-3, 1e3))
         told = (0.8 * (1 - 0.8**round_) * mean + 0.2 * change) / whole
         said = [said_by(peer, round_) for peer in peers]
         for update, direction in zip(said, told, strict=True):
@@ -65,25 +62,6 @@ def test_peers_move_as_the_formula_says() -> None:
         expected = before.mean(0) + step
         for i, peer in enumerate(peers):
             assert weights_of(peer) == pytest.approx(expected[i], rel=1e-3, abs=2e-4)
-
-
-def test_local_steps_are_shorter_where_all_found_it_steep() -> None:
-    peers = network(2)
-    rounds_of(peers, range(3))
-    peer = peers[0]
-    peak, before = method_of(peer).peak.copy(), weights_of(peer)
-    plain = learner(0, "gossip_adam", family="ranker", options={"sums": 0.0})
-    plain.restore(peer.state())
-    for one in (peer, plain):
-        one.train(3)
-    moved = [np.abs(weights_of(one) - before) for one in (peer, plain)]
-    both = (moved[0] > 1e-7) & (moved[1] > 1e-7)
-    longer = moved[0][both] / moved[1][both]
-    steep, flat = (longer[peak[both] > 10 * peak.mean()], longer[peak[both] < 0.01 * peak.mean()])
-    assert len(steep) > 3
-    assert len(flat) > 3
-    assert np.median(steep) < 0.5
-    assert np.median(flat) > 2.0
 
 
 def test_among_nobody_a_peer_learns_as_one_that_is_alone() -> None:
@@ -290,7 +268,7 @@ def test_one_loud_message_does_not_make_later_steps_short(first: int) -> None:
 
 
 @pytest.mark.parametrize("silence", [0, 3])
-def test_one_parameter_that_is_shouted_does_not_lengthen_the_steps_of_others(silence: int) -> None:
+def test_one_parameter_that_is_shouted_moves_nothing_far(silence: int) -> None:
     """Whether the peer has a word of its own, or has been among nobody and has none."""
     peers = network(3)
     rounds_of(peers, range(3) if not silence else range(0))
@@ -300,12 +278,11 @@ def test_one_parameter_that_is_shouted_does_not_lengthen_the_steps_of_others(sil
     update = said_by(peers[1], 3)
     spike = np.zeros_like(update.direction)
     spike[7] = 1_000.0
-    before = method_of(peers[0]).shared_sums()
+    before = weights_of(peers[0])
     peers[0].merge(4, [received("1", replace(update, direction=spike))])
-    after = method_of(peers[0]).shared_sums()
-    usual = np.median(after) / np.median(before)
-    assert 0.5 < usual < 2.0
     assert method_of(peers[0]).peak.max(initial=0.0) < 1.0
+    assert method_of(peers[0]).steps == (0 if silence else 4)
+    assert np.abs(weights_of(peers[0]) - before).max() < 5 * 0.05
 
 
 def test_a_state_that_is_taken_while_training_lasts_has_adagrads_own_sums() -> None:
