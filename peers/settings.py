@@ -232,7 +232,6 @@ def config_text(*, catalogue: Path, share: bool) -> str:
     learner.add("collaboration", collaboration)
     training = tomlkit.table()
     training.add("epochs", setting(1, "passes over the history in a round"))
-    training.add("reg", setting(0.001, "pull to where all began; 0.01 for families with rows"))
     learner.add("training", training)
     document.add("learner", learner)
     network.add("mdns", setting(value=True, comment="be found on the local network"))
