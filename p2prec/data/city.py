@@ -165,13 +165,14 @@ def _dataset(towns: Sequence[_Town], n_users: int) -> Dataset:
         ]
     )
     row_of = np.array([catalogue.index[str(i)] for i in range(len(xy))], np.int32)
-    order = np.lexsort((table[:, 2], table[:, 0]))
+    item = row_of[table[:, 1]]
+    order = np.lexsort((item, table[:, 2], table[:, 0]))  # as of all data, and in a peer's store
     return Dataset(
         catalogue=catalogue,
         interactions=Interactions(
             user_ids=tuple(str(u) for u in range(n_users)),
             user=table[order, 0].astype(np.int32),
-            item=row_of[table[order, 1]],
+            item=item[order],
             timestamp_s=table[order, 2],
             rating=np.ones(len(table), np.float32),
             friends=np.empty((0, 2), np.int32),

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from p2prec.data.city import generate_city
 from p2prec.data.interactions import History
 from p2prec.errors import StoreError
 from p2prec.limits import REPLAY_IDS_PER_SENDER
@@ -134,3 +135,16 @@ def test_no_store_at_all_is_one_sentence(tmp_path: Path) -> None:
     newer.close()
     with pytest.raises(StoreError, match="newer"):
         Store.open(tmp_path / "newer.db")
+
+
+def test_a_history_comes_back_in_the_order_in_which_a_simulation_has_it(tmp_path: Path) -> None:
+    """Check-ins of one minute too, or a real peer would learn from another past than a simulated."""
+    city = generate_city(rng=np.random.default_rng(11), n_users=40, n_places=200)
+    histories = [city.interactions.history(user) for user in range(40)]
+    together = [h for h in histories if (np.diff(h.timestamp_s) == 0).any()]
+    assert len(together) > 3
+    for number, given in enumerate(together):
+        store = Store.open(tmp_path / f"{number}.db")
+        store.add_interactions(given)
+        assert np.array_equal(store.history().item, given.item)
+        store.close()
