@@ -138,9 +138,9 @@ def test_no_store_at_all_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_history_comes_back_in_the_order_in_which_a_simulation_has_it(tmp_path: Path) -> None:
-    """Check-ins of one minute too, or a real peer would learn from another past than a simulated."""
-    city = generate_city(rng=np.random.default_rng(11), n_users=40, n_places=200)
-    histories = [city.interactions.history(user) for user in range(40)]
+    """Check-ins of one minute too, or a real peer would learn from another past."""
+    city = generate_city(rng=np.random.default_rng(11), n_users=120, n_places=400)
+    histories = [city.interactions.history(user) for user in range(120)]
     together = [h for h in histories if (np.diff(h.timestamp_s) == 0).any()]
     assert len(together) > 3
     for number, given in enumerate(together):
