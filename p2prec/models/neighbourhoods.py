@@ -152,7 +152,7 @@ class Neighbourhoods:
 
 
 def _km_to_nearest(point: NDArray[np.float64], which: int) -> NDArray[np.float64]:
-    """Distance of each point to its nearest one of that number, itself included, or the farthest.
+    """How far each point has to look for ``which`` points, itself included, or for all.
 
     Positions that many share are looked at once, or a search among them would take their square.
 
