@@ -99,12 +99,9 @@ def payload_record(payload: Payload) -> wire.PayloadWire:
             )
         case SessionSet() as sessions:
             both = Sessions(sessions.sessions)
-            items = both.items
-            wide = _is_wide(items)
             return wire.SessionsWire(
                 int(sessions.round),
-                wide,
-                items.astype("<u4" if wide else "<u2").tobytes(),
+                *_short(both.items),
                 both.lengths.astype(np.uint8).tobytes(),
             )
 
@@ -134,15 +131,17 @@ def payload_of(record: wire.PayloadWire, schema: PayloadSchema) -> Payload:
             return _sessions(record, schema)
 
 
-def _update_fields(update: ModelUpdate) -> tuple[int, str, bytes, bytes, bytes, bytes, int]:
+def _update_fields(
+    update: ModelUpdate,
+) -> tuple[int, str, bool, bytes, bytes, bytes, bytes, int]:
     """What the records of all updates begin with."""
     return (
         int(update.round),
         update.model,
-        update.rows.astype("<u4").tobytes(),
+        *_short(update.rows),
         _raw(update.values, "<f2"),
         _raw(update.evidence, "<f2"),
-        _raw(update.dense, "<f4"),
+        _raw(update.dense, "<f2"),
         int(update.degree),
     )
 
@@ -152,11 +151,11 @@ def _update(record: wire.UpdateWire, schema: PayloadSchema) -> dict[str, Any]:
     if record.model not in schema.models:
         raise RemoteProtocolError("unknown_model", record.model)
     width, n_dense = schema.models[record.model]
-    rows = _rows(record.rows, schema)
+    rows = _ascending(_items_of(record.wide, record.rows, schema))
     if (
         len(record.values) != 2 * len(rows) * width
         or len(record.evidence) != 2 * len(rows)
-        or len(record.dense) != 4 * n_dense
+        or len(record.dense) != 2 * n_dense
     ):
         raise RemoteProtocolError("wrong_shape", f"update of {record.model}")
     return {
@@ -165,7 +164,7 @@ def _update(record: wire.UpdateWire, schema: PayloadSchema) -> dict[str, Any]:
         "rows": rows,
         "values": _floats(record.values, "<f2").reshape(len(rows), width),
         "evidence": _evidence(record.evidence),
-        "dense": _floats(record.dense, "<f4"),
+        "dense": _floats(record.dense, "<f2"),
         "degree": record.degree,
     }
 
@@ -191,7 +190,7 @@ def _table(record: wire.TableWire, schema: PayloadSchema) -> TableUpdate:
     shape = schema.tables.get(record.model)
     if shape is None:
         raise RemoteProtocolError("unknown_model", record.model)
-    rows, mode = _rows(record.rows, schema), wire.MODES[record.mode]
+    rows, mode = _ascending(_items(record.rows, schema)), wire.MODES[record.mode]
     changed = _coded(record.changed, 1, len(rows)).astype(np.bool_)
     n_books, n_words = shape.n_books, 1 << shape.bits
     codes = _coded(record.codes, shape.bits, int(changed.sum()) * n_books)
@@ -234,8 +233,7 @@ def _coded(data: bytes, width: int, n: int) -> NDArray[np.int64]:
     return codes
 
 
-def _rows(data: bytes, schema: PayloadSchema) -> NDArray[np.uint32]:
-    rows = _items(data, schema)
+def _ascending(rows: NDArray[np.uint32]) -> NDArray[np.uint32]:
     if (np.diff(rows.astype(np.int64)) <= 0).any():
         raise RemoteProtocolError("wrong_shape", "rows are not strictly increasing")
     return rows
@@ -283,15 +281,9 @@ def _soft(record: wire.SoftWire, schema: PayloadSchema) -> SoftPredictions:
 
 
 def _sessions(record: wire.SessionsWire, schema: PayloadSchema) -> SessionSet:
-    size = 4 if record.wide else 2
-    if len(record.items) % size:
-        raise RemoteProtocolError("wrong_shape", "item rows")
-    items = np.frombuffer(record.items, f"<u{size}").astype(np.uint32)
+    items = _items_of(record.wide, record.items, schema)
     lengths = np.frombuffer(record.lengths, np.uint8)
-    # One form for one set, so that nobody tells by it who has encoded it.
-    if not len(lengths) or record.wide != _is_wide(items):
-        raise RemoteProtocolError("wrong_shape", "sessions")
-    if not are_sessions(items, lengths, schema.n_items):
+    if not len(lengths) or not are_sessions(items, lengths, schema.n_items):
         raise RemoteProtocolError("wrong_shape", "sessions")
     told = sessions_of(items.astype("<u4").tobytes(), lengths)
     if len(set(told)) < len(told):  # said twice, it would count twice
@@ -299,14 +291,29 @@ def _sessions(record: wire.SessionsWire, schema: PayloadSchema) -> SessionSet:
     return SessionSet(round=record.round, sessions=tuple(told))
 
 
+def _short(items: NDArray[np.integer]) -> tuple[bool, bytes]:
+    """Whether items need more than two bytes each, and their bytes."""
+    wide = _is_wide(items)
+    return wide, items.astype("<u4" if wide else "<u2").tobytes()
+
+
 def _is_wide(items: NDArray[np.integer]) -> bool:
     return bool(items.max(initial=0) > np.iinfo(np.uint16).max)
 
 
-def _items(data: bytes, schema: PayloadSchema) -> NDArray[np.uint32]:
-    if len(data) % 4:
+def _items_of(wide: bool, data: bytes, schema: PayloadSchema) -> NDArray[np.uint32]:  # noqa: FBT001
+    """The items of ``_short``."""
+    items = _items(data, schema, size=4 if wide else 2)
+    # One form for one set, so that nobody tells by it who has encoded it.
+    if wide != _is_wide(items):
+        raise RemoteProtocolError("wrong_shape", "items in more bytes than they need")
+    return items
+
+
+def _items(data: bytes, schema: PayloadSchema, *, size: int = 4) -> NDArray[np.uint32]:
+    if len(data) % size:
         raise RemoteProtocolError("wrong_shape", "item rows")
-    rows = np.frombuffer(data, "<u4").astype(np.uint32)
+    rows = np.frombuffer(data, f"<u{size}").astype(np.uint32)
     if len(rows) and rows.max() >= schema.n_items:
         raise RemoteProtocolError("unknown_item", str(rows.max()))
     return rows

@@ -127,10 +127,11 @@ class UpdateWire(_Wire, frozen=True, tag=3):
 
     round: Round
     model: Name
-    rows: Annotated[bytes, msgspec.Meta(max_length=4 * limits.MAX_UPDATE_ROWS)]  # u32
+    wide: bool  # rows are of 4 bytes, since one of them needs more than 2
+    rows: Annotated[bytes, msgspec.Meta(max_length=4 * limits.MAX_UPDATE_ROWS)]  # u32 or u16
     values: Annotated[bytes, msgspec.Meta(max_length=limits.MAX_BODY_BYTES)]  # float16
     evidence: Annotated[bytes, msgspec.Meta(max_length=2 * limits.MAX_UPDATE_ROWS)]  # float16
-    dense: Annotated[bytes, msgspec.Meta(max_length=4 * limits.MAX_DENSE_VALUES)]  # float32
+    dense: Annotated[bytes, msgspec.Meta(max_length=2 * limits.MAX_DENSE_VALUES)]  # float16
     degree: Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 
 

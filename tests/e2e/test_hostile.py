@@ -60,10 +60,11 @@ class Stranger:
         fields = {
             "round": 0,
             "model": MODEL,
-            "rows": np.arange(2, dtype="<u4").tobytes(),
+            "wide": False,
+            "rows": np.arange(2, dtype="<u2").tobytes(),
             "values": np.zeros((2, width), "<f2").tobytes(),
             "evidence": np.ones(2, "<f2").tobytes(),
-            "dense": np.zeros(dense, "<f4").tobytes(),
+            "dense": np.zeros(dense, "<f2").tobytes(),
             "degree": 1,
         }
         return self.sealed(msgspec.msgpack.encode(UpdateWire(**(fields | changes))))
@@ -137,13 +138,13 @@ def bad_envelopes(who: Stranger) -> list[tuple[str, bytes]]:
         ("wrong_digest", who.forged(sign=who.keys)),
         # of a wrong shape
         ("wrong_shape", who.update(values=np.zeros((2, width - 1), "<f2").tobytes())),
-        ("wrong_shape", who.update(dense=np.zeros(dense + 1, "<f4").tobytes())),
-        ("unknown_item", who.update(rows=np.array([1, 10_000_000], "<u4").tobytes())),
+        ("wrong_shape", who.update(dense=np.zeros(dense + 1, "<f2").tobytes())),
+        ("unknown_item", who.update(rows=np.array([1, 65_535], "<u2").tobytes())),
         ("unknown_model", who.update(model="next_place/17")),
         ("out_of_range", who.update(values=np.full((2, width), 60_000, "<f2").tobytes())),
         # NaN
         ("not_finite", who.update(values=np.full((2, width), nan, "<f2").tobytes())),
-        ("not_finite", who.update(dense=np.full(dense, np.inf, "<f4").tobytes())),
+        ("not_finite", who.update(dense=np.full(dense, np.inf, "<f2").tobytes())),
         ("not_finite", who.soft(log_probabilities=np.full(1, nan, "<f2").tobytes())),
         ("malformed", who.soft(width=-1)),
         ("malformed_envelope", who.forged(sign=who.keys, created_s=nan)),

@@ -65,7 +65,7 @@ def updates(draw: st.DrawFn) -> ModelUpdate:
         rows=chosen,
         values=draw(hnp.arrays(np.float32, (len(chosen), 4), elements=HALVES)),
         evidence=np.abs(draw(hnp.arrays(np.float32, len(chosen), elements=HALVES))),
-        dense=draw(hnp.arrays(np.float32, 5, elements=st.floats(-1_000, 1_000, width=32))),
+        dense=draw(hnp.arrays(np.float32, 5, elements=HALVES)),
         degree=draw(st.integers(0, 10_000)),
     )
 
@@ -273,38 +273,43 @@ def changed(name: str, at: int, value: object) -> bytes:
 WIDE, TOO_MANY_ITEMS = True, 4 * limits.MAX_SESSIONS * limits.MAX_SESSION_ITEMS + 4
 HALF_NAN, HALF_INF, HALF_2000 = (np.float16(x).tobytes() for x in (np.nan, np.inf, 2_000))
 SINGLE_NAN = np.float32(np.nan).tobytes()
+UPDATE = msgpack.unpackb(encode_message(messages()["model_update"]))
+WIDE_ROWS = np.frombuffer(UPDATE[4], "<u2").astype("<u4").tobytes()
 
 
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (changed("model_update", 3, b"\0\0\0\0"), "wrong_shape"),
-        (changed("model_update", 3, b"\1\0\0\0" * 3), "wrong_shape"),
-        (changed("model_update", 3, b"\5\0\0\0\1\0\0\0\6\0\0\0"), "wrong_shape"),
-        (changed("model_update", 3, b"\5\0\0\0\6\0\0"), "wrong_shape"),
-        (changed("model_update", 3, b"\1\0\0\0\2\0\0\0\x64\0\0\0"), "unknown_item"),
-        (changed("model_update", 4, bytes(22)), "wrong_shape"),
-        (changed("model_update", 4, bytes(26)), "wrong_shape"),
-        (changed("model_update", 4, bytes(22) + HALF_NAN), "not_finite"),
-        (changed("model_update", 4, HALF_INF + bytes(22)), "not_finite"),
-        (changed("model_update", 4, HALF_2000 + bytes(22)), "out_of_range"),
-        (changed("model_update", 5, b"\0\xbc" * 3), "wrong_shape"),  # -1
-        (changed("model_update", 5, HALF_NAN * 3), "not_finite"),
-        (changed("model_update", 6, SINGLE_NAN * 5), "not_finite"),
-        (changed("model_update", 6, bytes(24)), "wrong_shape"),
+        (changed("model_update", 3, WIDE), "wrong_shape"),  # no row needs it
+        (msgpack.packb([3, *UPDATE[1:3], WIDE, WIDE_ROWS, *UPDATE[5:]]), "wrong_shape"),
+        (changed("model_update", 4, b"\0\0"), "wrong_shape"),
+        (changed("model_update", 4, b"\1\0" * 3), "wrong_shape"),
+        (changed("model_update", 4, b"\5\0\1\0\6\0"), "wrong_shape"),
+        (changed("model_update", 4, b"\5\0\6\0\7"), "wrong_shape"),
+        (changed("model_update", 4, b"\1\0\2\0\x64\0"), "unknown_item"),
+        (changed("model_update", 5, bytes(22)), "wrong_shape"),
+        (changed("model_update", 5, bytes(26)), "wrong_shape"),
+        (changed("model_update", 5, bytes(22) + HALF_NAN), "not_finite"),
+        (changed("model_update", 5, HALF_INF + bytes(22)), "not_finite"),
+        (changed("model_update", 5, HALF_2000 + bytes(22)), "out_of_range"),
+        (changed("model_update", 6, b"\0\xbc" * 3), "wrong_shape"),  # -1
+        (changed("model_update", 6, HALF_NAN * 3), "not_finite"),
+        (changed("model_update", 7, HALF_NAN * 5), "not_finite"),
+        (changed("model_update", 7, bytes(12)), "wrong_shape"),
+        (changed("model_update", 7, bytes(20)), "wrong_shape"),  # as of single precision
         (changed("model_update", 2, "mf/3"), "unknown_model"),
         (changed("model_update", 2, "next_place/3\n"), "malformed"),
         (changed("model_update", 1, -1), "malformed"),
         (changed("model_update", 1, 2**31), "malformed"),
-        (changed("model_update", 7, 10_001), "malformed"),
-        (changed("model_update", 3, bytes(4 * limits.MAX_UPDATE_ROWS + 4)), "malformed"),
+        (changed("model_update", 8, 10_001), "malformed"),
+        (changed("model_update", 4, bytes(4 * limits.MAX_UPDATE_ROWS + 4)), "malformed"),
         (changed("directed_update", 2, "mf/3"), "unknown_model"),
-        (changed("directed_update", 6, bytes(24)), "wrong_shape"),
-        (changed("directed_update", 8, b""), "wrong_shape"),
-        (changed("directed_update", 8, bytes(8)), "wrong_shape"),
-        (changed("directed_update", 8, HALF_NAN * 3), "not_finite"),
-        (changed("directed_update", 8, HALF_2000 * 3), "out_of_range"),
-        (changed("directed_update", 8, bytes(2 * limits.MAX_DENSE_VALUES + 2)), "malformed"),
+        (changed("directed_update", 7, bytes(12)), "wrong_shape"),
+        (changed("directed_update", 9, b""), "wrong_shape"),
+        (changed("directed_update", 9, bytes(8)), "wrong_shape"),
+        (changed("directed_update", 9, HALF_NAN * 3), "not_finite"),
+        (changed("directed_update", 9, HALF_2000 * 3), "out_of_range"),
+        (changed("directed_update", 9, bytes(2 * limits.MAX_DENSE_VALUES + 2)), "malformed"),
         (changed("soft_predictions", 2, b"1234567"), "wrong_shape"),
         (changed("soft_predictions", 2, b"12345678" * 2), "wrong_shape"),
         (changed("soft_predictions", 3, 2), "wrong_shape"),
@@ -313,11 +318,11 @@ SINGLE_NAN = np.float32(np.nan).tobytes()
         (changed("soft_predictions", 5, b"\0\x3c" * 6), "wrong_shape"),  # more than certain
         (changed("soft_predictions", 3, -1), "malformed"),
         (changed("soft_predictions", 3, limits.MAX_SOFT_ITEMS + 1), "malformed"),
-        (changed("session_set", 2, WIDE), "wrong_shape"),  # no item needs it
+        (msgpack.packb([8, 0, WIDE, b"\1\0\0\0\2\0\0\0", b"\2"]), "wrong_shape"),  # no need
         (changed("session_set", 3, bytes(6)), "wrong_shape"),  # fewer items than promised
         (changed("session_set", 3, bytes(8)), "wrong_shape"),  # the same ones
         (changed("session_set", 3, bytes(7)), "wrong_shape"),
-        (changed("session_set", 3, b"\xff" * 8), "wrong_shape"),  # no items of this realm
+        (changed("session_set", 3, b"\xff" * 8), "unknown_item"),
         (changed("session_set", 4, b""), "wrong_shape"),
         (changed("session_set", 4, b"\x04\0"), "wrong_shape"),  # an empty one
         (changed("session_set", 4, b"\x02\x02"), "wrong_shape"),  # not ascending
@@ -413,3 +418,12 @@ def test_items_of_sessions_take_two_bytes_where_that_is_enough(items: list[int])
     body = encode_message(message)
     assert same(decode_message(body, schema=large), message)
     assert len(body) < 20 + 2 * len(items) * (1 + (items[1] > 65_535))
+
+
+@pytest.mark.parametrize("last", [65_535, 65_536])
+def test_rows_take_two_bytes_where_that_is_enough(last: int) -> None:
+    large = dataclasses.replace(SCHEMA, n_items=100_000)
+    message = Share(payload=update(rows=np.array([0, 7, last], np.uint32)))
+    body = encode_message(message)
+    assert same(decode_message(body, schema=large), message)
+    assert len(body) - len(encode_message(Share(payload=update()))) == 6 * (last > 65_535)

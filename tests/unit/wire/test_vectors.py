@@ -93,14 +93,15 @@ def test_a_second_implementation_reads_the_same() -> None:
 
 
 def test_a_second_implementation_reads_the_numbers_of_an_update() -> None:
-    tag, round_, model, rows, values, evidence, dense, degree = msgpack.unpackb(
+    tag, round_, model, wide, rows, values, evidence, dense, degree = msgpack.unpackb(
         BODIES["model_update"]
     )
+    assert not wide
     assert (tag, round_, model, degree) == (3, 3, "next_place/3", 4)
-    assert struct.unpack("<3I", rows) == (1, 5, 99)
+    assert struct.unpack("<3H", rows) == (1, 5, 99)
     assert struct.unpack("<12e", values) == tuple(i / 8 for i in range(12))
     assert struct.unpack("<3e", evidence) == (1.0, 2.0, 0.5)
-    assert struct.unpack("<5f", dense) == (0.0, 1.0, 2.0, 3.0, 4.0)
+    assert struct.unpack("<5e", dense) == (0.0, 1.0, 2.0, 3.0, 4.0)
 
 
 def test_every_flipped_bit_of_an_envelope_is_refused() -> None:
