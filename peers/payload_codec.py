@@ -175,13 +175,13 @@ def _table_wire(update: TableUpdate) -> wire.TableWire:
         update.model,
         update.base,
         wire.MODES.index(update.mode),
-        update.rows.astype("<u4").tobytes(),
+        *_short(update.rows),
         _raw(update.columns, "<f2"),
         _raw(update.evidence, "<f2"),
         bits_of(update.changed.astype(np.uint8), 1).tobytes(),
         bits_of(update.codes, update.bits).tobytes(),
         _raw(update.words, "<f2"),
-        _raw(update.dense, "<f4"),
+        _raw(update.dense, "<f2"),
         int(update.degree),
     )
 
@@ -190,7 +190,8 @@ def _table(record: wire.TableWire, schema: PayloadSchema) -> TableUpdate:
     shape = schema.tables.get(record.model)
     if shape is None:
         raise RemoteProtocolError("unknown_model", record.model)
-    rows, mode = _ascending(_items(record.rows, schema)), wire.MODES[record.mode]
+    rows = _ascending(_items_of(record.wide, record.rows, schema))
+    mode = wire.MODES[record.mode]
     changed = _coded(record.changed, 1, len(rows)).astype(np.bool_)
     n_books, n_words = shape.n_books, 1 << shape.bits
     codes = _coded(record.codes, shape.bits, int(changed.sum()) * n_books)
@@ -203,7 +204,7 @@ def _table(record: wire.TableWire, schema: PayloadSchema) -> TableUpdate:
         or (whole and not changed.all())
         or len(record.columns) != 4 * len(rows)
         or len(record.evidence) != 2 * len(rows)
-        or len(record.dense) != 4 * (schema.models[record.model][1] - shape.n_pieces + 1)
+        or len(record.dense) != 2 * (schema.models[record.model][1] - shape.n_pieces + 1)
     ):
         raise RemoteProtocolError("wrong_shape", f"table update of {record.model}")
     return TableUpdate(
@@ -218,7 +219,7 @@ def _table(record: wire.TableWire, schema: PayloadSchema) -> TableUpdate:
         codes=codes.astype(np.uint8).reshape(-1, n_books),
         bits=shape.bits,
         words=_floats(record.words, "<f2").reshape(n_books, n_new, shape.size),
-        dense=_floats(record.dense, "<f4"),
+        dense=_floats(record.dense, "<f2"),
         degree=record.degree,
     )
 

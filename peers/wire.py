@@ -174,13 +174,14 @@ class TableWire(_Wire, frozen=True, tag=7):
     model: Name
     base: Annotated[bytes, msgspec.Meta(max_length=DIGEST_BYTES)]
     mode: Annotated[int, msgspec.Meta(ge=0, lt=len(MODES))]
-    rows: Annotated[bytes, msgspec.Meta(max_length=4 * limits.MAX_UPDATE_ROWS)]  # u32
+    wide: bool  # as of an update
+    rows: Annotated[bytes, msgspec.Meta(max_length=4 * limits.MAX_UPDATE_ROWS)]  # u32 or u16
     columns: Annotated[bytes, msgspec.Meta(max_length=4 * limits.MAX_UPDATE_ROWS)]  # float16
     evidence: Annotated[bytes, msgspec.Meta(max_length=2 * limits.MAX_UPDATE_ROWS)]  # float16
     changed: Annotated[bytes, msgspec.Meta(max_length=limits.MAX_UPDATE_ROWS // 8)]  # a bit each
     codes: Annotated[bytes, msgspec.Meta(max_length=limits.MAX_BOOKS * limits.MAX_UPDATE_ROWS)]
     words: Annotated[bytes, msgspec.Meta(max_length=2 * limits.MAX_DENSE_VALUES)]  # float16
-    dense: Annotated[bytes, msgspec.Meta(max_length=4 * limits.MAX_DENSE_VALUES)]  # float32
+    dense: Annotated[bytes, msgspec.Meta(max_length=2 * limits.MAX_DENSE_VALUES)]  # float16
     degree: Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 
 
