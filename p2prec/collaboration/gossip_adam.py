@@ -2,28 +2,32 @@
 
     u_i = (beta_1 w_t m_i + (1 - beta_1) (y_i - x_i)) / w_t+1,   w_t = 1 - beta_1^t,
            after local training from x_i to y_i, t steps so far
-    m_i <- sum_j w_ij clip(u_j),   v_i <- beta_2 v_i + (1 - beta_2) clip(m_i)^2
+    m_i <- mean_j clip(u_j),   s_i = var_j clip(u_j)
+    v_i <- beta_2 v_i + (1 - beta_2) (clip(m_i)^2 + kappa s_i)
     p_i <- max(0.99 p_i, v_i / (1 - beta_2^t))
     x_i <- sum_j w_ij x_j + eta_t m_i / (sqrt(p_i) + epsilon),   eta_t = eta / sqrt(1 + (t - 1) / 8)
 
 Federated Adam (Reddi et al., *Adaptive federated optimization*, ICLR 2021, algorithm 2) without its
 server: models are averaged over neighbours as they were *before* local training, and so are the
-changes that training has made of them, with momentum; the second moment is of the mean of changes.
+changes that training has made of them, with momentum; the second moment is of the mean of changes,
+and of how far those who are heard disagree about them.
 Where each peer adapts its own steps instead, as Adagrad does in all other methods here, steps are
 divided by the length of its own owner's gradients, and peers agree on another model than the best
 one for all (Wang et al., *Local adaptivity in federated learning*, 2021). Momentum of the mean
-joins the words of more people than those that are heard in one round. The
-largest second moment so far counts, fading slowly (after AMSGrad; Reddi, Kale & Kumar, ICLR 2018,
-algorithm 2), or what has been learned would be shaken by noise as strongly as it was learned. Local
-steps are nearly plain gradient descent: Adagrad that begins each round at 1. Nobody is waited for
-longer than two rounds: a peer among nobody learns as one that is alone, by Adagrad, and has no
-direction to tell until it hears one.
+joins the words of more people than those that are heard in one round. A
+parameter about which they disagree moves less (step sizes that adapt to the variance: Balles &
+Hennig, *Dissecting Adam*, ICML 2018), or whatever chance says of it would be learned as fast as
+what all say. The largest second moment so far counts, fading slowly (after AMSGrad; Reddi, Kale &
+Kumar, ICLR 2018, algorithm 2), or what has been learned would be shaken by noise as strongly as it
+was learned. Local steps are nearly plain gradient descent: Adagrad that begins each round at 1.
+Nobody is waited for longer than two rounds: a peer among nobody learns as one that is alone, by
+Adagrad, and has no direction to tell until it hears one.
 
 What a stranger may do with a direction is bounded: no word counts for more than twice the usual
-length, and no mean enters the second moment that is far beyond those before it, so that one loud
-message cannot make all later steps short. Who has no direction of its own takes no step, for there
-is nothing that the words of others could be held against; it averages models and learns of the
-steps of others by these.
+length, and no mean enters the second moment that is far beyond those before it, so that neither one
+loud message nor words that contradict all others make later steps short. Who has no direction of
+its own takes no step, for there is nothing that the words of others could be held against; it
+averages models and learns of the steps of others by these.
 
 Rows are averaged as in all methods. The formulas are ours; decentralised Adam (Nazari et al., 2022)
 shares one step of gradient, not the change by a round of training.
@@ -51,9 +55,12 @@ Floats = NDArray[np.float32]
 
 _AMOUNTS: Final[Amounts] = {
     **AVERAGING,
+    # What is learned is in the shared weights, rows are narrow and say who else goes there.
+    "max_rows": AVERAGING["max_rows"]._replace(default=1_792.0),
     "step": Amount(0.05, least=0, most=10),
     "momentum": Amount(0.8, least=0, most=0.999),
     "memory": Amount(0.95, least=0, most=0.9999),
+    "variance": Amount(0.25, least=0, most=100),
 }
 _LEAST = np.float32(1e-6)  # of the root of the second moment
 _SLOWER = 8.0  # steps after which one is shorter by a root of two
@@ -85,7 +92,7 @@ class GossipAdam(ParameterMethod):
     Attributes:
         start: Shape ``(n_directed,)``, parameters before the newest training; empty before any.
         mean: Likewise, the averaged change; its first moment.
-        square: Likewise, its second moment.
+        square: Likewise, its second moment, with a part of the variance among those heard.
         peak: Likewise, the largest one so far, fading, without bias.
         steps: Taken so far.
         silent: Trainings since others were heard.
@@ -188,16 +195,17 @@ class GossipAdam(ParameterMethod):
         dense = knowledge.dense.copy()
         dense[directed(knowledge.model)] = self.start
         knowledge.dense = dense
-        self.mean = _mean_of(own, told)
+        self.mean, variance = _moments_of(own, told)
         rounds = float(np.median([update.round for update in updates.values()]))
-        step = partial(self._step, knowledge, late=min(rounds, _LATEST))
+        step = partial(self._step, knowledge, variance, late=min(rounds, _LATEST))
         return Mix(weights=equal.weights, own=equal.own, then=step)
 
-    def _step(self, knowledge: Knowledge, *, late: float) -> None:
+    def _step(self, knowledge: Knowledge, variance: Floats, *, late: float) -> None:
         """From the averaged model along the averaged direction.
 
         Args:
             knowledge: Whose.
+            variance: Of the newest directions.
             late: The round in which others are: who joins them steps no further than they.
         """
         memory, seen = self.options["memory"], self.mean
@@ -206,7 +214,8 @@ class GossipAdam(ParameterMethod):
             seen = _shortened(seen, _BEYOND * float(np.sqrt(before.sum(dtype=np.float64))))
         self.mean = seen
         self.steps += 1
-        self.square = np.float32(memory) * self.square + np.float32(1.0 - memory) * seen**2
+        newest: Floats = seen**2 + np.float32(self.options["variance"]) * variance
+        self.square = np.float32(memory) * self.square + np.float32(1.0 - memory) * newest
         unbiased = self.square / np.float32(1.0 - memory**self.steps)
         self.peak = np.maximum(_FADING * self.peak, unbiased)
         step = self.options["step"] / np.sqrt(1.0 + max(self.steps - 1.0, late) / _SLOWER)
@@ -253,8 +262,8 @@ class GossipAdam(ParameterMethod):
         self.steps, self.silent = map(int, counts)
 
 
-def _mean_of(own: Floats, told: Sequence[Floats]) -> Floats:
-    """Equal shares of all that point anywhere.
+def _moments_of(own: Floats, told: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """Mean and variance of all that point anywhere, in equal shares.
 
     The own word always counts as it is; none of the others for more than twice the usual length,
     which is the lower median.
@@ -262,9 +271,12 @@ def _mean_of(own: Floats, told: Sequence[Floats]) -> Floats:
     directions = [own, *(d for d in told if d.any())]
     lengths = sorted(float(np.linalg.norm(d)) for d in directions)
     most = _LOUDEST * lengths[(len(lengths) - 1) // 2]
-    heard = [d if d is own else _shortened(d, most) for d in directions]
-    mean: Floats = np.mean(np.stack(heard), axis=0, dtype=np.float32)
-    return mean
+    heard = np.stack([d if d is own else _shortened(d, most) for d in directions])
+    mean: Floats = heard.mean(axis=0, dtype=np.float32)
+    if len(heard) == 1:  # nobody disagrees
+        return mean, np.zeros_like(mean)
+    variance: Floats = heard.var(axis=0, dtype=np.float32, ddof=1)
+    return mean, variance
 
 
 def _shortened(direction: Floats, most: float) -> Floats:

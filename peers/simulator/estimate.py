@@ -51,10 +51,11 @@ def bytes_per_peer(world: World) -> float:
     width = models[0].model.width
     k = world.scenario.neighbours.k
     options = world.method.options
-    most = float(options.get("max_rows", 512))
+    method = METHODS[world.method.name]
     # Each neighbour tells of its own rows and as much hearsay again; half of it is known already.
     heard = 0.0
-    if METHODS[world.method.name].sends in {"parameters", "both"}:
+    if method.sends in {"parameters", "both"}:
+        most = float(options.get("max_rows", method.amounts["max_rows"].default))
         heard = min(len(world.realm.catalogue) - held, 0.5 * k * min(most, 4.0 * held))
         # A quarter more is kept for a while, before the least popular go.
         heard = min(

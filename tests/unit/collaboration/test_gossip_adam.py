@@ -56,7 +56,7 @@ def test_peers_move_as_the_formula_says() -> None:
         for i, peer in enumerate(peers):
             peer.merge(round_, [received(str(j), said[j]) for j in range(3) if j != i])
         mean = np.tile(told.mean(0), (3, 1))
-        square = 0.95 * square + 0.05 * mean**2
+        square = 0.95 * square + 0.05 * (mean**2 + 0.25 * told.var(0, ddof=1))
         peak = np.maximum(0.99 * peak, square / (1 - 0.95**t))
         step = 0.05 / np.sqrt(1 + (t - 1) / 8) * mean / (np.sqrt(peak) + 1e-6)
         expected = before.mean(0) + step
@@ -374,3 +374,51 @@ def test_a_state_of_another_method_is_as_at_the_beginning() -> None:
     peer.restore(other.state())
     assert peer.lost == ""
     assert method_of(peer).steps == 0
+
+
+def test_what_is_disputed_moves_less_than_what_all_agree_on() -> None:
+    """Of two parameters with the same mean, and nothing else to tell them apart."""
+    peers = network(4)
+    for peer in peers:
+        peer.train(0)
+    said = [said_by(peer, 0) for peer in peers[1:]]
+    own = method_of(peers[0])._direction(peers[0].knowledge)
+    agreed, disputed = np.argsort(-np.abs(own))[:2]
+    told = [np.zeros_like(own) for _ in said]
+    for direction, share in zip(told, (1.0, -1.0, 0.0), strict=True):
+        direction[agreed] = own[agreed]
+        direction[disputed] = own[disputed] + share * 0.5 * abs(own[disputed])
+    before = np.mean([weights_before(peer) for peer in peers], axis=0)
+    peers[0].merge(
+        0,
+        [
+            received(str(i), replace(update, direction=direction.astype(np.float32)))
+            for i, (update, direction) in enumerate(zip(said, told, strict=True))
+        ],
+    )
+    moved = np.abs(weights_of(peers[0]) - before)
+    assert moved[agreed] == pytest.approx(0.05, rel=0.01)
+    # Of four words m, two lie m / 2 to either side: their variance is m^2 / 6.
+    assert moved[disputed] == pytest.approx(0.05 / np.sqrt(1 + 0.25 / 6), rel=0.01)
+
+
+def test_words_that_contradict_all_others_do_not_stop_the_steps() -> None:
+    """Two of five that go as far as they are heard, each time another way."""
+    calm, disturbed = network(5), network(5)
+    rng = np.random.default_rng(0)
+    for peers in (calm, disturbed):
+        for round_ in range(15):
+            for peer in peers:
+                peer.train(round_)
+            said = [said_by(peer, round_) for peer in peers]
+            for liar in (3, 4) if peers is disturbed else ():
+                wild = rng.normal(size=len(said[liar].direction)).astype(np.float32)
+                said[liar] = replace(said[liar], direction=wild * np.float32(1_000))
+            for i, peer in enumerate(peers):
+                others = [received(str(j), s) for j, s in enumerate(said) if j != i]
+                peer.merge(round_, others)
+    usual, after = (
+        np.mean([rms(change) for change in rounds_of(peers, range(15, 18))])
+        for peers in (calm, disturbed)
+    )
+    assert after > 0.2 * usual
