@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 # --- catalogue and payload shapes ------------------------------------------------------------
-MAX_ITEMS: Final = 2_000_000  # items of one realm; ids travel as u32, a table row index must fit
+MAX_ITEMS: Final = 2_000_000  # items of one realm; ids travel as u16 or u32, table rows too
 MAX_UPDATE_ROWS: Final = 20_000  # rows of one update; 20,000 x 64 x 2 B = 2.4 MiB decoded
 MAX_BOOKS: Final = 8  # codes of an item, of a byte each at most; 20,000 x 8 B = 160 KiB
 MAX_HELD_TABLES: Final = 32  # tables of codes of others, 256 + 320 KiB; 18 MiB, 12 in the store
 LARGEST_VALUE: Final = 1_000.0  # no sane parameter is larger; float16 would still carry 65,504
-MAX_DENSE_VALUES: Final = 65_536  # shared dense parameters of one update, 256 KiB as float32
+MAX_DENSE_VALUES: Final = 65_536  # shared dense parameters of one update, 128 KiB as float16
 MAX_REFERENCES: Final = 256  # reference sequences that soft predictions of one message speak about
 MAX_REFERENCE_LENGTH: Final = 64  # interactions of one reference sequence
 MAX_SOFT_ITEMS: Final = 256  # items kept of one soft prediction; 256 x 256 x 6 B = 384 KiB

@@ -39,7 +39,7 @@ from peers.evaluate_rows import (
 )
 from peers.examination import Examination
 from peers.provenance import provenance
-from peers.scenario import Scenario, load_scenario
+from peers.scenario import Scenario, in_rounds, load_scenario
 from peers.swarm.data import load_realm, usable_users
 from peers.swarm.repeats import stopped_by_ctrl_c
 from peers.swarm.summary import spread
@@ -138,12 +138,11 @@ def run_evaluation(
 
 def _prepared(path: Path, asked: Asked) -> Scenario:
     """Frozen settings with what the command line asks for."""
-    frozen = load_scenario(path)
+    frozen = in_rounds(load_scenario(path), asked.rounds)
     return replace(
         frozen,
         peers=replace(frozen.peers, count=asked.users),
         methods=tuple(m for m in frozen.methods if m.title in asked.methods),
-        schedule=replace(frozen.schedule, max_rounds=asked.rounds or frozen.schedule.max_rounds),
         simulation=replace(frozen.simulation, validate=asked.validate),
     )
 
@@ -189,9 +188,13 @@ def _announce(asked: Asked, tasks: Mapping[str, Scenario]) -> None:
         first, most = learners[0].knowledge.model.first, learners[0].config.training.max_examples
         examples = [min(max(len(s.train) - first, 0), most) for s in examination.splits]
         round_s = spent / max(seen, 1) * sum(examples)
-        costs = [_COST[METHODS[method.name].sends] for method in scenario.methods]
-        costs += [_COST["parameters"] for name in asked.methods if name in WITH_A_SERVER]
-        seconds += round_s * scenario.schedule.max_rounds * asked.seeds * sum(costs)
+        rounds = scenario.schedule.max_rounds
+        costs = [
+            _COST[METHODS[method.name].sends] * (method.rounds or rounds)
+            for method in scenario.methods
+        ]
+        costs += [_COST["parameters"] * rounds for name in asked.methods if name in WITH_A_SERVER]
+        seconds += round_s * asked.seeds * sum(costs)
     error_console().print(
         f"{asked.users} users, {len(asked.methods)} methods, {asked.seeds} seeds: some "
         f"{max(1, round(seconds / 60))} minutes on one core of this machine"

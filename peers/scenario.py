@@ -186,6 +186,22 @@ def _check_method(scenario: Scenario, method: MethodConfig, source: str) -> None
         )
 
 
+def in_rounds(scenario: Scenario, rounds: int) -> Scenario:
+    """With so many rounds of every method, of those too that have rounds of their own.
+
+    Args:
+        scenario: What changes.
+        rounds: 0 changes nothing.
+    """
+    if not rounds:
+        return scenario
+    return replace(
+        scenario,
+        schedule=replace(scenario.schedule, max_rounds=rounds),
+        methods=tuple(replace(method, rounds=0) for method in scenario.methods),
+    )
+
+
 def learning_seed(scenario: Scenario, index: int) -> int:
     """Of everything that is drawn at random in one peer's learning, wherever it runs."""
     return scenario.seed * 100_003 + index

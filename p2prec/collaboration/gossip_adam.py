@@ -55,8 +55,6 @@ Floats = NDArray[np.float32]
 
 _AMOUNTS: Final[Amounts] = {
     **AVERAGING,
-    # What is learned is in the shared weights, rows are narrow and say who else goes there.
-    "max_rows": AVERAGING["max_rows"]._replace(default=1_792.0),
     "step": Amount(0.05, least=0, most=10),
     "momentum": Amount(0.8, least=0, most=0.999),
     "memory": Amount(0.95, least=0, most=0.9999),
@@ -66,7 +64,7 @@ _LEAST = np.float32(1e-6)  # of the root of the second moment
 _SLOWER = 8.0  # steps after which one is shorter by a root of two
 _LATEST = 200  # rounds of others from which on a step is not shorter; they are said, not known
 _LOUDEST = 2.0  # times the usual length of directions: no word counts for more
-_BEYOND = 3.0  # times the root of the second moment: what is longer is shortened before it enters
+_BEYOND = 3.0  # times the root of the second moment: beyond it what enters that is shortened
 _FADING = np.float32(0.99)
 _PLAIN = np.float32(1.0)  # Adagrad's sum from which local steps are nearly of plain descent
 _SILENCE = 2  # trainings after which nobody is waited for any longer
@@ -197,24 +195,35 @@ class GossipAdam(ParameterMethod):
         knowledge.dense = dense
         self.mean, variance = _moments_of(own, told)
         rounds = float(np.median([update.round for update in updates.values()]))
-        step = partial(self._step, knowledge, variance, late=min(rounds, _LATEST))
+        length = float(np.linalg.norm(own))
+        step = partial(self._step, knowledge, variance, own=length, late=min(rounds, _LATEST))
         return Mix(weights=equal.weights, own=equal.own, then=step)
 
-    def _step(self, knowledge: Knowledge, variance: Floats, *, late: float) -> None:
+    def _step(self, knowledge: Knowledge, variance: Floats, *, own: float, late: float) -> None:
         """From the averaged model along the averaged direction.
+
+        What most of those who are heard say may be said by one of many names: neither their mean
+        nor how far they differ goes far beyond what was there before, and the first time beyond
+        the own direction.
 
         Args:
             knowledge: Whose.
             variance: Of the newest directions.
+            own: Length of the own direction.
             late: The round in which others are: who joins them steps no further than they.
         """
-        memory, seen = self.options["memory"], self.mean
+        memory = self.options["memory"]
+        most = own
         if self.steps:
             before = self.square / np.float32(1.0 - memory**self.steps)
-            seen = _shortened(seen, _BEYOND * float(np.sqrt(before.sum(dtype=np.float64))))
-        self.mean = seen
+            most = _BEYOND * float(np.sqrt(before.sum(dtype=np.float64)))
+        seen = self.mean = _shortened(self.mean, most)
         self.steps += 1
-        newest: Floats = seen**2 + np.float32(self.options["variance"]) * variance
+        disputed = np.float32(self.options["variance"]) * variance
+        total = float(disputed.sum(dtype=np.float64))
+        if total > most**2:
+            disputed *= np.float32(most**2 / total)
+        newest: Floats = seen**2 + disputed
         self.square = np.float32(memory) * self.square + np.float32(1.0 - memory) * newest
         unbiased = self.square / np.float32(1.0 - memory**self.steps)
         self.peak = np.maximum(_FADING * self.peak, unbiased)

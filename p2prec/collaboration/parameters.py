@@ -23,10 +23,25 @@ from p2prec.limits import MAX_ITEMS, MAX_UPDATE_ROWS
 from p2prec.training.learner import MergeReport
 
 AVERAGING: Final[Amounts] = {
-    "max_rows": Amount(512.0, least=1, most=MAX_UPDATE_ROWS),
+    "max_rows": Amount(0.0, least=0, most=MAX_UPDATE_ROWS),
     "dilution": Amount(0.5, least=0, most=1),
     "max_hearsay": Amount(2_048.0, least=0, most=MAX_ITEMS),
 }
+
+
+_ROW_BYTES = 14_336  # of the rows of an update, where no number of them is asked for
+_FEWEST_ROWS = 512  # however wide they are
+
+
+def most_rows(options: Mapping[str, float], width: int) -> int:
+    """Rows of an update at most.
+
+    Args:
+        options: Of a method; where ``max_rows`` is 0, the width of rows decides. What a message
+            does not name counts as a "no", so that short rows are many.
+        width: Columns of a row, of two bytes each; an item and its evidence take four more.
+    """
+    return int(options["max_rows"]) or max(_FEWEST_ROWS, _ROW_BYTES // (4 + 2 * width))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +69,8 @@ class ParameterMethod(PlainMethod):
     """A method whose members differ in how they weigh (``mix``).
 
     Attributes:
-        amounts: Its options; ``max_rows`` of an update, and ``dilution`` and ``max_hearsay`` as
-            of ``Average``, are among them.
+        amounts: Its options; ``max_rows`` as of ``most_rows``, and ``dilution`` and
+            ``max_hearsay`` as of ``Average``, are among them.
         options: Of this peer.
     """
 
@@ -73,7 +88,10 @@ class ParameterMethod(PlainMethod):
         cls, methods: Sequence[Self], speakers: Sequence[Speaker]
     ) -> list[Sequence[Payload]]:
         """Known rows and dense parameters."""
-        max_rows = [int(method.options["max_rows"]) for method in methods]
+        max_rows = [
+            most_rows(method.options, speaker.knowledge.model.width)
+            for method, speaker in zip(methods, speakers, strict=True)
+        ]
         return [(update,) for update in make_updates(speakers, max_rows=max_rows)]
 
     @classmethod

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from p2prec.collaboration.averaging import Heard, Inboxes, take_in
 from p2prec.collaboration.in_place import Hearing, heard_in_place
-from p2prec.collaboration.parameters import ParameterMethod
+from p2prec.collaboration.parameters import ParameterMethod, most_rows
 from p2prec.collaboration.payload import ModelUpdate
 from p2prec.collaboration.updates import Room, Said, say
 from p2prec.draws import stream
@@ -164,7 +164,7 @@ class Cohort:
         keys: NDArray[np.uint64],
         room: Room | None = None,
     ) -> Said:
-        most = np.full(len(chosen), int(self._options["max_rows"]))
+        most = np.full(len(chosen), most_rows(self._options, self._model.width))
         return say(self._group(bench, chosen), most, keys[bench.members[chosen]], room=room)
 
     def _exchange(self, round_: int, firsts: NDArray[np.int64], senders: NDArray[np.int64]) -> None:
@@ -187,7 +187,7 @@ class Cohort:
             everything, order = heard_in_place(
                 groups,
                 hearing,
-                int(self._options["max_rows"]),
+                most_rows(self._options, self._model.width),
                 lambda number, places: self._say(benches[number], places, keys, self._room),
             )
             messages = []

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from p2prec.collaboration.gossip_adam import directed
+from p2prec.collaboration.method import read_amounts
 from p2prec.collaboration.methods import METHODS, sessions_held
-from p2prec.collaboration.parameters import AVERAGING
+from p2prec.collaboration.parameters import AVERAGING, most_rows
 from p2prec.errors import ConfigError
 from p2prec.models.model import Model
 from p2prec.models.moments import ALL_KEPT_BYTES, KEPT_BYTES
@@ -55,7 +56,7 @@ def bytes_per_peer(world: World) -> float:
     # Each neighbour tells of its own rows and as much hearsay again; half of it is known already.
     heard = 0.0
     if method.sends in {"parameters", "both"}:
-        most = float(options.get("max_rows", method.amounts["max_rows"].default))
+        most = float(most_rows(read_amounts(options, method.amounts), width))
         heard = min(len(world.realm.catalogue) - held, 0.5 * k * min(most, 4.0 * held))
         # A quarter more is kept for a while, before the least popular go.
         heard = min(

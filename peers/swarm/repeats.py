@@ -11,7 +11,7 @@ from typing import Any
 
 from p2prec.errors import StoppedByUserError
 from peers.cli.tables import print_table
-from peers.scenario import Scenario, load_scenario
+from peers.scenario import Scenario, in_rounds, load_scenario
 from peers.swarm.data import Realm, load_realm
 from peers.swarm.summary import spread
 
@@ -35,7 +35,7 @@ def asked(path: Path, *, peers: int, rounds: int, settings: Sequence[str] = ()) 
     Args:
         path: Of its file.
         peers: In place of ``peers.count``.
-        rounds: In place of ``schedule.max_rounds``.
+        rounds: In place of ``schedule.max_rounds``, and of what methods have of their own.
         settings: As ``KEY=VALUE``, in place of whatever they name.
 
     Raises:
@@ -44,9 +44,7 @@ def asked(path: Path, *, peers: int, rounds: int, settings: Sequence[str] = ()) 
     scenario = load_scenario(path, settings=settings)
     if peers:
         scenario = replace(scenario, peers=replace(scenario.peers, count=peers))
-    if rounds:
-        scenario = replace(scenario, schedule=replace(scenario.schedule, max_rounds=rounds))
-    return scenario
+    return in_rounds(scenario, rounds)
 
 
 def over_seeds(

@@ -422,3 +422,37 @@ def test_words_that_contradict_all_others_do_not_stop_the_steps() -> None:
         for peers in (calm, disturbed)
     )
     assert after > 0.2 * usual
+
+
+@pytest.mark.parametrize("honest", [0, 1], ids=["nobody else", "one honest neighbour"])
+@pytest.mark.parametrize("alike", [True, False], ids=["alike", "opposed"])
+@pytest.mark.parametrize("first", [0, 8])
+def test_one_round_among_strangers_of_one_mind_does_not_stop_a_peer(
+    first: int,
+    alike: object,
+    honest: int,
+) -> None:
+    """Most of those who are heard are names of one who shouts; then all are calm again."""
+    calm, harmed = network(3), network(3)
+    for peers in (calm, harmed):
+        rounds_of(peers, range(first))
+        for peer in peers:
+            peer.train(first)
+        said = [said_by(peer, first) for peer in peers]
+        shout = np.full_like(said[1].direction, 1_000.0)
+        names = [shout, shout if alike else -shout, shout]
+        heard = [received(str(j), said[j]) for j in range(1, 1 + honest)]
+        if peers is harmed:
+            heard += [
+                received(f"name {n}", replace(said[1], direction=word))
+                for n, word in enumerate(names[: 2 + honest])
+            ]
+        peers[0].merge(first, heard)
+    for peers in (calm, harmed):
+        rounds_of(peers, range(first + 1, first + 16))
+    # The step as it is taken: how far the peer moves is also how far its neighbours take it along.
+    usual, after = (
+        rms(method.mean / (np.sqrt(method.peak) + 1e-6))
+        for method in (method_of(peers[0]) for peers in (calm, harmed))
+    )
+    assert after > 0.15 * usual

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from p2prec.collaboration.averaging import Average, average_together
+from p2prec.collaboration.parameters import most_rows
 from p2prec.collaboration.payload import ModelUpdate
 from p2prec.models.recommender import Task
 from tests.unit.learning.crowd import CITY, N_PEERS, learners
@@ -50,3 +51,10 @@ def test_the_most_popular_hearsay_and_all_own_rows_stay() -> None:
     # What was let go is as nobody ever told of it.
     gone = np.setdiff1d(hearsay, best)
     assert np.array_equal(peer.table.gather(gone), peer.table.initial[gone])
+
+
+def test_short_rows_are_many_in_a_message_and_wide_ones_no_fewer_than_they_were() -> None:
+    default = {"max_rows": 0.0}
+    assert most_rows(default, 2) == 1_792  # rankers: in all 14 KiB
+    assert most_rows(default, 18) == most_rows(default, 66) == 512
+    assert most_rows({"max_rows": 20.0}, 2) == 20

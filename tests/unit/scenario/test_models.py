@@ -8,7 +8,7 @@ import pytest
 
 from p2prec.errors import ConfigError
 from p2prec.models.recommender import Task
-from peers.scenario import load_scenario, peer_config
+from peers.scenario import in_rounds, load_scenario, peer_config
 
 SCENARIOS = Path(__file__).parents[3] / "scenarios"
 
@@ -33,6 +33,21 @@ def test_models_are_given_to_peers_in_turn(tmp_path: Path) -> None:
         ("next_place", 8, Task.RANKING),
     ]
     assert {c.discovery for c in configs} == {2.0}
+
+
+def test_rounds_that_are_asked_for_are_those_of_every_method(tmp_path: Path) -> None:
+    methods = 'name = "dclr"\n[[methods]]\nname = "gossip_adam"\nrounds = 32'
+    scenario = load_scenario(written(tmp_path, methods))
+
+    def of_methods(rounds: int) -> list[int]:
+        asked = in_rounds(scenario, rounds)
+        return [
+            peer_config(asked, method, 0, broker="", responders=[]).schedule.max_rounds
+            for method in asked.methods
+        ]
+
+    assert of_methods(0) == [scenario.schedule.max_rounds, 32]
+    assert of_methods(3) == [3, 3]
 
 
 @pytest.mark.parametrize(

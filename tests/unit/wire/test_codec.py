@@ -274,12 +274,14 @@ WIDE, TOO_MANY_ITEMS = True, 4 * limits.MAX_SESSIONS * limits.MAX_SESSION_ITEMS 
 HALF_NAN, HALF_INF, HALF_2000 = (np.float16(x).tobytes() for x in (np.nan, np.inf, 2_000))
 UPDATE = msgpack.unpackb(encode_message(messages()["model_update"]))
 WIDE_ROWS = np.frombuffer(UPDATE[4], "<u2").astype("<u4").tobytes()
+TABLE = msgpack.unpackb(encode_message(messages()["table_update"]))
+WIDE_TABLE_ROWS = np.frombuffer(TABLE[6], "<u2").astype("<u4").tobytes()
 
 
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (changed("model_update", 3, WIDE), "wrong_shape"),  # no row needs it
+        # No row needs four bytes.
         (msgpack.packb([3, *UPDATE[1:3], WIDE, WIDE_ROWS, *UPDATE[5:]]), "wrong_shape"),
         (changed("model_update", 4, b"\0\0"), "wrong_shape"),
         (changed("model_update", 4, b"\1\0" * 3), "wrong_shape"),
@@ -341,7 +343,7 @@ WIDE_ROWS = np.frombuffer(UPDATE[4], "<u2").astype("<u4").tobytes()
         (changed("table_update", 3, bytes(9)), "malformed"),
         (changed("table_update", 4, 0), "wrong_shape"),  # a whole table with two words
         (changed("table_update", 4, 3), "malformed"),
-        (changed("table_update", 5, WIDE), "wrong_shape"),
+        (msgpack.packb([7, *TABLE[1:5], WIDE, WIDE_TABLE_ROWS, *TABLE[7:]]), "wrong_shape"),
         (changed("table_update", 6, b"\5\0\1\0\6\0"), "wrong_shape"),
         (changed("table_update", 6, b"\1\0\2\0\x64\0"), "unknown_item"),
         (changed("table_update", 7, bytes(10)), "wrong_shape"),
