@@ -455,4 +455,4 @@ def test_one_round_among_strangers_of_one_mind_does_not_stop_a_peer(
         rms(method.mean / (np.sqrt(method.peak) + 1e-6))
         for method in (method_of(peers[0]) for peers in (calm, harmed))
     )
-    assert after > 0.15 * usual
+    assert after > 0.25 * usual
