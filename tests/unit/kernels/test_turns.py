@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 turns = pytest.importorskip("p2prec.kernels.turns", reason="numba is not installed")
@@ -16,6 +16,7 @@ HEARD_OF_EACH = st.integers(1, 12).flatmap(
 )
 
 
+@settings(deadline=None)  # the first one compiles
 @given(hears=HEARD_OF_EACH, data=st.data())
 def test_a_table_is_read_before_it_changes_or_copied(
     hears: list[list[int]], data: st.DataObject
