@@ -99,6 +99,11 @@ class MqttTransport:
                     async for message in client.messages:
                         await self._take(message)
             except (aiomqtt.MqttError, OSError, TimeoutError, ValueError) as error:
+                # Where a wait has failed in the moment in which it was cancelled, Python 3.11 tells
+                # of the failure alone; who stops this peer would wait for ever.
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise asyncio.CancelledError from error
                 self.counters["connection_lost"] += 1
                 if not self._complained:
                     self._complained = True

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import aiomqtt
 import pytest
 from zeroconf import Zeroconf
 
@@ -368,3 +369,35 @@ async def test_a_closed_transport_hands_on_nothing() -> None:
     await asyncio.sleep(0.1)
     assert len(ear.heard) == heard
     writer.close()
+
+
+async def test_a_connection_that_fails_while_it_is_stopped_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A wait that has failed in the same moment may hide that it was cancelled."""
+    waiting = asyncio.Event()
+
+    class Refused:
+        async def __aenter__(self) -> None:
+            waiting.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            raise aiomqtt.MqttError("not authorised")
+
+        async def __aexit__(self, *_: object) -> None: ...
+
+    transport = MqttTransport(
+        broker=Access.of("127.0.0.1:1"),
+        realm=b"r" * 32,
+        inbox="0" * 32,
+        on_envelope=Ear(),
+        on_presence=lambda *_: None,
+        rng=random.Random(0),
+    )
+    monkeypatch.setattr(transport, "_new_client", Refused)
+    running = asyncio.create_task(transport.run())
+    await waiting.wait()
+    running.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await running
