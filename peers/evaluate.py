@@ -39,7 +39,7 @@ from peers.evaluate_rows import (
 )
 from peers.examination import Examination
 from peers.provenance import provenance
-from peers.scenario import Scenario, in_rounds, load_scenario
+from peers.scenario import Scenario, in_rounds, load_scenario, rounds_of
 from peers.swarm.data import load_realm, usable_users
 from peers.swarm.repeats import stopped_by_ctrl_c
 from peers.swarm.summary import spread
@@ -188,12 +188,12 @@ def _announce(asked: Asked, tasks: Mapping[str, Scenario]) -> None:
         first, most = learners[0].knowledge.model.first, learners[0].config.training.max_examples
         examples = [min(max(len(s.train) - first, 0), most) for s in examination.splits]
         round_s = spent / max(seen, 1) * sum(examples)
-        rounds = scenario.schedule.max_rounds
         costs = [
-            _COST[METHODS[method.name].sends] * (method.rounds or rounds)
+            _COST[METHODS[method.name].sends] * rounds_of(scenario, method)
             for method in scenario.methods
         ]
-        costs += [_COST["parameters"] * rounds for name in asked.methods if name in WITH_A_SERVER]
+        served = _COST["parameters"] * scenario.schedule.max_rounds
+        costs += [served for name in asked.methods if name in WITH_A_SERVER]
         seconds += round_s * asked.seeds * sum(costs)
     error_console().print(
         f"{asked.users} users, {len(asked.methods)} methods, {asked.seeds} seeds: some "

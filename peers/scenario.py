@@ -186,6 +186,11 @@ def _check_method(scenario: Scenario, method: MethodConfig, source: str) -> None
         )
 
 
+def rounds_of(scenario: Scenario, method: MethodConfig) -> int:
+    """Rounds of each peer with a method of a scenario; 0 has no end."""
+    return method.rounds or scenario.schedule.max_rounds
+
+
 def in_rounds(scenario: Scenario, rounds: int) -> Scenario:
     """With so many rounds of every method, of those too that have rounds of their own.
 
@@ -260,9 +265,7 @@ def peer_config(
     position = (index * 0.6180339887) % 1.0 if shares.count > 1 else 1.0
     mdns = position < shares.mdns_only or position >= shares.mdns_only + shares.mqtt_only
     mqtt = position >= shares.mdns_only
-    schedule = scenario.schedule
-    if method.rounds:
-        schedule = replace(schedule, max_rounds=method.rounds)
+    schedule = replace(scenario.schedule, max_rounds=rounds_of(scenario, method))
     return PeerConfig(
         share=method.name != "alone",
         learner=learner_config(scenario, method, method.models[index % len(method.models)]),

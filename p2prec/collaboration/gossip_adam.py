@@ -3,7 +3,7 @@
     u_i = (beta_1 w_t m_i + (1 - beta_1) (y_i - x_i)) / w_t+1,   w_t = 1 - beta_1^t,
            after local training from x_i to y_i, t steps so far
     m_i <- mean_j clip(u_j),   s_i = var_j clip(u_j)
-    v_i <- beta_2 v_i + (1 - beta_2) (clip(m_i)^2 + kappa s_i)
+    v_i <- beta_2 v_i + (1 - beta_2) (clip(m_i)^2 + clip(kappa s_i))
     p_i <- max(0.99 p_i, v_i / (1 - beta_2^t))
     x_i <- sum_j w_ij x_j + eta_t m_i / (sqrt(p_i) + epsilon),   eta_t = eta / sqrt(1 + (t - 1) / 8)
 
@@ -24,10 +24,10 @@ Nobody is waited for longer than two rounds: a peer among nobody learns as one t
 Adagrad, and has no direction to tell until it hears one.
 
 What a stranger may do with a direction is bounded: no word counts for more than twice the usual
-length, and no mean enters the second moment that is far beyond those before it, so that neither one
-loud message nor words that contradict all others make later steps short. Who has no direction of
-its own takes no step, for there is nothing that the words of others could be held against; it
-averages models and learns of the steps of others by these.
+length, and neither a mean nor a variance enters the second moment that is far beyond what was there
+before, so that neither one loud message nor words that contradict all others make later steps
+short. Who has no direction of its own takes no step, for there is nothing that the words of others
+could be held against; it averages models and learns of the steps of others by these.
 
 Rows are averaged as in all methods. The formulas are ours; decentralised Adam (Nazari et al., 2022)
 shares one step of gradient, not the change by a round of training.

@@ -27,8 +27,6 @@ AVERAGING: Final[Amounts] = {
     "dilution": Amount(0.5, least=0, most=1),
     "max_hearsay": Amount(2_048.0, least=0, most=MAX_ITEMS),
 }
-
-
 _ROW_BYTES = 14_336  # of the rows of an update, where no number of them is asked for
 _FEWEST_ROWS = 512  # however wide they are
 

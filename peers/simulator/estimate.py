@@ -11,7 +11,7 @@ from typing import Final
 from p2prec.collaboration.gossip_adam import directed
 from p2prec.collaboration.method import read_amounts
 from p2prec.collaboration.methods import METHODS, sessions_held
-from p2prec.collaboration.parameters import AVERAGING, most_rows
+from p2prec.collaboration.parameters import most_rows
 from p2prec.errors import ConfigError
 from p2prec.models.model import Model
 from p2prec.models.moments import ALL_KEPT_BYTES, KEPT_BYTES
@@ -51,17 +51,15 @@ def bytes_per_peer(world: World) -> float:
     held = sum(len(m.table.rows) for m in models) / len(models)
     width = models[0].model.width
     k = world.scenario.neighbours.k
-    options = world.method.options
     method = METHODS[world.method.name]
     # Each neighbour tells of its own rows and as much hearsay again; half of it is known already.
     heard = 0.0
     if method.sends in {"parameters", "both"}:
-        most = float(most_rows(read_amounts(options, method.amounts), width))
-        heard = min(len(world.realm.catalogue) - held, 0.5 * k * min(most, 4.0 * held))
+        amounts = read_amounts(world.method.options, method.amounts)
+        most = min(most_rows(amounts, width), 4.0 * held)
+        heard = min(len(world.realm.catalogue) - held, 0.5 * k * most)
         # A quarter more is kept for a while, before the least popular go.
-        heard = min(
-            heard, 1.25 * float(options.get("max_hearsay", AVERAGING["max_hearsay"].default))
-        )
+        heard = min(heard, 1.25 * amounts["max_hearsay"])
     rows = heard * 4.0 * (width + 3) + _sessions(world, models[0].model)
     if world.method.name == "gossip_adam":  # its moments, which are not there before a training
         rows += 4.0 * 4.0 * float(directed(models[0].model).sum())

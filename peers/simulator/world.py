@@ -14,7 +14,14 @@ from peers.config import PeerConfig
 from peers.examination import Examination
 from peers.inbox import payload_schema
 from peers.payload_codec import PayloadSchema
-from peers.scenario import MethodConfig, Scenario, learning_seed, mqtt_buckets, peer_config
+from peers.scenario import (
+    MethodConfig,
+    Scenario,
+    learning_seed,
+    mqtt_buckets,
+    peer_config,
+    rounds_of,
+)
 from peers.simulator.devices import Devices
 from peers.simulator.network import Network
 from peers.simulator.papers import peer_id
@@ -77,7 +84,7 @@ class World:
     @property
     def rounds(self) -> int:
         """Rounds of each peer; 0 has no end."""
-        return self.method.rounds or self.scenario.schedule.max_rounds
+        return rounds_of(self.scenario, self.method)
 
     def split(self, peer: int) -> Split:
         """The owner's interactions."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from p2prec.errors import StoppedByUserError
 from peers.broker import free_port
-from peers.scenario import MethodConfig, Scenario, mqtt_buckets
+from peers.scenario import MethodConfig, Scenario, mqtt_buckets, rounds_of
 from peers.swarm.data import Realm
 from peers.swarm.summary import MethodRun, summarise
 from peers.swarm.zygote import die_with_parent
@@ -85,7 +85,7 @@ class Supervisor:
     def _run_method(self, method: MethodConfig) -> MethodRun:
         folder = Path(tempfile.mkdtemp(prefix="p2prec-"))
         count = self._scenario.peers.count
-        rounds = method.rounds or self._scenario.schedule.max_rounds
+        rounds = rounds_of(self._scenario, method)
         run = MethodRun(label=method.title, rounds=rounds)
         alone = method.name == "alone"
         responders = 0 if alone else max(2, -(-count // _PEERS_PER_RESPONDER))

@@ -35,7 +35,7 @@ from p2prec.kernels import use_compiled
 from p2prec.models.recommender import Context
 from p2prec.training.local import LocalLearner
 from peers.asking import met_again
-from peers.scenario import MethodConfig, Scenario, load_scenario, peer_config
+from peers.scenario import MethodConfig, Scenario, load_scenario, peer_config, rounds_of
 from peers.swarm.data import Realm, load_realm
 from tests.benchmarks.in_memory import InMemory, configured
 
@@ -158,7 +158,7 @@ def lived(
         settings: As ``configured`` takes them.
         exchange: Takes the place of the network, with so many rounds.
     """
-    rounds = rounds or method.rounds or scenario.schedule.max_rounds
+    rounds = rounds or rounds_of(scenario, method)
     learners = []
     for i, history in enumerate(realm.histories):
         peer = peer_config(scenario, method, i, broker="", responders=[])
