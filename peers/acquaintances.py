@@ -10,6 +10,7 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final
 
 import numpy as np
@@ -22,7 +23,7 @@ from peers.messages import Advert, Hello, PeerId, Pseudonym, Shuffle
 from topology.selection import Candidate, choose_neighbours
 from topology.similarity import geographic_similarity, semantic_similarity
 
-KNOWN_PER_NEIGHBOUR: Final = 2  # acquaintances to choose from; each greeting costs both sides
+KNOWN_PER_NEIGHBOUR: Final = 3  # acquaintances to choose from; each greeting costs both sides
 FOLLOWERS_PER_NEIGHBOUR: Final = 4  # a liked peer sends to at most four times its own k
 MAX_FAILURES: Final = 3  # deliveries that may fail in a row
 _LOOK_AGAIN_S: Final = 1.0  # between two looks around while neighbours are missing
@@ -116,6 +117,7 @@ class Acquaintances:
         self.neighbours: tuple[PeerId, ...] = ()
         self.followers: OrderedDict[PeerId, None] = OrderedDict()
         self.discovered: Counter[str] = Counter()
+        self._beside: OrderedDict[Pseudonym, None] = OrderedDict()  # seen on a local network
         self._greeted: OrderedDict[Pseudonym, float] = OrderedDict()  # and when
         self._former: OrderedDict[Pseudonym, None] = OrderedDict()  # own, and of the known
         self._left: OrderedDict[PeerId, float] = OrderedDict()  # order of their goodbyes
@@ -186,6 +188,10 @@ class Acquaintances:
         self.adverts[name] = advert
         while len(self.adverts) > limits.MAX_KNOWN_ADVERTS:
             del self.adverts[next(iter(self.adverts))]
+        if source is ev.Source.MDNS:
+            self._beside[name] = None
+            while len(self._beside) > limits.MAX_KNOWN_ADVERTS:
+                self._beside.popitem(last=False)
         return []
 
     def _strangers(self, now: float) -> list[Advert]:
@@ -225,8 +231,7 @@ class Acquaintances:
         n = min(self._missing(now), self._config.greetings_per_interval)
         if not n:
             return []
-        strangers = self._strangers(now)
-        chosen = [strangers[i] for i in self._rng.permutation(len(strangers))[:n]]
+        chosen = self._drawn(self._strangers(now), n, now)
         for advert in chosen:
             self._greeted[advert.pseudonym] = now
             self._greeted.move_to_end(advert.pseudonym)
@@ -234,13 +239,41 @@ class Acquaintances:
             self._greeted.popitem(last=False)
         return self._hellos(chosen, wants_reply=True)
 
+    def _drawn(self, strangers: list[Advert], n: int, now: float) -> list[Advert]:
+        """At most ``n`` strangers at random: from the local network, the own cell, and elsewhere.
+
+        Who greets whoever is seen first knows those beside it and nobody else, and what all have
+        learned finds no way from one local network or cell to the next. So half of those of the
+        own cell are from beyond the local network, where there are such; and of those who show
+        another cell there are as many as there are places for neighbours drawn at random, until
+        all around have been looked for.
+        """
+        drawn = [strangers[i] for i in self._rng.permutation(len(strangers))]
+        far = [advert for advert in drawn if self._is_far(advert)]
+        here = [advert for advert in drawn if not self._is_far(advert)]
+        beside = [advert for advert in here if advert.pseudonym in self._beside]
+        beyond = [advert for advert in here if advert.pseudonym not in self._beside]
+        near = [a for pair in zip_longest(beyond, beside) for a in pair if a is not None]
+        share = self._config.random_share
+        met = sum(self._is_far(a.advert) for a in self.known.values())
+        room = round(KNOWN_PER_NEIGHBOUR * self._config.k * share) - met
+        n_far = max(0, min(math.ceil(n * share), room, len(far)))
+        if now - self._started_s >= _PATIENCE_S * (_FURTHEST_RING + 1):
+            n_far = max(n_far, n - len(near))
+        return [*far[:n_far], *near[: n - n_far]]
+
+    def _is_far(self, advert: Advert) -> bool:
+        """Whether it shows another cell than the own advert."""
+        own = self._own_advert()
+        return own is not None and advert.cell_label != own[0].cell_label
+
     def _look_further(self, now: float) -> list[ev.Effect]:
         """Look into the cells around where the own one holds too few."""
         due = now - self._started_s >= _PATIENCE_S * (self._ring + 1)
         if not due or self._ring >= _FURTHEST_RING:
             return []
         missing = self._missing(now)
-        if not missing or missing <= len(self._strangers(now)):
+        if not missing or missing <= sum(not self._is_far(a) for a in self._strangers(now)):
             return []
         self._ring += 1
         return [ev.LookFurther(ring=self._ring)]

@@ -44,7 +44,7 @@ from peers.portrait import Portrait
 from peers.presence import Presence, check_hosts
 from peers.store import STORE_NAME, Release, Store
 from peers.transports.ways import Ways
-from topology.cells import NOWHERE, activity_centre, coarse_cell
+from topology.cells import NOWHERE, activity_centre, cell_elsewhere, coarse_cell
 
 _SWITCH_S: Final = 0.002  # instead of 5 ms: what the loop waits while the learner computes
 _GOODBYE_S: Final = 3.0  # what a leaving peer gives its last messages
@@ -126,6 +126,7 @@ class Daemon:
             store=self.store,
             ways=self.ways,
             cell=self._cell,
+            elsewhere=self._elsewhere(),
             verified=verified,
             rng=random.Random(self._device_seed),
             books=self.books,
@@ -357,6 +358,10 @@ class Daemon:
         if centre is None:
             return NOWHERE
         return coarse_cell(latitude_deg=centre[0], longitude_deg=centre[1])
+
+    def _elsewhere(self) -> str:
+        rng = np.random.default_rng([self._device_seed, 8])  # the same after a restart
+        return cell_elsewhere(self.catalogue, int(rng.integers(1 << 62)))
 
     def _portrait(self) -> Portrait:
         kept = self.store.learner_state().get("portrait")

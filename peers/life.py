@@ -33,7 +33,8 @@ from peers.acquaintances import Acquaintance, Acquaintances, Identity, dropped
 from peers.config import PeerConfig
 from peers.messages import Advert, Goodbye, Hello, Message, PeerId, Pseudonym, Share, Shuffle
 
-MAX_STALENESS_ROUNDS: Final = 3  # older payloads say more about the past than about the sender
+IN_STEP_ROUNDS: Final = 3  # further apart, two peers have begun at other times or have other paces
+MAX_MERGED: Final = 8 * limits.MAX_INBOX_MESSAGES  # payloads remembered as merged
 _FIRST_DISCOVERY_S: Final = 1.0
 _SILENT_ROUNDS: Final = 2  # a neighbour that said nothing for so many is no longer waited for
 _RETRY_START_S: Final = 1.0  # how often a peer without neighbours looks whether there are some
@@ -253,7 +254,11 @@ class Peer:
     def _merge_if_complete(self) -> list[ev.Effect]:
         if self.phase is not Phase.WAITING:
             return []
-        heard = {sender for sender, payload in self._inbox.values() if payload.round >= self.round}
+        heard = {
+            sender
+            for sender, payload in self._inbox.values()
+            if payload.round >= self.round or not self._in_step(payload)
+        }
         # Who is silent is not waited for: it may have too many followers, or no releases left.
         awaited = set(self.neighbours)
         if self.round > self._first_round:
@@ -263,33 +268,43 @@ class Peer:
 
     def _merge(self) -> list[ev.Effect]:
         self.phase = Phase.MERGING
+        # What is a little ahead of this round waits for its own: a fast neighbour loses nothing.
+        ahead = [
+            (sender, payload)
+            for sender, payload in self._inbox.values()
+            if payload.round > self.round and self._in_step(payload)
+        ]
+        due = [
+            (sender, payload)
+            for sender, payload in self._inbox.values()
+            if payload.round <= self.round or not self._in_step(payload)
+        ]
+        self._inbox = OrderedDict(((s, kind_of(payload)), (s, payload)) for s, payload in ahead)
         received = tuple(
             Received(
                 sender=sender,
                 payload=payload,
                 geographic=self.known[sender].geographic,
                 semantic=self.known[sender].semantic,
-                staleness_rounds=self.round - payload.round,
+                staleness_rounds=self.round - payload.round if self._in_step(payload) else 0,
             )
-            for sender, payload in self._inbox.values()
-            if sender in self.known and self.round - payload.round <= MAX_STALENESS_ROUNDS
+            for sender, payload in due
+            if sender in self.known
         )
-        # What is ahead of this round waits for its own: a fast neighbour loses nothing.
-        self._inbox = OrderedDict(
-            ((sender, kind_of(payload)), (sender, payload))
-            for sender, payload in self._inbox.values()
-            if payload.round > self.round
-        )
-        now_due = tuple(r for r in received if r.staleness_rounds >= 0)
-        self._merged_rounds = {
-            key: round_
-            for key, round_ in self._merged_rounds.items()
-            if self.round - round_ <= MAX_STALENESS_ROUNDS  # older ones are too stale anyway
-        }
-        for r in now_due:
+        for r in received:
             key = (PeerId(r.sender), kind_of(r.payload))
-            self._merged_rounds[key] = max(r.payload.round, self._merged_rounds.get(key, 0))
-        return [ev.Merge(round=self.round, received=now_due)]
+            round_ = max(r.payload.round, self._merged_rounds.pop(key, 0))
+            self._merged_rounds[key] = round_  # to the end
+        while len(self._merged_rounds) > MAX_MERGED:
+            del self._merged_rounds[next(iter(self._merged_rounds))]
+        return [ev.Merge(round=self.round, received=received)]
+
+    def _in_step(self, payload: Payload) -> bool:
+        """Whether its sender counts rounds as this peer does.
+
+        Who has begun at another time, or trains at another pace, is heard by what it said last.
+        """
+        return abs(payload.round - self.round) <= IN_STEP_ROUNDS
 
     def _merged(self, event: ev.Merged) -> list[ev.Effect]:
         if self.phase is not Phase.MERGING or event.round != self.round:
@@ -375,8 +390,6 @@ class Peer:
         return []
 
     def _payload(self, sender: PeerId, payload: Payload) -> list[ev.Effect]:
-        if self.round - payload.round > MAX_STALENESS_ROUNDS:
-            return [dropped("too_stale")]
         self._speakers[sender] = self.round
         key = (sender, kind_of(payload))
         if payload.round <= self._merged_rounds.get(key, -1):

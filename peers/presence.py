@@ -28,6 +28,7 @@ from peers.transports.access import Access
 from peers.transports.mqtt import MqttTransport
 from peers.transports.tcp import TcpTransport, fetch_bundle
 from peers.transports.ways import Ways
+from topology.cells import NOWHERE
 
 _WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to listen on, not to name
 _LOOPBACK: Final = "127.0.0.1"
@@ -43,6 +44,7 @@ class Presence:
         store: Keeps renewed keys.
         ways: Gets the transports that are opened.
         cell: Gives the coarse cell of the owner's activity.
+        elsewhere: Another cell of the realm, drawn at random, in which brokers are asked as well.
         verified: Adverts whose signature was checked.
         rng: For the inbox's name and for jitter.
         books: Count what is refused, and tell.
@@ -64,6 +66,7 @@ class Presence:
         store: Store,
         ways: Ways,
         cell: Callable[[], str],
+        elsewhere: str,
         verified: VerifiedAdverts,
         rng: random.Random,
         books: Books,
@@ -75,7 +78,7 @@ class Presence:
         self._config = config
         self._keyring, self._store = keyring, store
         self._ways = ways
-        self._cell = cell
+        self._cell, self._elsewhere = cell, elsewhere
         self._verified = verified
         self._rng = rng
         self._books = books
@@ -202,6 +205,9 @@ class Presence:
                 label=label, pseudonym=advert.pseudonym, advert=self._advert_bytes
             )
             await transport.browse(label)
+            if self._elsewhere not in {NOWHERE, self._cell()}:
+                elsewhere = cell_label(self._keyring.realm, self._elsewhere, now_s=now_s)
+                await transport.browse(elsewhere, drawn_only=True)
         if listener is not None:
             await self._advertise_locally(
                 LocalService(

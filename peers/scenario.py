@@ -27,7 +27,7 @@ from peers.settings import convert, overridden, read_toml
 from peers.simulator.config import SimulationConfig, check_simulation
 
 MAX_PEERS = 5_000  # real processes of one machine
-_PEERS_PER_BUCKET = 40
+_PEERS_PER_BUCKET = 96
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

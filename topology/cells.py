@@ -25,6 +25,26 @@ def area_cell(*, latitude_deg: float, longitude_deg: float) -> str:
     return str(h3.latlng_to_cell(latitude_deg, longitude_deg, AREA_RESOLUTION))
 
 
+def cell_elsewhere(catalogue: Catalogue, number: int) -> str:
+    """The coarse cell of one of a realm's places, for looking at others than those around.
+
+    Drawn by place, so that cells with more to do in them, and likely more people, come more often;
+    it says nothing of an owner.
+
+    Args:
+        catalogue: The realm's items.
+        number: Drawn at random, not negative, far beyond the number of items.
+
+    Returns:
+        The cell, or ``NOWHERE`` where the item that was drawn has no position.
+    """
+    item = number % len(catalogue)
+    at = float(catalogue.latitude_deg[item]), float(catalogue.longitude_deg[item])
+    if not np.isfinite(at).all():
+        return NOWHERE
+    return coarse_cell(latitude_deg=at[0], longitude_deg=at[1])
+
+
 def cell_centre(cell: str) -> tuple[float, float] | None:
     """Latitude and longitude of a cell's centre, or None where the text is no cell."""
     if not h3.is_valid_cell(cell):

@@ -20,7 +20,7 @@ from peers.simulator.devices import Battery
 from peers.simulator.meeting import Topic
 from peers.simulator.papers import Papers
 from peers.simulator.world import World
-from topology.cells import NOWHERE, activity_centre, coarse_cell
+from topology.cells import NOWHERE, activity_centre, cell_elsewhere, coarse_cell
 
 
 @dataclass(slots=True)
@@ -42,8 +42,8 @@ class SimulatedPeer:
 
     __slots__ = (
         "advert", "asleep", "battery", "binding", "cell", "config", "counters",
-        "device_seed", "endpoints", "generation", "index", "known", "learner", "life", "lives",
-        "missed", "n_crashes_drawn", "n_pauses_drawn", "next_number", "papers", "portrait",
+        "device_seed", "elsewhere", "endpoints", "generation", "index", "known", "learner", "life",
+        "lives", "missed", "n_crashes_drawn", "n_pauses_drawn", "next_number", "papers", "portrait",
         "ready_s", "released", "released_round", "result", "saved", "skew_s", "speed", "topics",
         "uplink_free_s",
     )  # fmt: skip
@@ -63,6 +63,8 @@ class SimulatedPeer:
         self.cell = (
             coarse_cell(latitude_deg=centre[0], longitude_deg=centre[1]) if centre else NOWHERE
         )
+        drawn = draws.bits(world.seed, draws.ELSEWHERE, index)
+        self.elsewhere = cell_elsewhere(world.realm.catalogue, drawn)  # where it looks as well
         network = self.config.network
         self.endpoints = Endpoints(
             tcp=((f"10.{index >> 16 & 255}.{index >> 8 & 255}.{index & 255}", 7_000),)

@@ -9,6 +9,7 @@ from peers.simulator.happenings import Calendar, Seen
 from peers.simulator.meeting import Announcement, MeetingPlaces, Topic
 from peers.simulator.peer import SimulatedPeer
 from peers.simulator.world import World
+from topology.cells import NOWHERE
 
 
 class Presence:
@@ -47,6 +48,8 @@ class Presence:
             for topic in self._topics(peer, peer.cell, now_s, shown=True)
         ]
         self.look(peer, peer.cell, time_s)
+        if peer.elsewhere not in {NOWHERE, peer.cell}:
+            self._look(peer, self._elsewhere(peer, now_s), time_s)
 
     def withdraw(self, peer: SimulatedPeer, time_s: float) -> None:
         """Take the own advert back everywhere."""
@@ -60,7 +63,12 @@ class Presence:
 
     def look(self, peer: SimulatedPeer, cell: str, time_s: float) -> None:
         """Look into a cell from now on."""
-        for topic in self._topics(peer, cell, self._world.epoch_s + time_s, shown=False):
+        self._look(
+            peer, self._topics(peer, cell, self._world.epoch_s + time_s, shown=False), time_s
+        )
+
+    def _look(self, peer: SimulatedPeer, topics: list[Topic], time_s: float) -> None:
+        for topic in topics:
             if topic in peer.topics:
                 continue
             peer.topics.append(topic)
@@ -74,6 +82,16 @@ class Presence:
         self.places.close_eyes(peer.index, peer.topics)
         peer.topics = []
 
+    def _elsewhere(self, peer: SimulatedPeer, now_s: float) -> list[Topic]:
+        """A part, drawn at random, of what brokers show of the cell that was drawn."""
+        if not peer.config.network.mqtt:
+            return []
+        label = self._label(peer.elsewhere, now_s)
+        return [Topic(ev.Source.MQTT, label, self._drawn_part(peer))]
+
+    def _drawn_part(self, peer: SimulatedPeer) -> int:
+        return draws.bits(self._world.seed, draws.BUCKET, peer.index) % self._world.buckets
+
     def _topics(self, peer: SimulatedPeer, cell: str, now_s: float, *, shown: bool) -> list[Topic]:
         """Where a peer shows itself, or where it looks: there one part more, drawn at random."""
         label, network, world = self._label(cell, now_s), peer.config.network, self._world
@@ -85,7 +103,7 @@ class Presence:
             own = int(peer.endpoints.mqtt_inbox[:8], 16) % world.buckets
             parts = {own}
             if not shown:
-                parts.add(draws.bits(world.seed, draws.BUCKET, peer.index) % world.buckets)
+                parts.add(self._drawn_part(peer))
             topics += [Topic(ev.Source.MQTT, label, part) for part in sorted(parts)]
         return topics
 

@@ -66,7 +66,7 @@ class MqttTransport:
         self._buckets = buckets
         self._client: aiomqtt.Client | None = None
         self._presence: tuple[str, str, bytes] | None = None
-        self._labels: list[str] = []
+        self._labels: dict[str, bool] = {}  # and whether of the part alone that is drawn
         self.connected = asyncio.Event()
         self.counters: Counter[str] = Counter()
 
@@ -141,11 +141,16 @@ class MqttTransport:
             with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
                 await self._publish_presence(self._client)
 
-    async def browse(self, label: str) -> None:
-        """Hear of the peers of a cell."""
-        if label in self._labels:
+    async def browse(self, label: str, *, drawn_only: bool = False) -> None:
+        """Hear of the peers of a cell.
+
+        Args:
+            label: Of the cell.
+            drawn_only: Of the part of them alone that is drawn at random.
+        """
+        if label in self._labels and self._labels[label] <= drawn_only:
             return
-        self._labels.append(label)
+        self._labels[label] = drawn_only
         if self._client is not None:
             with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
                 await self._client.subscribe(self._cell_topics(label))
@@ -167,7 +172,9 @@ class MqttTransport:
     def _cell_topics(self, label: str) -> list[tuple[str, int]]:
         # One bucket of many keeps the number of adverts that one peer sees bounded; the second,
         # drawn at random, keeps buckets connected to each other.
-        mine = {int(self.inbox[:8], 16) % self._buckets, self._rng.randrange(self._buckets)}
+        mine = {self._rng.randrange(self._buckets)}
+        if not self._labels[label]:
+            mine.add(int(self.inbox[:8], 16) % self._buckets)
         return [(f"{self._root}/c/{label}/{bucket}/+", 0) for bucket in sorted(mine)]
 
     def _topic(self, label: str, pseudonym: str) -> str:

@@ -34,6 +34,39 @@ pytestmark = [
 ]
 
 
+async def test_a_peer_looks_into_a_cell_elsewhere_too(tmp_path: Path) -> None:
+    daemon = Daemon(
+        config=config("dclr", mdns=False, tcp=False),
+        home=tmp_path,
+        catalogue=CITY.catalogue,
+        history=CITY.interactions.history(0),
+    )
+    looked: list[tuple[str, bool]] = []
+
+    class Way:
+        async def advertise(self, **shown: object) -> None:
+            self.shown = shown
+
+        async def browse(self, label: str, *, drawn_only: bool = False) -> None:
+            looked.append((label, drawn_only))
+
+    way = Way()
+    daemon.ways.mqtt.append(way)  # type: ignore[arg-type]
+    try:
+        await daemon.presence.advertise(rotate=False)
+        own = looked.pop()
+        assert own == (way.shown["label"], False)
+        assert not looked  # the city lies in one cell
+        daemon.presence._elsewhere = "8428309ffffffff"
+        await daemon.presence.advertise(rotate=False)
+        assert looked[0] == own
+        [elsewhere] = looked[1:]
+        assert elsewhere[0] != own[0]
+        assert elsewhere[1]
+    finally:
+        daemon.store.close()
+
+
 @contextlib.asynccontextmanager
 async def infrastructure(path: Path) -> AsyncIterator[tuple[str, str]]:
     broker = EmbeddedBroker()

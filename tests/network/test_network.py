@@ -354,6 +354,46 @@ async def test_the_broker_serves_clients_that_come_at_once_and_replays_to_nobody
         await broker.stop()
 
 
+async def test_of_a_cell_elsewhere_one_part_is_heard_and_of_the_own_two() -> None:
+    broker = EmbeddedBroker()
+    await broker.start()
+    seen: set[str] = set()
+    said, heard = [
+        MqttTransport(
+            broker=Access.of(f"127.0.0.1:{broker.port}"),
+            realm=b"r" * 32,
+            inbox=f"{own:08x}" + 24 * "0",
+            on_envelope=Ear(),
+            on_presence=lambda name, _: seen.add(name),
+            rng=random.Random(5),
+            buckets=buckets,
+        )
+        for own, buckets in [(0, 1), (3, 6)]
+    ]
+    running = asyncio.create_task(said.run())
+    try:
+        await asyncio.wait_for(said.connected.wait(), 10)
+        for bucket in range(6):  # one peer in each part
+            name = f"{bucket:032x}"
+            await said._client.publish(  # type: ignore[union-attr]
+                f"{said._root}/c/{LABEL}/{bucket}/{name}", b"advert", qos=1, retain=True
+            )
+        listening = asyncio.create_task(heard.run())
+        await heard.browse(LABEL, drawn_only=True)
+        await until(lambda: len(seen) == 1)
+        await heard.browse(LABEL, drawn_only=True)  # again: changes nothing
+        assert len(heard._labels) == 1
+        await heard.browse(LABEL)
+        await until(lambda: f"{3:032x}" in seen)
+        assert len(seen) <= 3
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await broker.stop()
+
+
 async def test_a_closed_transport_hands_on_nothing() -> None:
     ear = Ear()
     server = TcpTransport(host="127.0.0.1", port=0, on_envelope=ear, bundle=lambda: b"advert")

@@ -15,15 +15,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as of_hypothesis
 from hypothesis import strategies as st
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from typer.testing import CliRunner
 
 from p2prec.errors import ConfigError, P2PRecError, TransportError
 from peers.cli.main import app, main
-from peers.scenario import load_scenario
+from peers.scenario import PeersConfig, load_scenario
 from peers.simulator import estimate, happenings, shard
 from peers.simulator.command import run_simulation, simulate
 from peers.simulator.config import SimulationConfig
@@ -36,6 +39,7 @@ from peers.swarm.data import load_realm
 from peers.swarm.repeats import asked
 from peers.version import version
 from tests.sim.worlds import REALM, SCENARIO, TOML, hard, written
+from topology.cells import activity_centre, coarse_cell
 
 
 def simulated(simulation: SimulationConfig, *, processes: int = 1) -> dict[str, Any]:
@@ -342,3 +346,21 @@ def test_too_many_peers_are_refused_with_the_figure(monkeypatch: pytest.MonkeyPa
     world = World(scenario, scenario.methods[0], replace(REALM, histories=histories))
     with pytest.raises(ConfigError, match=r"1,000 peers of [0-9]+ KiB each"):
         estimate.check_memory(world)
+
+
+def test_neighbours_are_found_in_other_towns_too() -> None:
+    """What all have learned finds a way from each town to each, though most stay at home."""
+    towns = replace(SCENARIO.data, users=60, places=240, days=30, people_per_town=20)
+    scenario = replace(
+        SCENARIO, data=towns, peers=PeersConfig(count=60, mdns_only=0.0, mqtt_only=0.0)
+    )
+    realm = load_realm(scenario, data="")
+    cells = []
+    for history in realm.histories:
+        latitude, longitude = activity_centre(realm.catalogue, history) or (0.0, 0.0)
+        cells.append(coarse_cell(latitude_deg=latitude, longitude_deg=longitude))
+    links = np.array(simulate(scenario, realm)["methods"]["dclr"]["links"])
+    inside = sum(cells[i] == cells[j] for i, j in links.tolist())
+    assert 0.75 * len(links) < inside < len(links)
+    graph = coo_array((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(60, 60))
+    assert connected_components(graph, connection="weak")[0] == 1

@@ -25,7 +25,7 @@ from p2prec.embeddings.code_update import Mode
 from p2prec.training.learner import MergeReport, TrainingReport
 from peers import events as ev
 from peers.acquaintances import FOLLOWERS_PER_NEIGHBOUR
-from peers.life import MAX_STALENESS_ROUNDS, Peer, Phase
+from peers.life import IN_STEP_ROUNDS, MAX_MERGED, Peer, Phase
 from peers.messages import Goodbye, Hello, Message, PeerId, Share, Shuffle
 
 K, ROUNDS = 3, 6
@@ -87,7 +87,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert name not in self.merged, "a round was merged twice"
             self.merged.add(name)
             assert received.sender in self.life.known
-            assert 0 <= received.staleness_rounds <= MAX_STALENESS_ROUNDS
+            assert 0 <= received.staleness_rounds <= IN_STEP_ROUNDS
 
     def arrives(self, name: int, message: Message) -> None:
         sender = PeerId(f"id{name}")
@@ -202,8 +202,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert len(many) <= limits.MAX_KNOWN_ADVERTS
         assert len(life._inbox) <= limits.MAX_INBOX_MESSAGES
         assert len(life.acquaintances._answered) <= limits.MAX_GREETINGS_PER_MINUTE
-        rounds = MAX_STALENESS_ROUNDS + 2
-        assert len(life._merged_rounds) <= rounds * limits.MAX_INBOX_MESSAGES
+        assert len(life._merged_rounds) <= MAX_MERGED
 
     def teardown(self) -> None:
         """From any state the rounds end, the peer leaves, and then it is silent."""

@@ -16,7 +16,7 @@ from peers import events as ev
 from peers.acquaintances import FOLLOWERS_PER_NEIGHBOUR
 from peers.config import NeighbourConfig, PeerConfig, ScheduleConfig
 from peers.life import Peer, Phase
-from peers.messages import Goodbye, Hello, PeerId, Share, Shuffle
+from peers.messages import Advert, Goodbye, Hello, PeerId, Share, Shuffle
 
 names = st.integers(1, 900)
 events = st.one_of(
@@ -99,9 +99,43 @@ def test_strangers_payloads_and_stale_ones_are_dropped() -> None:
 
     assert send("id5", update(9)) == "from_a_stranger"
     life.handle(ev.Arrived(sender=PeerId("id5"), message=hello(5), transport="tcp", n_bytes=1), NOW)
-    assert send("id5", update(2)) == "too_stale"
     assert send("id5", update(9)) == "payload_received"
     assert send("id5", update(9)) == "older_than_known"
+    assert send("id5", update(8)) == "older_than_known"
+
+
+@pytest.mark.parametrize(("own", "theirs"), [(0, 500), (500, 0), (7, 11)])
+def test_who_counts_rounds_from_another_beginning_is_heard(own: int, theirs: int) -> None:
+    """A newcomer among those who have gone on for weeks, and one of them who hears it."""
+    life = peer(rounds=0)
+    life.handle(ev.Started(round=own), NOW)
+    life.handle(ev.Arrived(sender=PeerId("id5"), message=hello(5), transport="tcp", n_bytes=1), NOW)
+    life.acquaintances.neighbours = (PeerId("id5"),)
+
+    def merged(said: int | None) -> list[int]:
+        """Rounds of what is merged in one round, in which this one of the neighbour comes."""
+        round_ = life.round
+        life.phase = Phase.TRAINING
+        report = TrainingReport(loss=1.0, n_examples=1)
+        life.handle(ev.Trained(round=round_, report=report), NOW)
+        effects = life.handle(ev.PayloadsReady(round=round_, payloads=()), NOW)
+        if said is not None:
+            arrived = ev.Arrived(
+                sender=PeerId("id5"),
+                message=Share(payload=update(said)),
+                transport="tcp",
+                n_bytes=1,
+            )
+            effects += life.handle(arrived, NOW)
+        if life.phase is Phase.WAITING:
+            effects += life.handle(ev.TimerFired(timer=ev.Timer.INBOX), NOW + 120)
+        [merge] = [effect for effect in effects if isinstance(effect, ev.Merge)]
+        life.handle(ev.Merged(round=round_, report=MergeReport(weights={}, rejected={})), NOW)
+        assert all(received.staleness_rounds == 0 for received in merge.received)
+        return [received.payload.round for received in merge.received]
+
+    said = [theirs, theirs + 1, None, theirs + 1, theirs + 6]
+    assert [merged(one) for one in said] == [[theirs], [theirs + 1], [], [], [theirs + 6]]
 
 
 def test_who_falls_silent_is_waited_for_no_longer_until_it_speaks_again() -> None:
@@ -207,7 +241,7 @@ def test_a_newcomer_waits_for_answers_and_chooses_once() -> None:
 
     assert [h.wants_reply for h in look(NOW + 1)] == [True] * 6
     assert look(NOW + 2) == []  # they may still answer
-    for n in range(40, 46):
+    for n in range(40, 49):
         message = hello(n, accepts=False)
         event = ev.Arrived(sender=PeerId(f"id{n}"), message=message, transport="tcp", n_bytes=1)
         life.handle(event, NOW + 2)
@@ -220,6 +254,51 @@ def test_a_newcomer_waits_for_answers_and_chooses_once() -> None:
         life.handle(event, NOW + 3)
     assert look(NOW + 40) == []
     assert life.neighbours == chosen
+
+
+def greeted_by(life: Peer, now: float) -> list[Advert]:
+    """Whom it introduces itself to when it looks around."""
+    effects = life.handle(ev.TimerFired(timer=ev.Timer.DISCOVER), now)
+    return [e.to for e in effects if isinstance(e, ev.Send) and isinstance(e.message, Hello)]
+
+
+def test_acquaintances_are_from_beyond_the_local_network_and_from_beyond_the_cell() -> None:
+    life = peer(k=8)
+    life.handle(ev.Started(), NOW)
+    for n in range(1, 181):
+        shown = advert(n) if n < 141 else replace(advert(n), cell_label="elsewhere")
+        source = ev.Source.MDNS if n < 101 else ev.Source.MQTT
+        life.handle(ev.AdvertSeen(advert=shown, source=source), NOW)
+    greeted = greeted_by(life, NOW + 1)
+    names = [int.from_bytes(one.pseudonym_key, "big") for one in greeted]
+    beside, beyond = sum(n < 101 for n in names), sum(101 <= n < 141 for n in names)
+    assert (beside, beyond, len(names) - beside - beyond) == (2, 2, 2)
+
+
+def test_who_finds_nobody_around_turns_to_those_far_away_in_the_end() -> None:
+    life = peer(k=8)
+    life.handle(ev.Started(), NOW)
+    for n in range(1, 41):
+        far = replace(advert(n), cell_label="elsewhere")
+        life.handle(ev.AdvertSeen(advert=far, source=ev.Source.MQTT), NOW)
+
+    def look(first: int, last: int) -> None:
+        """In these seconds; who is greeted answers."""
+        for second in range(first, last):
+            for to in greeted_by(life, NOW + second):
+                name = int.from_bytes(to.pseudonym_key, "big")
+                answer = replace(hello(name, accepts=False), advert=to)
+                sender = PeerId(f"id{name}")
+                life.handle(
+                    ev.Arrived(sender=sender, message=answer, transport="tcp", n_bytes=1),
+                    NOW + second,
+                )
+
+    look(1, 18)
+    assert len(life.known) == 6
+    look(18, 30)
+    assert len(life.known) == 24
+    assert len(life.neighbours) == 8
 
 
 def test_a_lonely_peer_looks_into_the_cells_around() -> None:

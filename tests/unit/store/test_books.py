@@ -33,9 +33,9 @@ def test_counters_go_on_over_restarts_and_nothing_is_counted_twice(tmp_path: Pat
 def test_what_is_dropped_is_told_and_counted_by_its_reason(tmp_path: Path) -> None:
     told: list[ev.Tell] = []
     store, books = begin(tmp_path, told)
-    books.pass_on(ev.Tell(what="dropped", fields={"reason": "too_stale"}))
+    books.pass_on(ev.Tell(what="dropped", fields={"reason": "from_a_stranger"}))
     books.dropped("replayed")
-    assert books.counters == {"dropped.too_stale": 1, "dropped.replayed": 1}
+    assert books.counters == {"dropped.from_a_stranger": 1, "dropped.replayed": 1}
     assert [t.what for t in told] == ["dropped"]
     store.close()
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2prec.data.city import generate_city
-from topology.cells import area_cell, blurred, cell_centre
+from p2prec.data.city import generate_city, generate_towns
+from topology.cells import (
+    NOWHERE,
+    area_cell,
+    blurred,
+    cell_centre,
+    cell_elsewhere,
+    coarse_cell,
+)
 from topology.profile import category_profile, sketch
 from topology.selection import SELECTIONS, Candidate, choose_neighbours
 from topology.similarity import geographic_similarity, semantic_similarity
@@ -46,6 +55,17 @@ def test_selection_is_bounded_distinct_and_repeatable(
     assert len(chosen) == len(set(chosen)) == min(k, len(among))
     assert set(chosen) <= {c.peer_id for c in among}
     assert chosen == choose()
+
+
+def test_a_cell_elsewhere_is_that_of_any_place_of_the_realm() -> None:
+    catalogue = generate_towns(seed=0, n_users=9, n_places=60, people_per_town=3).catalogue
+    lat, lon = catalogue.latitude_deg.copy(), catalogue.longitude_deg
+    cells = [coarse_cell(latitude_deg=a, longitude_deg=b) for a, b in zip(lat, lon, strict=True)]
+    drawn = [cell_elsewhere(catalogue, number) for number in range(1 << 40, (1 << 40) + 60)]
+    assert sorted(drawn) == sorted(cells)
+    assert len(set(cells)) > 1
+    lat[:] = np.nan
+    assert cell_elsewhere(replace(catalogue, latitude_deg=lat), 7) == NOWHERE
 
 
 def test_the_nearest_are_chosen() -> None:
