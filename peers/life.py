@@ -33,11 +33,14 @@ from peers.acquaintances import Acquaintance, Acquaintances, Identity, dropped
 from peers.config import PeerConfig
 from peers.messages import Advert, Goodbye, Hello, Message, PeerId, Pseudonym, Share, Shuffle
 
-IN_STEP_ROUNDS: Final = 3  # further apart, two peers have begun at other times or have other paces
+IN_STEP_ROUNDS: Final = 3  # further apart, two peers began at other times or have other paces
 MAX_MERGED: Final = 8 * limits.MAX_INBOX_MESSAGES  # payloads remembered as merged
 _FIRST_DISCOVERY_S: Final = 1.0
 _SILENT_ROUNDS: Final = 2  # a neighbour that said nothing for so many is no longer waited for
 _RETRY_START_S: Final = 1.0  # how often a peer without neighbours looks whether there are some
+
+
+_Kept = tuple[PeerId, Payload]
 
 
 class Phase(StrEnum):
@@ -268,25 +271,17 @@ class Peer:
 
     def _merge(self) -> list[ev.Effect]:
         self.phase = Phase.MERGING
-        # What is a little ahead of this round waits for its own: a fast neighbour loses nothing.
-        ahead = [
-            (sender, payload)
-            for sender, payload in self._inbox.values()
-            if payload.round > self.round and self._in_step(payload)
-        ]
-        due = [
-            (sender, payload)
-            for sender, payload in self._inbox.values()
-            if payload.round <= self.round or not self._in_step(payload)
-        ]
-        self._inbox = OrderedDict(((s, kind_of(payload)), (s, payload)) for s, payload in ahead)
+        due, waiting = self._due_and_waiting()
+        self._inbox = OrderedDict(((s, kind_of(payload)), (s, payload)) for s, payload in waiting)
         received = tuple(
             Received(
                 sender=sender,
                 payload=payload,
                 geographic=self.known[sender].geographic,
                 semantic=self.known[sender].semantic,
-                staleness_rounds=self.round - payload.round if self._in_step(payload) else 0,
+                staleness_rounds=max(0, self.round - payload.round)
+                if self._in_step(payload)
+                else 0,
             )
             for sender, payload in due
             if sender in self.known
@@ -299,10 +294,27 @@ class Peer:
             del self._merged_rounds[next(iter(self._merged_rounds))]
         return [ev.Merge(round=self.round, received=received)]
 
+    def _due_and_waiting(self) -> tuple[list[_Kept], list[_Kept]]:
+        """What this round takes of the inbox, and what waits for its own round.
+
+        What is a little ahead waits, so that a neighbour that is faster by a moment loses nothing.
+        Of one that stays ahead a newer payload takes the place of what waits each time: where
+        nothing else has come of it, it is heard by what it said last.
+        """
+        due: list[_Kept] = []
+        waiting: list[_Kept] = []
+        for kept in self._inbox.values():
+            ahead = kept[1].round > self.round and self._in_step(kept[1])
+            (waiting if ahead else due).append(kept)
+        hasty = {sender for sender, payload in waiting if payload.round > self.round + 1}
+        hasty -= {sender for sender, _ in due}
+        due += [kept for kept in waiting if kept[0] in hasty]
+        return due, [kept for kept in waiting if kept[0] not in hasty]
+
     def _in_step(self, payload: Payload) -> bool:
         """Whether its sender counts rounds as this peer does.
 
-        Who has begun at another time, or trains at another pace, is heard by what it said last.
+        Who is further away has begun at another time or trains at another pace.
         """
         return abs(payload.round - self.round) <= IN_STEP_ROUNDS
 

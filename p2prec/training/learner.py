@@ -23,7 +23,8 @@ class Received:
         payload: Checked against the realm's schema.
         geographic: Geographic similarity of the sender to the owner, 0 to 1.
         semantic: Similarity of category preferences, 0 to 1.
-        staleness_rounds: Own round minus the sender's round; negative where the sender is ahead.
+        staleness_rounds: Rounds that the sender was behind; 0 where it is ahead, or counts from
+            another beginning.
     """
 
     sender: str

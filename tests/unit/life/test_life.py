@@ -104,7 +104,7 @@ def test_strangers_payloads_and_stale_ones_are_dropped() -> None:
     assert send("id5", update(8)) == "older_than_known"
 
 
-@pytest.mark.parametrize(("own", "theirs"), [(0, 500), (500, 0), (7, 11)])
+@pytest.mark.parametrize(("own", "theirs"), [(0, 500), (500, 0), (7, 11), (7, 9)])
 def test_who_counts_rounds_from_another_beginning_is_heard(own: int, theirs: int) -> None:
     """A newcomer among those who have gone on for weeks, and one of them who hears it."""
     life = peer(rounds=0)
