@@ -232,6 +232,7 @@ def config_text(*, catalogue: Path, share: bool) -> str:
     learner.add("collaboration", collaboration)
     training = tomlkit.table()
     training.add("epochs", setting(1, "passes over the history in a round"))
+    training.add("negatives", setting(192, "places that each visit is learned against"))
     learner.add("training", training)
     document.add("learner", learner)
     network.add("mdns", setting(value=True, comment="be found on the local network"))
