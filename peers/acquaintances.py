@@ -11,7 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -32,6 +32,11 @@ _ANSWER_S: Final = 30.0  # after this, an unanswered greeting is not waited for
 _GREET_AGAIN_S: Final = 300.0  # a greeting may get lost, and with it the only acquaintance
 _SETTLED_SHUFFLES: Final = 6  # intervals between two shuffles of a peer that knows enough others
 _FURTHEST_RING: Final = 2  # cells around the own one that a lonely peer looks into
+_ALL_AROUND_S: Final = _PATIENCE_S * (_FURTHEST_RING + 1)  # by then they have been looked into
+_MOST_FAR: Final = limits.MAX_KNOWN_ADVERTS // 4  # adverts of cells elsewhere
+_LARGEST_FAR_SHARE: Final = 0.5  # of those who are greeted
+_CELLS_AROUND: Final = 32  # labels of cells that are looked into, those of two weeks
+_ENOUGH_PER_NEIGHBOUR: Final = 2  # acquaintances with which shuffles become few
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +123,8 @@ class Acquaintances:
         self.followers: OrderedDict[PeerId, None] = OrderedDict()
         self.discovered: Counter[str] = Counter()
         self._beside: OrderedDict[Pseudonym, None] = OrderedDict()  # seen on a local network
+        self._around: OrderedDict[str, None] = OrderedDict()  # labels of cells that are looked into
+        self._far: OrderedDict[Pseudonym, None] = OrderedDict()  # those who show others
         self._greeted: OrderedDict[Pseudonym, float] = OrderedDict()  # and when
         self._former: OrderedDict[Pseudonym, None] = OrderedDict()  # own, and of the known
         self._left: OrderedDict[PeerId, float] = OrderedDict()  # order of their goodbyes
@@ -164,7 +171,7 @@ class Acquaintances:
     def shuffle_delay_s(self) -> float:
         """Who knows enough others only keeps up with who comes and goes."""
         config = self._config
-        enough = len(self.known) >= KNOWN_PER_NEIGHBOUR * config.k
+        enough = len(self.known) >= _ENOUGH_PER_NEIGHBOUR * config.k
         return config.shuffle_interval_s * (_SETTLED_SHUFFLES if enough else 1)
 
     def companions(self) -> list[Advert]:
@@ -175,6 +182,12 @@ class Acquaintances:
     def remember(self, advert: Advert, source: ev.Source) -> list[ev.Effect]:
         """Keep an advert of somebody else, where there is a way to them."""
         name = advert.pseudonym
+        if source is ev.Source.MDNS:
+            self._beside[name] = None
+            _shorten(self._beside, limits.MAX_KNOWN_ADVERTS)
+        if source in {ev.Source.MDNS, ev.Source.MQTT}:
+            self._around[advert.cell_label] = None
+            _shorten(self._around, _CELLS_AROUND)
         if self.adverts.get(name) is advert:
             self.adverts[name] = self.adverts.pop(name)  # to the end
             return []
@@ -186,12 +199,13 @@ class Acquaintances:
         if self.adverts.pop(name, None) is None:
             self.discovered[source] += 1
         self.adverts[name] = advert
+        if self._is_far(advert):  # a large city must not push out those who are near
+            self._far.pop(name, None)
+            self._far[name] = None
+            if len(self._far) > _MOST_FAR:
+                self.adverts.pop(self._far.popitem(last=False)[0], None)
         while len(self.adverts) > limits.MAX_KNOWN_ADVERTS:
             del self.adverts[next(iter(self.adverts))]
-        if source is ev.Source.MDNS:
-            self._beside[name] = None
-            while len(self._beside) > limits.MAX_KNOWN_ADVERTS:
-                self._beside.popitem(last=False)
         return []
 
     def _strangers(self, now: float) -> list[Advert]:
@@ -235,18 +249,17 @@ class Acquaintances:
         for advert in chosen:
             self._greeted[advert.pseudonym] = now
             self._greeted.move_to_end(advert.pseudonym)
-        while len(self._greeted) > limits.MAX_KNOWN_ADVERTS:
-            self._greeted.popitem(last=False)
+        _shorten(self._greeted, limits.MAX_KNOWN_ADVERTS)
         return self._hellos(chosen, wants_reply=True)
 
     def _drawn(self, strangers: list[Advert], n: int, now: float) -> list[Advert]:
         """At most ``n`` strangers at random: from the local network, the own cell, and elsewhere.
 
         Who greets whoever is seen first knows those beside it and nobody else, and what all have
-        learned finds no way from one local network or cell to the next. So half of those of the
-        own cell are from beyond the local network, where there are such; and of those who show
-        another cell there are as many as there are places for neighbours drawn at random, until
-        all around have been looked for.
+        learned finds no way from one local network or cell to the next. So half of those who are
+        near are from beyond the local network, where there are such; and of those who are far there
+        are as many as there are places for neighbours drawn at random, until all around have been
+        looked for.
         """
         drawn = [strangers[i] for i in self._rng.permutation(len(strangers))]
         far = [advert for advert in drawn if self._is_far(advert)]
@@ -254,18 +267,19 @@ class Acquaintances:
         beside = [advert for advert in here if advert.pseudonym in self._beside]
         beyond = [advert for advert in here if advert.pseudonym not in self._beside]
         near = [a for pair in zip_longest(beyond, beside) for a in pair if a is not None]
-        share = self._config.random_share
+        share = min(self._config.random_share, _LARGEST_FAR_SHARE)
         met = sum(self._is_far(a.advert) for a in self.known.values())
         room = round(KNOWN_PER_NEIGHBOUR * self._config.k * share) - met
-        n_far = max(0, min(math.ceil(n * share), room, len(far)))
-        if now - self._started_s >= _PATIENCE_S * (_FURTHEST_RING + 1):
+        n_far = max(0, min(round(n * share), room, len(far)))
+        if now - self._started_s >= _ALL_AROUND_S:
             n_far = max(n_far, n - len(near))
         return [*far[:n_far], *near[: n - n_far]]
 
     def _is_far(self, advert: Advert) -> bool:
-        """Whether it shows another cell than the own advert."""
+        """Whether it shows a cell that is neither the own one nor one of those looked into."""
         own = self._own_advert()
-        return own is not None and advert.cell_label != own[0].cell_label
+        around = own is None or advert.cell_label == own[0].cell_label
+        return not around and advert.cell_label not in self._around
 
     def _look_further(self, now: float) -> list[ev.Effect]:
         """Look into the cells around where the own one holds too few."""
@@ -323,6 +337,10 @@ class Acquaintances:
                 )
                 for peer, a in usable.items()
             ]
+            if now - self._started_s < _ALL_AROUND_S:  # links last: those around may yet be found
+                far = [c for c in candidates if self._is_far(self.known[PeerId(c.peer_id)].advert)]
+                for one in far[round(config.k * config.random_share) :]:
+                    candidates.remove(one)
             chosen = [
                 PeerId(p)
                 for p in choose_neighbours(
@@ -431,8 +449,7 @@ class Acquaintances:
             return [dropped("older_than_known")]  # it has come back since
         self._left[sender] = order
         self._left.move_to_end(sender)
-        while len(self._left) > limits.MAX_KNOWN_ADVERTS:
-            self._left.popitem(last=False)
+        _shorten(self._left, limits.MAX_KNOWN_ADVERTS)
         if known is None:
             return [dropped("from_a_stranger")]
         self.forget(sender)
@@ -468,8 +485,7 @@ class Acquaintances:
         """Others may pass its adverts on for a while: it must not be greeted as a stranger."""
         self.adverts.pop(pseudonym, None)
         self._former[pseudonym] = None
-        while len(self._former) > limits.MAX_KNOWN_ADVERTS:
-            self._former.popitem(last=False)
+        _shorten(self._former, limits.MAX_KNOWN_ADVERTS)
 
     def _follow(self, sender: PeerId, *, accepts: bool) -> list[ev.Effect]:
         if not accepts:
@@ -494,6 +510,12 @@ class Acquaintances:
 def dropped(reason: str) -> ev.Tell:
     """Something was refused; a counter by its reason."""
     return ev.Tell(what="dropped", fields={"reason": reason})
+
+
+def _shorten(table: OrderedDict[Any, Any], most: int) -> None:
+    """Let go what came first, until there are at most so many."""
+    while len(table) > most:
+        table.popitem(last=False)
 
 
 def _reachable(own: Advert, other: Advert) -> bool:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import random
+import secrets
 import sys
 import time
 from collections import Counter
@@ -126,9 +127,9 @@ class Daemon:
             store=self.store,
             ways=self.ways,
             cell=self._cell,
-            elsewhere=self._elsewhere(),
+            elsewhere=cell_elsewhere(catalogue, secrets.randbits(62)),
             verified=verified,
-            rng=random.Random(self._device_seed),
+            rng=random.Random(secrets.randbits(128)),  # names its inbox, for this run alone
             books=self.books,
             dispatch=self.dispatch,
             on_envelope=self.inbox.take,
@@ -358,10 +359,6 @@ class Daemon:
         if centre is None:
             return NOWHERE
         return coarse_cell(latitude_deg=centre[0], longitude_deg=centre[1])
-
-    def _elsewhere(self) -> str:
-        rng = np.random.default_rng([self._device_seed, 8])  # the same after a restart
-        return cell_elsewhere(self.catalogue, int(rng.integers(1 << 62)))
 
     def _portrait(self) -> Portrait:
         kept = self.store.learner_state().get("portrait")

@@ -21,6 +21,7 @@ class Source(StrEnum):
 
     MDNS = "mdns"
     MQTT = "mqtt"
+    ELSEWHERE = "elsewhere"  # by MQTT, in a cell that is not around the own one
     GOSSIP = "gossip"
     HELLO = "hello"
 

@@ -262,7 +262,10 @@ class Peer:
             for sender, payload in self._inbox.values()
             if payload.round >= self.round or not self._in_step(payload)
         }
-        # Who is silent is not waited for: it may have too many followers, or no releases left.
+        # Who was heard before its round, since it is ahead, waits for this peer.
+        heard |= {p for (p, _), round_ in self._merged_rounds.items() if round_ >= self.round}
+        # Who is silent is not waited for: it may have too many followers, or no releases left. Nor
+        # is who counts from another beginning: its rounds do not end with this peer's.
         awaited = set(self.neighbours)
         if self.round > self._first_round:
             oldest = self.round - _SILENT_ROUNDS
@@ -402,10 +405,14 @@ class Peer:
         return []
 
     def _payload(self, sender: PeerId, payload: Payload) -> list[ev.Effect]:
-        self._speakers[sender] = self.round
         key = (sender, kind_of(payload))
-        if payload.round <= self._merged_rounds.get(key, -1):
+        ahead = self._inbox.get((sender, key[1] + "+"))
+        if payload.round <= self._merged_rounds.get(key, -1) or (
+            ahead is not None and ahead[1].round == payload.round
+        ):
             return [dropped("older_than_known")]  # a second delivery, as after a new acquaintance
+        if self._in_step(payload):
+            self._speakers[sender] = self.round
         previous = self._inbox.get(key)
         if previous is not None and previous[1].round == self.round < payload.round:
             key = (sender, kind_of(payload) + "+")  # one ahead may wait beside this round's

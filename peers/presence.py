@@ -79,6 +79,8 @@ class Presence:
         self._keyring, self._store = keyring, store
         self._ways = ways
         self._cell, self._elsewhere = cell, elsewhere
+        self._rings = 0  # around the own cell that are looked into
+        self._around: set[str] = set()  # labels of them
         self._verified = verified
         self._rng = rng
         self._books = books
@@ -190,6 +192,10 @@ class Presence:
         if host in _WILDCARDS:
             host = next(iter(own_addresses()), "")
         listener, mqtt = self._ways.tcp, self._ways.mqtt
+        self._around = {label}
+        for ring in range(1, self._rings + 1):  # in a new week cells are called otherwise
+            await self._look_into(ring)
+        elsewhere = cell_label(self._keyring.realm, self._elsewhere, now_s=now_s)
         # Whom only a broker joins to this device must not be sent to their own loopback.
         tcp = ((host or _LOOPBACK, listener.port),) if listener and (host or not mqtt) else ()
         advert = self._keyring.advert(
@@ -205,8 +211,7 @@ class Presence:
                 label=label, pseudonym=advert.pseudonym, advert=self._advert_bytes
             )
             await transport.browse(label)
-            if self._elsewhere not in {NOWHERE, self._cell()}:
-                elsewhere = cell_label(self._keyring.realm, self._elsewhere, now_s=now_s)
+            if self._elsewhere != NOWHERE and elsewhere not in self._around:
                 await transport.browse(elsewhere, drawn_only=True)
         if listener is not None:
             await self._advertise_locally(
@@ -256,8 +261,13 @@ class Presence:
 
     async def look_further(self, ring: int) -> None:
         """Look for peers also in the cells that are ``ring`` steps from the own one."""
+        self._rings = max(self._rings, ring)
+        await self._look_into(ring)
+
+    async def _look_into(self, ring: int) -> None:
         for cell in cells_around(self._cell(), ring):
             label = cell_label(self._keyring.realm, cell, now_s=time.time())
+            self._around.add(label)
             for transport in self._ways.mqtt:
                 await transport.browse(label)
             if self._local is not None:
@@ -300,6 +310,8 @@ class Presence:
         except RemoteProtocolError as error:
             self._books.dropped(error.reason)
             return
+        if source is ev.Source.MQTT and advert.cell_label not in self._around:
+            source = ev.Source.ELSEWHERE
         self._dispatch(ev.AdvertSeen(advert=advert, source=source))
 
 

@@ -116,7 +116,9 @@ class Status(_Answer, frozen=True, kw_only=True):
     neighbours: Annotated[int, _about("now, or when the peer stopped")]
     known_peers: Annotated[int, _about("greeted")]
     adverts: Annotated[int, _about("seen and not expired")]
-    discovered_by: Annotated[dict[str, int], _about("`mdns`, `mqtt`, `gossip`, `hello`")]
+    discovered_by: Annotated[
+        dict[str, int], _about("`mdns`, `mqtt`, `elsewhere`, `gossip`, `hello`")
+    ]
     counters: Annotated[dict[str, int], _about("since the first run; see protocol.md")]
     crypto_cpu_s: Annotated[Float, _about("of this run")]
     cpu_s: Annotated[Float, _about("of this run")]

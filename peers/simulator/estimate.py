@@ -64,7 +64,7 @@ def bytes_per_peer(world: World) -> float:
     if world.method.name == "gossip_adam":  # its moments, which are not there before a training
         rows += 4.0 * 4.0 * float(directed(models[0].model).sum())
     moments = min(KEPT_BYTES, ALL_KEPT_BYTES / world.n) if models[0].model.of_moments else 0.0
-    return _ROOM * (built + rows) + 4 * k * _ACQUAINTANCE_BYTES + moments
+    return _ROOM * (built + rows) + 5 * k * _ACQUAINTANCE_BYTES + moments
 
 
 def _sessions(world: World, model: Model) -> float:

@@ -41,7 +41,7 @@ class SimulatedPeer:
     """
 
     __slots__ = (
-        "advert", "asleep", "battery", "binding", "cell", "config", "counters",
+        "advert", "around", "asleep", "battery", "binding", "cell", "config", "counters",
         "device_seed", "elsewhere", "endpoints", "generation", "index", "known", "learner", "life",
         "lives", "missed", "n_crashes_drawn", "n_pauses_drawn", "next_number", "papers", "portrait",
         "ready_s", "released", "released_round", "result", "saved", "skew_s", "speed", "topics",
@@ -85,6 +85,7 @@ class SimulatedPeer:
         self.n_pauses_drawn = self.n_crashes_drawn = 0  # of the device's, which have no end
         self.uplink_free_s = 0.0
         self.topics: list[Topic] = []
+        self.around: set[str] = set()  # labels of the cells around in which it looks
         self.counters: Counter[str] = Counter()
         self.released: list[float] = []
         self.released_round = -1

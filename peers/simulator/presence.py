@@ -62,7 +62,8 @@ class Presence:
         ]
 
     def look(self, peer: SimulatedPeer, cell: str, time_s: float) -> None:
-        """Look into a cell from now on."""
+        """Look into a cell from now on; it is one around the own one."""
+        peer.around.add(self._label(cell, self._world.epoch_s + time_s))
         self._look(
             peer, self._topics(peer, cell, self._world.epoch_s + time_s, shown=False), time_s
         )
@@ -88,6 +89,11 @@ class Presence:
             return []
         label = self._label(peer.elsewhere, now_s)
         return [Topic(ev.Source.MQTT, label, self._drawn_part(peer))]
+
+    def source(self, peer: SimulatedPeer, topic: Topic) -> ev.Source:
+        """How a peer came to see what is shown there."""
+        elsewhere = topic.label not in peer.around and topic.source is ev.Source.MQTT
+        return ev.Source.ELSEWHERE if elsewhere else topic.source
 
     def _drawn_part(self, peer: SimulatedPeer) -> int:
         return draws.bits(self._world.seed, draws.BUCKET, peer.index) % self._world.buckets

@@ -206,7 +206,9 @@ class Shard:
                     peer,
                     ev.AdvertGone(pseudonym=said.advert.pseudonym)
                     if said.gone
-                    else ev.AdvertSeen(advert=said.advert, source=said.topic.source),
+                    else ev.AdvertSeen(
+                        advert=said.advert, source=self._presence.source(peer, said.topic)
+                    ),
                     time_s,
                 )
         else:

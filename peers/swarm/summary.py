@@ -123,7 +123,8 @@ def summarise(
         "messages": {"tcp": messages["tcp"], "mqtt": messages["mqtt"]},
         "messages_by_kind": dict(sorted(kinds.items())),
         "discovered_by": {
-            source: discovered[source] for source in ("mdns", "mqtt", "gossip", "hello")
+            source: discovered[source]
+            for source in ("mdns", "mqtt", "elsewhere", "gossip", "hello")
         },
         "crypto_cpu_share": round(sum(crypto.values()) / cpu, 4) if cpu else 0,
         "crypto_cpu_s": {part: round(s, 3) for part, s in sorted(crypto.items())},

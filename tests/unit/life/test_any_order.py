@@ -198,6 +198,9 @@ class AnyOrder(RuleBasedStateMachine):
             life.acquaintances._greeted,
             life.acquaintances._former,
             life.acquaintances._left,
+            life.acquaintances._beside,
+            life.acquaintances._far,
+            life.acquaintances._around,
         ):
             assert len(many) <= limits.MAX_KNOWN_ADVERTS
         assert len(life._inbox) <= limits.MAX_INBOX_MESSAGES

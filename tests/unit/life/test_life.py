@@ -116,17 +116,14 @@ def test_who_counts_rounds_from_another_beginning_is_heard(own: int, theirs: int
         """Rounds of what is merged in one round, in which this one of the neighbour comes."""
         round_ = life.round
         life.phase = Phase.TRAINING
+        if said is not None:
+            share = Share(payload=update(said))
+            life.handle(
+                ev.Arrived(sender=PeerId("id5"), message=share, transport="tcp", n_bytes=1), NOW
+            )
         report = TrainingReport(loss=1.0, n_examples=1)
         life.handle(ev.Trained(round=round_, report=report), NOW)
         effects = life.handle(ev.PayloadsReady(round=round_, payloads=()), NOW)
-        if said is not None:
-            arrived = ev.Arrived(
-                sender=PeerId("id5"),
-                message=Share(payload=update(said)),
-                transport="tcp",
-                n_bytes=1,
-            )
-            effects += life.handle(arrived, NOW)
         if life.phase is Phase.WAITING:
             effects += life.handle(ev.TimerFired(timer=ev.Timer.INBOX), NOW + 120)
         [merge] = [effect for effect in effects if isinstance(effect, ev.Merge)]
@@ -267,7 +264,8 @@ def test_acquaintances_are_from_beyond_the_local_network_and_from_beyond_the_cel
     life.handle(ev.Started(), NOW)
     for n in range(1, 181):
         shown = advert(n) if n < 141 else replace(advert(n), cell_label="elsewhere")
-        source = ev.Source.MDNS if n < 101 else ev.Source.MQTT
+        beyond = ev.Source.MQTT if n < 141 else ev.Source.ELSEWHERE
+        source = ev.Source.MDNS if n < 101 else beyond
         life.handle(ev.AdvertSeen(advert=shown, source=source), NOW)
     greeted = greeted_by(life, NOW + 1)
     names = [int.from_bytes(one.pseudonym_key, "big") for one in greeted]
@@ -280,7 +278,7 @@ def test_who_finds_nobody_around_turns_to_those_far_away_in_the_end() -> None:
     life.handle(ev.Started(), NOW)
     for n in range(1, 41):
         far = replace(advert(n), cell_label="elsewhere")
-        life.handle(ev.AdvertSeen(advert=far, source=ev.Source.MQTT), NOW)
+        life.handle(ev.AdvertSeen(advert=far, source=ev.Source.ELSEWHERE), NOW)
 
     def look(first: int, last: int) -> None:
         """In these seconds; who is greeted answers."""
@@ -299,6 +297,41 @@ def test_who_finds_nobody_around_turns_to_those_far_away_in_the_end() -> None:
     look(18, 30)
     assert len(life.known) == 24
     assert len(life.neighbours) == 8
+
+
+def test_a_large_city_elsewhere_takes_no_place_of_those_around() -> None:
+    """Few in the own cell, thirty in each ring, thousands elsewhere."""
+    life = peer(neighbours=NeighbourConfig(k=8))
+    life.handle(ev.Started(), NOW)
+
+    def seen(first: int, n: int, label: str, source: ev.Source, now: float) -> None:
+        for name in range(first, first + n):
+            shown = replace(advert(name), cell_label=label)
+            life.handle(ev.AdvertSeen(advert=shown, source=source), now)
+
+    seen(1, 3, "abc", ev.Source.MQTT, NOW)
+    seen(10_000, 2_000, "city", ev.Source.ELSEWHERE, NOW)
+    assert len(life.adverts) == 3 + limits.MAX_KNOWN_ADVERTS // 4
+    for second in range(1, 40):
+        for effect in life.handle(ev.TimerFired(timer=ev.Timer.DISCOVER), NOW + second):
+            if isinstance(effect, ev.LookFurther):
+                ring = f"ring{effect.ring}"
+                seen(1_000 * effect.ring, 30, ring, ev.Source.MQTT, NOW + second)
+            if isinstance(effect, ev.Send) and isinstance(effect.message, Hello):
+                name = int.from_bytes(effect.to.pseudonym_key, "big")
+                answer = replace(hello(name, accepts=False), advert=effect.to)
+                life.handle(
+                    ev.Arrived(
+                        sender=PeerId(f"id{name}"), message=answer, transport="tcp", n_bytes=1
+                    ),
+                    NOW + second,
+                )
+    labels = [life.known[p].advert.cell_label for p in life.neighbours]
+    assert len(labels) == 8
+    assert labels.count("city") <= 2
+    known = [a.advert.cell_label for a in life.known.values()]
+    assert known.count("abc") == 3
+    assert known.count("city") <= 6
 
 
 def test_a_lonely_peer_looks_into_the_cells_around() -> None:
