@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Final
@@ -337,22 +337,20 @@ class Acquaintances:
                 )
                 for peer, a in usable.items()
             ]
+            chosen = self._chosen(candidates)
             if now - self._started_s < _ALL_AROUND_S:  # links last: those around may yet be found
-                far = [c for c in candidates if self._is_far(self.known[PeerId(c.peer_id)].advert)]
-                for one in far[round(config.k * config.random_share) :]:
-                    candidates.remove(one)
-            chosen = [
-                PeerId(p)
-                for p in choose_neighbours(
-                    candidates,
-                    selection=config.selection,
-                    k=config.k,
-                    geographic_threshold=config.geographic_threshold,
-                    semantic_threshold=config.semantic_threshold,
-                    random_share=config.random_share,
-                    rng=self._rng,
-                )
-            ]
+                far = [p for p in chosen if self._is_far(self.known[p].advert)]
+                surplus = set(far[round(config.k * config.random_share) :])
+                if surplus:
+                    kept_far = set(far) - surplus
+                    chosen = self._chosen(
+                        [
+                            c
+                            for c in candidates
+                            if c.peer_id in kept_far
+                            or not self._is_far(self.known[PeerId(c.peer_id)].advert)
+                        ]
+                    )
         changed = [p for p in (*chosen, *self.neighbours) if p in self.known]
         changed = [p for p in changed if (p in chosen) != (p in self.neighbours)]
         if tuple(chosen) == self.neighbours:
@@ -360,6 +358,19 @@ class Acquaintances:
         self.neighbours = tuple(chosen)
         told = ev.Tell(what="neighbours_chosen", fields={"n": len(chosen)})
         return [told, *self._hellos([self.known[p].advert for p in changed], wants_reply=False)]
+
+    def _chosen(self, candidates: Sequence[Candidate]) -> list[PeerId]:
+        config = self._config
+        ids = choose_neighbours(
+            candidates,
+            selection=config.selection,
+            k=config.k,
+            geographic_threshold=config.geographic_threshold,
+            semantic_threshold=config.semantic_threshold,
+            random_share=config.random_share,
+            rng=self._rng,
+        )
+        return [PeerId(peer) for peer in ids]
 
     def _with_friends(
         self, kept: list[PeerId], usable: Mapping[PeerId, Acquaintance]
