@@ -67,6 +67,18 @@ async def test_a_peer_looks_into_a_cell_elsewhere_too(tmp_path: Path) -> None:
         daemon.store.close()
 
 
+async def test_an_inbox_has_another_name_after_a_restart(tmp_path: Path) -> None:
+    """Brokers see inboxes: one name for good would join all that a device ever sends and hears."""
+    names = []
+    for _ in range(2):
+        daemon = Daemon(config=config("dclr", mdns=False), home=tmp_path, catalogue=CITY.catalogue)
+        names.append((daemon.keyring.peer_id, daemon.presence.inbox_name))
+        daemon.store.close()
+    (before, first), (after, second) = names
+    assert before == after
+    assert first != second
+
+
 @contextlib.asynccontextmanager
 async def infrastructure(path: Path) -> AsyncIterator[tuple[str, str]]:
     broker = EmbeddedBroker()
