@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Final
@@ -328,29 +328,13 @@ class Acquaintances:
         elif not self.neighbours and self._worth_waiting(len(usable), now):
             return []
         else:
-            candidates = [
-                Candidate(
-                    peer_id=peer,
-                    geographic=a.geographic,
-                    semantic=a.semantic,
-                    is_friend=peer in config.friends,
-                )
-                for peer, a in usable.items()
-            ]
-            chosen = self._chosen(candidates)
+            chosen = self._chosen(usable)
             if now - self._started_s < _ALL_AROUND_S:  # links last: those around may yet be found
-                far = [p for p in chosen if self._is_far(self.known[p].advert)]
-                surplus = set(far[round(config.k * config.random_share) :])
+                far = {peer for peer, a in usable.items() if self._is_far(a.advert)}
+                surplus = [peer for peer in chosen if peer in far][self._n_drawn :]
                 if surplus:
-                    kept_far = set(far) - surplus
-                    chosen = self._chosen(
-                        [
-                            c
-                            for c in candidates
-                            if c.peer_id in kept_far
-                            or not self._is_far(self.known[PeerId(c.peer_id)].advert)
-                        ]
-                    )
+                    left_out = far.difference(chosen) | set(surplus)
+                    chosen = self._chosen({p: a for p, a in usable.items() if p not in left_out})
         changed = [p for p in (*chosen, *self.neighbours) if p in self.known]
         changed = [p for p in changed if (p in chosen) != (p in self.neighbours)]
         if tuple(chosen) == self.neighbours:
@@ -359,8 +343,22 @@ class Acquaintances:
         told = ev.Tell(what="neighbours_chosen", fields={"n": len(chosen)})
         return [told, *self._hellos([self.known[p].advert for p in changed], wants_reply=False)]
 
-    def _chosen(self, candidates: Sequence[Candidate]) -> list[PeerId]:
+    @property
+    def _n_drawn(self) -> int:
+        """Places for neighbours that are drawn at random."""
+        return round(self._config.k * self._config.random_share)
+
+    def _chosen(self, among: Mapping[PeerId, Acquaintance]) -> list[PeerId]:
         config = self._config
+        candidates = [
+            Candidate(
+                peer_id=peer,
+                geographic=a.geographic,
+                semantic=a.semantic,
+                is_friend=peer in config.friends,
+            )
+            for peer, a in among.items()
+        ]
         ids = choose_neighbours(
             candidates,
             selection=config.selection,
@@ -378,8 +376,9 @@ class Acquaintances:
         """Friends who were met late take places of others, but for those drawn at random."""
         late = [p for p in usable if p in self._friends and p not in kept]
         others = [p for p in kept if p not in self._friends]
-        n_drawn = round(self._config.k * self._config.random_share)
-        places = others[: max(0, len(others) - n_drawn)][::-1][: len(late)]  # the least near first
+        places = others[: max(0, len(others) - self._n_drawn)][::-1][
+            : len(late)
+        ]  # the least near first
         return late[: len(places)] + [p for p in kept if p not in places]
 
     def _worth_waiting(self, usable: int, now: float) -> bool:

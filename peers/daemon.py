@@ -45,7 +45,7 @@ from peers.portrait import Portrait
 from peers.presence import Presence, check_hosts
 from peers.store import STORE_NAME, Release, Store
 from peers.transports.ways import Ways
-from topology.cells import NOWHERE, activity_centre, cell_elsewhere, coarse_cell
+from topology.cells import cell_elsewhere, home_cell
 
 _SWITCH_S: Final = 0.002  # instead of 5 ms: what the loop waits while the learner computes
 _GOODBYE_S: Final = 3.0  # what a leaving peer gives its last messages
@@ -355,10 +355,7 @@ class Daemon:
     # --- who this peer is -------------------------------------------------------------------
 
     def _cell(self) -> str:
-        centre = activity_centre(self.catalogue, self.learner.knowledge.history)
-        if centre is None:
-            return NOWHERE
-        return coarse_cell(latitude_deg=centre[0], longitude_deg=centre[1])
+        return home_cell(self.catalogue, self.learner.knowledge.history)
 
     def _portrait(self) -> Portrait:
         kept = self.store.learner_state().get("portrait")

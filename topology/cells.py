@@ -63,6 +63,14 @@ def activity_centre(catalogue: Catalogue, history: History) -> tuple[float, floa
     return float(np.median(latitude[held])), float(np.median(longitude[held]))
 
 
+def home_cell(catalogue: Catalogue, history: History) -> str:
+    """The coarse cell of the owner's activity; ``NOWHERE`` where it has no position."""
+    centre = activity_centre(catalogue, history)
+    if centre is None:
+        return NOWHERE
+    return coarse_cell(latitude_deg=centre[0], longitude_deg=centre[1])
+
+
 def blurred_area(catalogue: Catalogue, history: History, *, rng: np.random.Generator) -> str:
     """Area cell of the blurred activity centre; "" where the owner has no position."""
     centre = activity_centre(catalogue, history)

@@ -20,7 +20,7 @@ from peers.simulator.devices import Battery
 from peers.simulator.meeting import Topic
 from peers.simulator.papers import Papers
 from peers.simulator.world import World
-from topology.cells import NOWHERE, activity_centre, cell_elsewhere, coarse_cell
+from topology.cells import cell_elsewhere, home_cell
 
 
 @dataclass(slots=True)
@@ -59,10 +59,7 @@ class SimulatedPeer:
         self.learner: LocalLearner | None = None
         rng = np.random.default_rng([self.device_seed, 7])
         self.portrait = Portrait.draw(world.realm.catalogue, history, rng=rng)
-        centre = activity_centre(world.realm.catalogue, history)
-        self.cell = (
-            coarse_cell(latitude_deg=centre[0], longitude_deg=centre[1]) if centre else NOWHERE
-        )
+        self.cell = home_cell(world.realm.catalogue, history)
         drawn = draws.bits(world.seed, draws.ELSEWHERE, index)
         self.elsewhere = cell_elsewhere(world.realm.catalogue, drawn)  # where it looks as well
         network = self.config.network

@@ -63,10 +63,9 @@ class Presence:
 
     def look(self, peer: SimulatedPeer, cell: str, time_s: float) -> None:
         """Look into a cell from now on; it is one around the own one."""
-        peer.around.add(self._label(cell, self._world.epoch_s + time_s))
-        self._look(
-            peer, self._topics(peer, cell, self._world.epoch_s + time_s, shown=False), time_s
-        )
+        now_s = self._world.epoch_s + time_s
+        peer.around.add(self._label(cell, now_s))
+        self._look(peer, self._topics(peer, cell, now_s, shown=False), time_s)
 
     def _look(self, peer: SimulatedPeer, topics: list[Topic], time_s: float) -> None:
         for topic in topics:

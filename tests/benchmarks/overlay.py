@@ -21,7 +21,7 @@ from peers.provenance import provenance
 from peers.scenario import load_scenario
 from peers.simulator.command import simulate
 from peers.swarm.data import load_realm
-from topology.cells import NOWHERE, activity_centre, coarse_cell
+from topology.cells import home_cell
 from topology.graph import averaging, differences, second_eigenvalue
 
 _ROUNDS = 8
@@ -51,12 +51,7 @@ def main() -> None:
     realm = load_realm(scenario, data=args.data)
     found = simulate(scenario, realm)["methods"][method.title]
     links = np.array(found["links"])
-    cells = []
-    for history in realm.histories:
-        centre = activity_centre(realm.catalogue, history)
-        cells.append(
-            coarse_cell(latitude_deg=centre[0], longitude_deg=centre[1]) if centre else NOWHERE
-        )
+    cells = [home_cell(realm.catalogue, history) for history in realm.histories]
     cell = np.unique(cells, return_inverse=True)[1]
     lan = np.arange(count) // scenario.simulation.network.lan_peers
     matrix = averaging(count, links)

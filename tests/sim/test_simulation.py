@@ -39,7 +39,7 @@ from peers.swarm.data import load_realm
 from peers.swarm.repeats import asked
 from peers.version import version
 from tests.sim.worlds import REALM, SCENARIO, TOML, hard, written
-from topology.cells import activity_centre, coarse_cell
+from topology.cells import home_cell
 
 
 def simulated(simulation: SimulationConfig, *, processes: int = 1) -> dict[str, Any]:
@@ -355,10 +355,7 @@ def test_neighbours_are_found_in_other_towns_too() -> None:
         SCENARIO, data=towns, peers=PeersConfig(count=60, mdns_only=0.0, mqtt_only=0.0)
     )
     realm = load_realm(scenario, data="")
-    cells = []
-    for history in realm.histories:
-        latitude, longitude = activity_centre(realm.catalogue, history) or (0.0, 0.0)
-        cells.append(coarse_cell(latitude_deg=latitude, longitude_deg=longitude))
+    cells = [home_cell(realm.catalogue, history) for history in realm.histories]
     links = np.array(simulate(scenario, realm)["methods"]["dclr"]["links"])
     inside = sum(cells[i] == cells[j] for i, j in links.tolist())
     assert 0.75 * len(links) < inside < len(links)

@@ -253,10 +253,20 @@ def test_a_newcomer_waits_for_answers_and_chooses_once() -> None:
     assert life.neighbours == chosen
 
 
-def greeted_by(life: Peer, now: float) -> list[Advert]:
-    """Whom it introduces itself to when it looks around."""
-    effects = life.handle(ev.TimerFired(timer=ev.Timer.DISCOVER), now)
+def greeted_by(effects: list[ev.Effect]) -> list[Advert]:
+    """Whom it introduces itself to."""
     return [e.to for e in effects if isinstance(e, ev.Send) and isinstance(e.message, Hello)]
+
+
+def look_around(life: Peer, now: float) -> list[ev.Effect]:
+    """Who is greeted answers."""
+    effects = life.handle(ev.TimerFired(timer=ev.Timer.DISCOVER), now)
+    for to in greeted_by(effects):
+        name = int.from_bytes(to.pseudonym_key, "big")
+        answer = replace(hello(name, accepts=False), advert=to)
+        sender = PeerId(f"id{name}")
+        life.handle(ev.Arrived(sender=sender, message=answer, transport="tcp", n_bytes=1), now)
+    return effects
 
 
 def test_acquaintances_are_from_beyond_the_local_network_and_from_beyond_the_cell() -> None:
@@ -267,7 +277,7 @@ def test_acquaintances_are_from_beyond_the_local_network_and_from_beyond_the_cel
         beyond = ev.Source.MQTT if n < 141 else ev.Source.ELSEWHERE
         source = ev.Source.MDNS if n < 101 else beyond
         life.handle(ev.AdvertSeen(advert=shown, source=source), NOW)
-    greeted = greeted_by(life, NOW + 1)
+    greeted = greeted_by(life.handle(ev.TimerFired(timer=ev.Timer.DISCOVER), NOW + 1))
     names = [int.from_bytes(one.pseudonym_key, "big") for one in greeted]
     beside, beyond = sum(n < 101 for n in names), sum(101 <= n < 141 for n in names)
     assert (beside, beyond, len(names) - beside - beyond) == (2, 2, 2)
@@ -280,21 +290,11 @@ def test_who_finds_nobody_around_turns_to_those_far_away_in_the_end() -> None:
         far = replace(advert(n), cell_label="elsewhere")
         life.handle(ev.AdvertSeen(advert=far, source=ev.Source.ELSEWHERE), NOW)
 
-    def look(first: int, last: int) -> None:
-        """In these seconds; who is greeted answers."""
-        for second in range(first, last):
-            for to in greeted_by(life, NOW + second):
-                name = int.from_bytes(to.pseudonym_key, "big")
-                answer = replace(hello(name, accepts=False), advert=to)
-                sender = PeerId(f"id{name}")
-                life.handle(
-                    ev.Arrived(sender=sender, message=answer, transport="tcp", n_bytes=1),
-                    NOW + second,
-                )
-
-    look(1, 18)
+    for second in range(1, 18):
+        look_around(life, NOW + second)
     assert len(life.known) == 6
-    look(18, 30)
+    for second in range(18, 30):
+        look_around(life, NOW + second)
     assert len(life.known) == 24
     assert len(life.neighbours) == 8
 
@@ -313,19 +313,10 @@ def test_a_large_city_elsewhere_takes_no_place_of_those_around() -> None:
     seen(10_000, 2_000, "city", ev.Source.ELSEWHERE, NOW)
     assert len(life.adverts) == 3 + limits.MAX_KNOWN_ADVERTS // 4
     for second in range(1, 40):
-        for effect in life.handle(ev.TimerFired(timer=ev.Timer.DISCOVER), NOW + second):
+        for effect in look_around(life, NOW + second):
             if isinstance(effect, ev.LookFurther):
                 ring = f"ring{effect.ring}"
                 seen(1_000 * effect.ring, 30, ring, ev.Source.MQTT, NOW + second)
-            if isinstance(effect, ev.Send) and isinstance(effect.message, Hello):
-                name = int.from_bytes(effect.to.pseudonym_key, "big")
-                answer = replace(hello(name, accepts=False), advert=effect.to)
-                life.handle(
-                    ev.Arrived(
-                        sender=PeerId(f"id{name}"), message=answer, transport="tcp", n_bytes=1
-                    ),
-                    NOW + second,
-                )
     labels = [life.known[p].advert.cell_label for p in life.neighbours]
     assert len(labels) == 8
     assert labels.count("city") <= 2
