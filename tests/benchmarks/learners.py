@@ -40,7 +40,7 @@ from peers.swarm.data import Realm, load_realm
 from tests.benchmarks.in_memory import InMemory, configured
 
 _RESAMPLES = 2_000
-_CENTRAL: dict[str, Callable[[Sequence[LocalLearner], int], None]] = {
+CENTRAL: dict[str, Callable[[Sequence[LocalLearner], int], None]] = {
     "server_fedavg": server_fedavg,
     "centralised": lambda learners, rounds: centralised(
         learners, rounds, rng=np.random.default_rng(0)
@@ -80,7 +80,7 @@ def main() -> None:
     scenario = load_scenario(Path(args.scenario))
     wanted = args.methods.split(",") if args.methods else []
     methods = [m for m in scenario.methods if not wanted or m.title in wanted]
-    central = _CENTRAL if args.central else {}
+    central = CENTRAL if args.central else {}
     answers = {name: Answers() for name in (*(m.title for m in methods), *central)}
     for sample in map(int, args.samples.split(",")):
         count = args.peers or scenario.peers.count

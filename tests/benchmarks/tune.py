@@ -1,12 +1,12 @@
 """Search for settings with Optuna: as many trials for each method, none of which sees the test.
 
-    python -m tests.benchmarks.tune DATA --trials 12 --users 100 --out docs/results
+    python -m tests.benchmarks.tune DATA --out docs/results
 
 DATA is a CSV of check-ins or the folder of MovieLens 100K. As in ``learners.py``, each learner
 trains on all but its owner's last ``--hold`` interactions and is asked for all of those but the
 last two, which belong to validation and test. The first trial has the frozen settings of ``p2prec
 evaluate``, the others are drawn by Optuna's TPE from the same ranges of training settings for all
-methods and from ranges of the method's own. A search flatters what it finds: the best trial is
+methods, rows with a server among them, and from ranges of the method's own. A search flatters what it finds: the best trial is
 therefore asked once more, on as many other users, beside the frozen settings. Only what is better
 there by two standard errors is worth writing into a file.
 """
@@ -24,10 +24,11 @@ from typing import Any
 import optuna
 import torch
 
+from p2prec.kernels import use_compiled
 from peers.evaluate import FROZEN, FROZEN_FILMS
 from peers.scenario import MethodConfig, Scenario, load_scenario
 from peers.swarm.data import load_realm
-from tests.benchmarks.learners import Answers, ask, differences, lived, means
+from tests.benchmarks.learners import CENTRAL, Answers, ask, differences, lived, means
 from tests.benchmarks.results import Result, Results
 
 Range = Callable[[optuna.Trial, str], float]
@@ -48,6 +49,11 @@ _TRAINING: dict[str, Range] = {
     "training.reg": _log(0.001, 0.3),
 }
 _AVERAGING: dict[str, Range] = {"collaboration.dilution": _plain(0.0, 1.0)}
+_SOFT: dict[str, Range] = {
+    "collaboration.bias_step": _plain(0.0, 1.0),
+    "collaboration.fading": _plain(0.0, 0.5),
+    "collaboration.distillation": _plain(0.0, 1.0),
+}
 _OWN: dict[str, dict[str, Range]] = {
     "alone": {},
     "epidemic": _AVERAGING,
@@ -59,18 +65,23 @@ _OWN: dict[str, dict[str, Range]] = {
         "collaboration.self_bias": _plain(-1.0, 2.0),
         "collaboration.mutual_information": _log(0.001, 0.1),
     },
-    "mac": {
-        "collaboration.temperature": _log(0.05, 2.0),
-        "collaboration.bias_step": _plain(0.0, 1.0),
-        "collaboration.fading": _plain(0.0, 0.5),
-        "collaboration.distillation": _plain(0.0, 1.0),
+    "gossip_adam": {
+        **_AVERAGING,
+        "collaboration.step": _log(0.01, 0.25),
+        "collaboration.momentum": _plain(0.5, 0.95),
+        "collaboration.variance": _plain(0.0, 1.0),
     },
+    "mac": {"collaboration.temperature": _log(0.05, 2.0), **_SOFT},
+    "d_dist": _SOFT,
+    "dard": {"collaboration.temperature": _log(0.05, 2.0), **_SOFT},
+    "server_fedavg": {},
+    "centralised": {},
 }
 _HEAD = """# Settings searched for with Optuna
 
 `{command}`
 
-Every method had the same budget: {trials} trials, the first with the frozen settings. Trained on
+Every row had the same budget: {trials} trials, the first with the frozen settings. Trained on
 all but the last {hold} interactions of each user, asked for those but the last two: neither
 validation nor test was looked at. *found* and *frozen* are NDCG@10 on the users of the search;
 *elsewhere* is the difference on as many other users, with a standard error from a bootstrap over
@@ -81,6 +92,7 @@ them. Every trial is in [tuning.json](tuning.json), with its commit.
 def main() -> None:
     """Search for each method, then ask once more."""
     torch.set_num_threads(1)
+    use_compiled()  # the same bytes
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     args = _arguments()
     results = Results(
@@ -94,11 +106,13 @@ def main() -> None:
     scenario = replace(frozen, peers=replace(frozen.peers, count=args.users))
     data = Path(args.data).name.removesuffix(".gz").removesuffix(".csv")
     about: Result = {"data": data, "users": args.users, "hold": args.hold, "trials": args.trials}
-    for name in args.methods.split(","):
-        method = next((m for m in scenario.methods if m.title == name), None)
-        if method is None or name not in _OWN:
-            sys.exit(f"no ranges for {name!r}; take some of {', '.join(_OWN)}")
-        searched = _Searched(scenario, method, args, films=films)
+    named = {method.title: method for method in scenario.methods}
+    named |= {name: replace(named["epidemic"], training={}, options={}) for name in CENTRAL}
+    known = [name for name in _OWN if name in named]
+    for name in args.methods.split(",") if args.methods else known:
+        if name not in known:
+            sys.exit(f"no ranges for {name!r}; take some of {', '.join(known)}")
+        searched = _Searched(scenario, named[name], args, films=films, row=name)
 
         def keep(trial: int | str, found: Answers, settings: Sequence[str], name: str) -> None:
             measured = {"questions": len(found.rank), **means(found)}
@@ -133,16 +147,23 @@ def main() -> None:
 
 
 class _Searched:
-    """One method, measured with any settings."""
+    """One row, measured with any settings."""
 
     def __init__(
-        self, scenario: Scenario, method: MethodConfig, args: argparse.Namespace, *, films: bool
+        self,
+        scenario: Scenario,
+        method: MethodConfig,
+        args: argparse.Namespace,
+        *,
+        films: bool,
+        row: str,
     ) -> None:
         self._scenario, self._method, self._args, self._films = scenario, method, args, films
+        self._row = row
 
     def drawn(self, trial: optuna.Trial) -> list[str]:
         """Settings of a trial."""
-        ranges = {**_TRAINING, **_OWN[self._method.title]}
+        ranges = {**_TRAINING, **_OWN[self._row]}
         return [f"{name}={draw(trial, name):.4g}" for name, draw in ranges.items()]
 
     def answers(self, settings: Sequence[str], *, sample: int) -> Answers:
@@ -156,6 +177,7 @@ class _Searched:
             hold=self._args.hold,
             rounds=self._args.rounds,
             settings=settings,
+            exchange=CENTRAL.get(self._row),
         )
         found = Answers()
         ask(learners, realm, found, first_user=0, repeats=not self._films)
@@ -167,8 +189,8 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data")
-    parser.add_argument("--methods", default="epidemic,dclr,mac", help="with commas")
-    parser.add_argument("--trials", type=int, default=12, help="of each method")
+    parser.add_argument("--methods", default="", help="rows with commas; all where empty")
+    parser.add_argument("--trials", type=int, default=12, help="of each row")
     parser.add_argument("--users", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=0, help="0 as the frozen settings say")
     parser.add_argument("--hold", type=int, default=12)
