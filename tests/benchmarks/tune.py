@@ -6,9 +6,9 @@ DATA is a CSV of check-ins or the folder of MovieLens 100K. As in ``learners.py`
 trains on all but its owner's last ``--hold`` interactions and is asked for all of those but the
 last two, which belong to validation and test. The first trial has the frozen settings of ``p2prec
 evaluate``, the others are drawn by Optuna's TPE from the same ranges of training settings for all
-methods, rows with a server among them, and from ranges of the method's own. A search flatters what it finds: the best trial is
-therefore asked once more, on as many other users, beside the frozen settings. Only what is better
-there by two standard errors is worth writing into a file.
+rows, those with a server among them, and from ranges of the row's own. A search flatters what it
+finds: the best trial is therefore asked once more, on as many other users, beside the frozen
+settings. Only what is better there by two standard errors is worth writing into a file.
 """
 
 from __future__ import annotations
