@@ -24,11 +24,13 @@ import torch
 from peers.config import PeerConfig, ScheduleConfig
 from peers.daemon import Daemon
 from peers.files import read_check_in_file
+from peers.provenance import provenance
 
 
 async def main() -> None:
     """Measure."""
     torch.set_num_threads(1)
+    made = provenance()
     dataset = read_check_in_file(Path(sys.argv[1])).dataset
     lengths = np.bincount(dataset.interactions.user)
     user = int(np.argsort(lengths)[len(lengths) // 2])  # an owner of median length
@@ -54,6 +56,7 @@ async def main() -> None:
         stop.set()
         await life
     result = {
+        "made_by": made,
         "items": len(dataset.catalogue),
         "requests": len(took),
         "rounds_trained_meanwhile": rounds,
