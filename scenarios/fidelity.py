@@ -3,7 +3,7 @@
     python -m scenarios.fidelity [SCENARIO.toml] [--data CSV] [--peers N] [--seeds N]
 
 Prints one JSON object: for each method quality, bytes, messages and rounds of both, by seed, and
-whether their difference lies within the spread of the seeds.
+whether their difference lies within the spread of the seeds. What made it stands beside it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from peers.provenance import provenance
 from peers.simulator.command import run_simulation
 from peers.swarm.command import run_swarm
 
@@ -29,14 +30,15 @@ def main() -> None:
     parser.add_argument("--peers", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
-    rows = []
+    made, rows = provenance(), []
     for seed in range(args.seeds):
         asked: dict[str, Any] = {"data": args.data, "peers": args.peers, "seed": seed}
         swarm = run_swarm(args.scenario, **asked, show=False)
         rows.append((swarm, run_simulation(args.scenario, **asked, show=False)))
     learned = [name for name, row in rows[0][0]["methods"].items() if "validation" in row]
     found = {name: _compared(name, rows) for name in learned}
-    print(json.dumps({"scenario": rows[0][0]["scenario"], "methods": found}, indent=1))
+    result = {"made_by": made, "scenario": rows[0][0]["scenario"], "seeds": args.seeds}
+    print(json.dumps({**result, "methods": found}, indent=1))
 
 
 def _compared(name: str, rows: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:

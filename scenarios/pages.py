@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,19 @@ from p2prec.evaluation import frame
 _METRICS = ("hr@10", "ndcg@10")
 
 
-def made_by(made: Mapping[str, str]) -> str:
+def made_by(made: Mapping[str, str], *, seeds: Iterable[int] = ()) -> str:
     """The command, and where it ran.
 
     Args:
-        made: As ``peers.provenance`` gives it.
+        made: As ``peers.provenance`` gives it; of older results machine and versions may be
+            unknown.
+        seeds: Of it, where nothing else on the page says them.
     """
-    return f"`{made['command']}`\n\nCommit {made['commit']}; {made['machine']}; {made['versions']}."
+    facts = [f"Commit {made['commit']}"]
+    if said := ", ".join(map(str, seeds)):
+        facts.append(f"seed{'s' if ',' in said else ''} {said}")
+    facts += [made[name] for name in ("machine", "versions") if name in made]
+    return f"`{made['command']}`\n\n{'; '.join(facts)}."
 
 
 def rows_of(cells: Sequence[str], *, head: bool = True) -> list[str]:

@@ -41,7 +41,9 @@ RESULT: Final = "result.json"
 _MAGIC: Final = b"p2prec simulation\n"
 _HEADER: Final = struct.Struct(">Q32s")
 # What another machine, or another number of processes, may change.
-_OF_THE_MACHINE: Final = frozenset({"seconds", "uss_mib", "peer_rounds_per_second", "mib_per_peer"})
+_OF_THE_MACHINE: Final = frozenset(
+    {"made_by", "seconds", "uss_mib", "peer_rounds_per_second", "mib_per_peer"}
+)
 
 Frame = tuple[str, int, bytes]
 Run = tuple[int, str]  # seed, title of the method

@@ -11,6 +11,7 @@ from typing import Any
 
 from p2prec.errors import StoppedByUserError
 from peers.cli.tables import print_table
+from peers.provenance import provenance
 from peers.scenario import Scenario, in_rounds, load_scenario
 from peers.swarm.data import Realm, load_realm
 from peers.swarm.summary import spread
@@ -72,6 +73,7 @@ def over_seeds(
         ConfigError: There are fewer users than peers.
         DataError: The data cannot be read.
     """
+    made = provenance()  # of now: the files may change while it runs
     first = scenario.seed if seed < 0 else seed
     summaries = []
     for number in range(first, first + seeds):
@@ -80,6 +82,7 @@ def over_seeds(
         summaries.append(live(seeded, load_realm(seeded, data=data), label))
     summary = summaries[0]
     summary["spread"] = spread(summaries)
+    summary["made_by"] = made
     if show:
         print_table(summary)
     if pictures is not None:

@@ -7,7 +7,6 @@ from statistics import mean, stdev
 
 from tests.benchmarks.results import Result
 
-_COMMAND = "python -m tests.benchmarks.films DATA_FOLDER --out docs/results"
 _TITLES = {
     "rating": "Ratings: a tenth of each user's held back",
     "ranking": "Ranking: the last film of each user among all that it has not seen",
@@ -15,7 +14,7 @@ _TITLES = {
 }
 _HEAD = """# MovieLens 100K
 
-`{command}`
+{origin}
 
 943 learners in one process, one user each, eight neighbours, rounds in step; messages are encoded
 for their size, but not sealed. Rows with `/protected` have pseudo items and clipping as an owner
@@ -27,9 +26,14 @@ value is in [films.json](films.json), with the commit that it was measured at.
 """
 
 
-def table(results: Sequence[Result]) -> str:
-    """All results of one task, split and fold under one heading."""
-    parts = [_HEAD.format(command=_COMMAND)]
+def table(results: Sequence[Result], origin: str) -> str:
+    """All results of one task, split and fold under one heading.
+
+    Args:
+        results: Of all tasks.
+        origin: Where they come from.
+    """
+    parts = [_HEAD.format(origin=origin)]
     kinds = dict.fromkeys((r["task"], r["split"], r["fold"]) for r in results)
     for task, split, fold in sorted(kinds, key=lambda kind: list(_TITLES).index(str(kind[0]))):
         held = [r for r in results if (r["task"], r["split"], r["fold"]) == (task, split, fold)]

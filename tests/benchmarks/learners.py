@@ -35,6 +35,7 @@ from p2prec.kernels import use_compiled
 from p2prec.models.recommender import Context
 from p2prec.training.local import LocalLearner
 from peers.asking import met_again
+from peers.provenance import provenance
 from peers.scenario import MethodConfig, Scenario, load_scenario, peer_config, rounds_of
 from peers.swarm.data import Realm, load_realm
 from tests.benchmarks.in_memory import InMemory, configured
@@ -76,7 +77,7 @@ def main() -> None:
     """Train, exchange, ask."""
     torch.set_num_threads(1)
     use_compiled()  # the same bytes
-    args = _arguments()
+    args, made = _arguments(), provenance()
     scenario = load_scenario(Path(args.scenario))
     wanted = args.methods.split(",") if args.methods else []
     methods = [m for m in scenario.methods if not wanted or m.title in wanted]
@@ -106,6 +107,7 @@ def main() -> None:
             print(f"sample {sample} {name}: {spent}, so far {seen}", file=sys.stderr, flush=True)
     first = next(iter(answers))
     result = {
+        "made_by": made,
         "scenario": scenario.name,
         "samples": args.samples,
         "settings": args.settings,

@@ -44,6 +44,7 @@ from p2prec.training.local import (
     payloads_together,
     train_together,
 )
+from peers.provenance import provenance
 from scenarios.in_step import arrived
 
 _PHASES = ("train", "payloads", "merge")
@@ -51,7 +52,7 @@ _PHASES = ("train", "payloads", "merge")
 
 def main() -> None:
     """Build, learn, print."""
-    args = _arguments()
+    args, made = _arguments(), provenance()
     use_compiled(wanted=not args.numpy)
     _measured(100, args, cProfile.Profile())  # compiles, or loads what was compiled
     rows = {}
@@ -59,7 +60,7 @@ def main() -> None:
     for n in map(int, args.peers.split(",")):
         rows[n] = _measured(n, args, profile)
         print(n, rows[n], file=sys.stderr, flush=True)
-    print(json.dumps({**vars(args), "rows": rows}))
+    print(json.dumps({"made_by": made, **vars(args), "rows": rows}))
     if args.profile:
         text = io.StringIO()
         pstats.Stats(profile, stream=text).sort_stats("tottime").print_stats(25)

@@ -20,6 +20,8 @@ import peers  # noqa: F401 - before NumPy, as in a peer: it says how many thread
 # isort: split
 import numpy as np
 
+from peers.provenance import provenance
+
 _TRIALS = 7
 _FLOAT_BYTES = 4
 
@@ -37,6 +39,7 @@ def main() -> None:
     print(
         json.dumps(
             {
+                "made_by": provenance(),
                 "memory_gb_s": round(memory, 1),
                 "cache_gb_s": round(cache, 1),
                 "gflop_s": round(_gflop_s(1 << 13), 1),

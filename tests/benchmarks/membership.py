@@ -41,6 +41,7 @@ from p2prec.models.table import BIAS, OTHERS
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.local import LocalLearner
 from peers.asking import met_again
+from peers.provenance import provenance
 from peers.scenario import MethodConfig, Scenario, load_scenario, peer_config
 from peers.swarm.data import Realm, load_realm
 from scenarios.in_step import arrived
@@ -187,7 +188,7 @@ class SoftDecisions:
 def main() -> None:
     """Listen under each setting."""
     torch.set_num_threads(1)
-    args = _arguments()
+    args, made = _arguments(), provenance()
     scenario = load_scenario(Path(args.scenario))
     count = args.peers + args.newcomers
     scenario = replace(scenario, seed=args.seed, peers=replace(scenario.peers, count=count))
@@ -197,6 +198,7 @@ def main() -> None:
     others = visited_by_others(realm, crowd)
     after = sorted({int(n) for n in args.after.split(",")})
     result = {
+        "made_by": made,
         "scenario": scenario.name,
         "seed": args.seed,
         "peers": args.peers,

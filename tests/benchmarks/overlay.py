@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--peers", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", dest="settings", action="append", default=[])
-    args = parser.parse_args()
+    args, made = parser.parse_args(), provenance()
     scenario = load_scenario(args.scenario, settings=args.settings)
     method = next(one for one in scenario.methods if one.name != "alone")
     count = args.peers or scenario.peers.count
@@ -64,7 +64,7 @@ def main() -> None:
                     "scenario": str(args.scenario),
                     "data": Path(args.data).name,
                 },
-                "made_by": provenance(),
+                "made_by": made,
                 "links": len(links),
                 "within_cell": round(float((cell[links[:, 0]] == cell[links[:, 1]]).mean()), 3),
                 "within_lan": round(float((lan[links[:, 0]] == lan[links[:, 1]]).mean()), 3),

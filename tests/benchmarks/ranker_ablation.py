@@ -34,6 +34,7 @@ from p2prec.models.recall import VISIT_FEATURES
 from p2prec.models.recommender import Task
 from p2prec.models.start import Scaling
 from peers.files import read_check_in_file
+from peers.provenance import provenance
 from scenarios.pretrain import drawn, informed, trained
 
 _NEVER = np.float32(1e9)  # a deviation beside which every value is nothing
@@ -65,7 +66,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", default="", help="names with commas; all where empty")
-    args = parser.parse_args()
+    args, made = parser.parse_args(), provenance()
     dataset = read_check_in_file(args.data).dataset
     interactions = dataset.interactions
     histories = [interactions.history(user) for user in range(interactions.n_users)]
@@ -86,7 +87,8 @@ def main() -> None:
             seed=args.seed,
         )
         print(f"{name}: {rows[name]}, {time.process_time() - begun:.0f} s", file=sys.stderr)
-    print(json.dumps({"settings": {**vars(args), "data": args.data.name}, "rows": rows}, indent=1))
+    settings = {**vars(args), "data": args.data.name}
+    print(json.dumps({"made_by": made, "settings": settings, "rows": rows}, indent=1))
 
 
 def _variants(size: int, steps: int, seed: int) -> list[tuple[str, int, Start, int]]:

@@ -36,6 +36,7 @@ from p2prec.models.start import Scaling
 from p2prec.models.table import OTHERS
 from p2prec.training.knowledge import Knowledge
 from peers.files import read_check_in_file
+from peers.provenance import provenance
 from scenarios.pretrain import informed
 from tests.benchmarks import pair_features, place_features
 from tests.benchmarks.pair_features import OthersVisits
@@ -98,7 +99,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=2, help="starts, averaged")
     parser.add_argument("--features", choices=list(_KINDS), default="pairs")
-    args = parser.parse_args()
+    args, made = parser.parse_args(), provenance()
     dataset = read_check_in_file(args.data).dataset
     interactions = dataset.interactions
     histories = [interactions.history(user) for user in range(interactions.n_users)]
@@ -127,7 +128,7 @@ def main() -> None:
             flush=True,
         )
     settings = {**vars(args), "data": args.data.name, "questions": len(test.user)}
-    print(json.dumps({"settings": settings, "rows": rows}, indent=1))
+    print(json.dumps({"made_by": made, "settings": settings, "rows": rows}, indent=1))
 
 
 def _variants(groups: dict[str, tuple[str, ...]]) -> dict[str, Sequence[str]]:

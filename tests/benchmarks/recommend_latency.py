@@ -8,9 +8,9 @@ going on in its worker thread all the time.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,12 +24,18 @@ import torch
 from peers.config import PeerConfig, ScheduleConfig
 from peers.daemon import Daemon
 from peers.files import read_check_in_file
+from peers.provenance import provenance
 
 
-async def main() -> None:
-    """Measure."""
+async def main(data: Path) -> None:
+    """Measure.
+
+    Args:
+        data: Check-ins.
+    """
     torch.set_num_threads(1)
-    dataset = read_check_in_file(Path(sys.argv[1])).dataset
+    made = provenance()
+    dataset = read_check_in_file(data).dataset
     lengths = np.bincount(dataset.interactions.user)
     user = int(np.argsort(lengths)[len(lengths) // 2])  # an owner of median length
     with tempfile.TemporaryDirectory() as folder:
@@ -54,6 +60,7 @@ async def main() -> None:
         stop.set()
         await life
     result = {
+        "made_by": made,
         "items": len(dataset.catalogue),
         "requests": len(took),
         "rounds_trained_meanwhile": rounds,
@@ -63,4 +70,8 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    asyncio.run(main(parser.parse_args().data))

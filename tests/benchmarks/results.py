@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from peers.provenance import provenance
+from scenarios.pages import made_by
 
 Result = dict[str, float | int | str]
 
@@ -18,7 +19,7 @@ class Results:
         folder: Where ``NAME.json`` and ``NAME.md`` lie; None keeps nothing.
         name: Of the benchmark.
         key: Fields that name a result; a new one replaces an older one.
-        table: Writes Markdown.
+        table: Writes Markdown, of the results and of what says where they come from.
     """
 
     def __init__(
@@ -27,14 +28,18 @@ class Results:
         name: str,
         *,
         key: Sequence[str],
-        table: Callable[[Sequence[Result]], str],
+        table: Callable[[Sequence[Result], str], str],
     ) -> None:
         self._json = folder / f"{name}.json" if folder else None
         self._key, self._table = tuple(key), table
         self.all: list[Result] = []
+        made, self._runs = provenance(), list[dict[str, str]]()
         if self._json is not None and self._json.exists():
-            self.all = json.loads(self._json.read_text())["results"]
-        self._commit = provenance()["commit"]
+            there = json.loads(self._json.read_text())
+            self.all, self._runs = there["results"], there.get("made_by", [])
+        self._commit = made["commit"]
+        if made not in self._runs:
+            self._runs.append(made)
 
     def add(self, result: Result) -> None:
         """Keep one, at once."""
@@ -47,10 +52,33 @@ class Results:
     def save(self) -> None:
         """What was added to a result afterwards."""
         if self._json is not None:
-            lines = ",\n".join(json.dumps(r) for r in self.all)
-            self._json.write_text(f'{{"results": [\n{lines}\n]}}\n')
+            made, lines = (",\n".join(map(json.dumps, part)) for part in (self._made(), self.all))
+            text = f'{{"made_by": [\n{made}\n], "results": [\n{lines}\n]}}\n'
+            self._json.write_text(text)
             self._json.with_suffix(".md").write_text(self.table())
 
     def table(self) -> str:
         """All results in Markdown."""
-        return self._table(self.all)
+        return self._table(self.all, origin(self._made(), self.all))
+
+    def _made(self) -> list[dict[str, str]]:
+        """Runs of whose commit a result is left."""
+        commits = {result["commit"] for result in self.all}
+        return [made for made in self._runs if made["commit"] in commits]
+
+
+def origin(runs: Sequence[Mapping[str, str]], results: Sequence[Result]) -> str:
+    """The commands of some results, and where and with which seeds they ran.
+
+    Args:
+        runs: As ``peers.provenance`` gives them.
+        results: With ``commit``, and ``seed`` where they have one.
+    """
+    parts = []
+    for made in runs:
+        its = [result for result in results if result["commit"] == made["commit"]]
+        parts.append(made_by(made, seeds=sorted({int(r["seed"]) for r in its if "seed" in r})))
+    told = {made["commit"] for made in runs}
+    if rest := sorted({str(result["commit"]) for result in results} - told):
+        parts.append(f"Further results are of {', '.join(rest)}; their commands were not kept.")
+    return "\n\n".join(parts)

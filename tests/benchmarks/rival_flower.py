@@ -29,7 +29,7 @@ _FLOWER, _SPEED = "Flower", "peer_rounds_per_cpu_s"
 _RATES = {"rate": 1.0, "own_rate": 0.1, "reg": 0.03}
 _HEAD = """# Beside Flower
 
-`python -m tests.benchmarks.rival_flower DATA_FOLDER --out docs/results`
+{origin}
 
 MovieLens 100K, one user a client, a random tenth of each user's ratings held back. Flower 1.42.0
 from PyPI, its simulation with two of Ray's workers, one for each core; it has no gossip, so that

@@ -13,7 +13,7 @@ Columns = Mapping[str, Callable[[Result], float]]  # means of these are shown to
 
 _HEAD = """# Beside gossipy
 
-`python -m tests.benchmarks.rival_gossipy DATA_FOLDER --out docs/results`
+{origin}
 
 MovieLens 100K, 943 peers of one user each, a random tenth of each user's ratings held back; a
 random 20-regular graph, one message a peer and round to a random neighbour, one pass over the own
@@ -35,24 +35,31 @@ memory is the peak of the whole process. Every value is in
 """
 
 
-def table(results: Sequence[Result]) -> str:
-    """The comparison with gossipy."""
-    return page(_HEAD, results)
+def table(results: Sequence[Result], origin: str) -> str:
+    """The comparison with gossipy.
+
+    Args:
+        results: Of all rows.
+        origin: Where they come from.
+    """
+    return page(_HEAD, results, origin)
 
 
 def page(
     head: str,
     results: Sequence[Result],
+    origin: str,
     columns: Callable[[Sequence[Result]], Columns] = lambda _: {},
 ) -> str:
     """The last round of each row, and RMSE by round.
 
     Args:
-        head: Before the tables.
+        head: Before the tables, with a place for ``origin``.
         results: Of all numbers of people, of factors, and folds.
+        origin: Where they come from.
         columns: Further ones of the rows that one table compares.
     """
-    parts = [head]
+    parts = [head.format(origin=origin)]
     for (people, factors, fold), group in groupby(sorted(results, key=_kind), _kind):
         held = list(group)
         last = max(int(r["round"]) for r in held)

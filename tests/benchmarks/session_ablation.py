@@ -26,6 +26,7 @@ from p2prec.evaluation.baselines import BASELINES
 from p2prec.evaluation.metrics import rank_of
 from p2prec.models.sessions import Neighbours, Sessions, lately, stretches
 from peers.asking import asked_at
+from peers.provenance import provenance
 from peers.scenario import Scenario, load_scenario
 from peers.swarm.data import Realm, load_realm
 from tests.benchmarks.learners import Answers, ask, lived, means
@@ -56,7 +57,7 @@ def main() -> None:
     parser.add_argument("--samples", default="0,1,2")
     parser.add_argument("--peers", type=int, default=300)
     parser.add_argument("--hold", type=int, default=12)
-    args = parser.parse_args()
+    args, made = parser.parse_args(), provenance()
     frozen = load_scenario(args.scenario)
     answers: dict[str, Answers] = {}
     for sample in map(int, args.samples.split(",")):
@@ -84,7 +85,8 @@ def main() -> None:
             "standard error": round(float(error), 4),
         }
     settings = {**vars(args), "scenario": args.scenario.name, "data": Path(args.data).name}
-    print(json.dumps({"settings": settings, "questions": len(first), "rows": rows}, indent=1))
+    result = {"made_by": made, "settings": settings, "questions": len(first), "rows": rows}
+    print(json.dumps(result, indent=1))
 
 
 def _runs(scenario: Scenario, hold: int) -> dict[str, Callable[[Realm, Answers, int], None]]:

@@ -35,6 +35,7 @@ from p2prec.collaboration.sessions import SessionGossip, _number_of
 from p2prec.evaluation.metrics import auc
 from p2prec.models.sessions import Sessions, Told
 from p2prec.training.local import LocalLearner
+from peers.provenance import provenance
 from peers.scenario import load_scenario
 from peers.swarm.data import load_realm
 from tests.benchmarks.learners import lived
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", dest="settings", action="append", default=[])
-    args = parser.parse_args()
+    args, made = parser.parse_args(), provenance()
     scenario = load_scenario(args.scenario)
     scenario = replace(scenario, seed=args.seed, peers=replace(scenario.peers, count=args.peers))
     [method] = [m for m in scenario.methods if m.name == "sessions"]
@@ -61,7 +62,8 @@ def main() -> None:
     learners = lived(scenario, method, realm, hold=2, rounds=args.rounds, settings=args.settings)
     print(f"{len(learners)} peers have lived", file=sys.stderr)
     settings = {**vars(args), "scenario": args.scenario.name, "data": Path(args.data).name}
-    print(json.dumps({"settings": settings, **attacked(learners, seed=args.seed)}, indent=1))
+    found = attacked(learners, seed=args.seed)
+    print(json.dumps({"made_by": made, "settings": settings, **found}, indent=1))
 
 
 def attacked(learners: Sequence[LocalLearner], *, seed: int) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import torch
 
 from p2prec.kernels import use_compiled
 from peers.asking import met_again
+from peers.provenance import provenance
 from peers.scenario import MethodConfig, load_scenario
 from peers.swarm.data import load_realm
 from tests.benchmarks.learners import Answers, ask, differences, lived, means
@@ -32,12 +33,13 @@ def main() -> None:
     """Each small model alone, and taught."""
     torch.set_num_threads(1)
     use_compiled()  # the same bytes
-    args = _arguments()
+    args, made = _arguments(), provenance()
     scenario = load_scenario(Path(args.scenario))
     scenario = replace(scenario, seed=args.seed, peers=replace(scenario.peers, count=args.peers))
     realm = load_realm(scenario, data=args.data)
     students = replace(realm, users=realm.users[::2], histories=realm.histories[::2])
     result = {
+        "made_by": made,
         "scenario": scenario.name,
         "teacher": args.teacher,
         "seed": args.seed,

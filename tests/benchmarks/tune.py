@@ -79,7 +79,7 @@ _OWN: dict[str, dict[str, Range]] = {
 }
 _HEAD = """# Settings searched for with Optuna
 
-`{command}`
+{origin}
 
 Every row had the same budget: {trials} trials, the first with the frozen settings. Trained on
 all but the last {hold} interactions of each user, asked for those but the last two: neither
@@ -106,6 +106,7 @@ def main() -> None:
     scenario = replace(frozen, peers=replace(frozen.peers, count=args.users))
     data = Path(args.data).name.removesuffix(".gz").removesuffix(".csv")
     about: Result = {"data": data, "users": args.users, "hold": args.hold, "trials": args.trials}
+    about["seed"] = args.seed
     named = {method.title: method for method in scenario.methods}
     named |= {name: replace(named["epidemic"], training={}, options={}) for name in CENTRAL}
     known = [name for name in _OWN if name in named]
@@ -199,11 +200,15 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def table(results: Sequence[Result]) -> str:
-    """What was found, by data set and method."""
+def table(results: Sequence[Result], origin: str) -> str:
+    """What was found, by data set and method.
+
+    Args:
+        results: Of all methods.
+        origin: Where they come from.
+    """
     last = results[-1]
-    command = "python -m tests.benchmarks.tune DATA --out docs/results"
-    parts = [_HEAD.format(command=command, trials=last["trials"], hold=last["hold"])]
+    parts = [_HEAD.format(origin=origin, trials=last["trials"], hold=last["hold"])]
     for data, users in dict.fromkeys((r["data"], r["users"]) for r in results):
         parts.append(f"## {data}, {users} users\n")
         parts.append("| method | questions | frozen | found | elsewhere, minus frozen | settings |")

@@ -56,7 +56,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 }
 _HEAD = """# RecBole as an outside yardstick
 
-`{command}`
+{origin}
 
 Centralised models of RecBole 1.2.1 from PyPI, which read everybody's history, as no peer can. Same
 users, split and questions as `p2prec evaluate`: trained on all but the last two interactions of
@@ -166,12 +166,16 @@ def _side(
     }
 
 
-def table(results: Sequence[Result]) -> str:
-    """One table for each data set, best rows first."""
-    command = "python -m tests.benchmarks.yardstick_recbole DATA --out docs/results"
+def table(results: Sequence[Result], origin: str) -> str:
+    """One table for each data set, best rows first.
+
+    Args:
+        results: Of all data sets.
+        origin: Where they come from.
+    """
     minutes = max((float(r["minutes"]) for r in results if "minutes" in r), default=_MINUTES)
     rates = " and ".join(map(str, _RATES))
-    parts = [_HEAD.format(command=command, tries=len(_RATES), rates=rates, minutes=f"{minutes:g}")]
+    parts = [_HEAD.format(origin=origin, tries=len(_RATES), rates=rates, minutes=f"{minutes:g}")]
     for data in dict.fromkeys(r["data"] for r in results):
         rows: dict[str, list[Result]] = {}
         for result in results:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from p2prec.errors import ConfigError, StoppedByUserError, StoreError
+from peers.provenance import provenance
 from peers.scenario import MethodConfig, Scenario
 from peers.simulator import checkpoint, happenings
 from peers.simulator.checkpoint import CHECKPOINT, RESULT, Keeper, asked_for
@@ -134,6 +135,13 @@ def test_the_result_says_nothing_of_the_machine(tmp_path: Path) -> None:
 
 def quietly(toml: Path, **options: Any) -> dict[str, Any]:
     return run_simulation(toml, show=False, quiet=True, **options)
+
+
+def test_a_summary_says_what_made_it_and_a_saved_result_does_not(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    summary = quietly(written(tmp_path), save=folder)
+    assert summary["made_by"] == provenance()
+    assert "made_by" not in json.loads((folder / RESULT).read_text())
 
 
 def test_a_folder_is_not_taken_twice_and_only_its_own_run_goes_on(tmp_path: Path) -> None:
