@@ -39,7 +39,7 @@ from p2prec.collaboration.method import (
     read_amounts,
 )
 from p2prec.collaboration.payload import Payload, ReferenceSet, SoftPredictions
-from p2prec.collaboration.references import ReferencePool, make_references
+from p2prec.collaboration.references import ReferencePool, make_references, moment_after
 from p2prec.draws import generator
 from p2prec.limits import MAX_REFERENCE_LENGTH, MAX_REFERENCES, MAX_SOFT_ITEMS
 from p2prec.models.explored import Explored
@@ -108,7 +108,7 @@ class MAC(PeerByPeer):
                 length=int(options["reference_length"]),
                 rng=rng,
             )
-            self._pool.learn(knowledge.catalogue, sequences)
+            self._pool.learn(sequences)
         payloads: list[Payload] = [ReferenceSet(round=round_, sequences=sequences)]
         spoken = self.references(knowledge, round_)
         if spoken:
@@ -123,7 +123,7 @@ class MAC(PeerByPeer):
         rejected: dict[str, str] = {}
         for item in listener.received:
             if isinstance(item.payload, ReferenceSet):
-                self._pool.learn(knowledge.catalogue, item.payload.sequences)
+                self._pool.learn(item.payload.sequences)
             elif isinstance(item.payload, SoftPredictions):
                 soft[item.sender] = item.payload
             else:
@@ -197,6 +197,7 @@ class MAC(PeerByPeer):
         self, knowledge: Knowledge, names: Sequence[bytes], rng: np.random.Generator
     ) -> Explored:
         n_negatives = int(self._options["negatives"])
+        moments = [moment_after(knowledge.catalogue, self._pool[name]) for name in names]
         width = max(len(self._taught[name][0]) for name in names)
         shape = (len(names), width + n_negatives)
         candidates = rng.integers(0, len(knowledge.catalogue), shape, dtype=np.int32)
@@ -206,10 +207,10 @@ class MAC(PeerByPeer):
             candidates[row, : len(items)] = items
             target[row, : len(items)] = shares / shares.sum()
             later = candidates[row, len(items) :]
-            own = self._pool.moment(name).own
-            allowed[row, len(items) :] = ~np.isin(later, items) & ~np.isin(later, own)
+            known = moments[row].own
+            allowed[row, len(items) :] = ~np.isin(later, items) & ~np.isin(later, known)
         return Explored(
-            moments=[self._pool.moment(name) for name in names],
+            moments=moments,
             candidates=candidates,
             target=target,
             allowed=allowed,
@@ -223,7 +224,8 @@ class MAC(PeerByPeer):
         observe = knowledge.model.observer()
         parameters, result = knowledge.parameters(), {}
         for name in names:
-            outlook = observe(parameters, self._pool.moment(name))
+            moment = moment_after(knowledge.catalogue, self._pool[name])
+            outlook = observe(parameters, moment)
             result[name] = np.exp(outlook.explore_log_probabilities()).astype(np.float64)
         return result
 
