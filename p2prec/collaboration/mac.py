@@ -76,7 +76,7 @@ AMOUNTS: Final[Amounts] = {
     "negatives": Amount(32.0, least=0, most=4_096),
 }
 _SITUATIONS = 8  # newest ones of the owner, in which new places are as likely after a merge
-_POOL = 128  # reference sequences that a peer holds
+POOL = 128  # reference sequences that a peer holds
 _LONGEST_STEP = 2.0  # of a logit in one merge, whatever a stranger says
 
 
@@ -94,7 +94,7 @@ class MAC(PlainMethod):
 
     def __init__(self, options: Options) -> None:
         self._options = read_amounts(options, self.amounts)
-        self._pool = ReferencePool(_POOL)
+        self._pool = ReferencePool(POOL)
         self._taught: dict[bytes, Soft] = {}
         self._began = False
         self._spoken: dict[bytes, ReferenceSequence] = {}  # of until the merge

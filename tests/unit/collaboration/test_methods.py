@@ -260,7 +260,7 @@ def test_reference_sequences_that_no_longer_fit_are_let_go_in_the_middle_of_a_me
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a peer has spoken of may be pushed out by what comes with the answers to it."""
-    monkeypatch.setattr(mac, "_POOL", 8)
+    monkeypatch.setattr(mac, "POOL", 8)
     peers = [learner(user, method, family="mf") for user in (0, 1)]
     lived(peers, rounds=3, together=True)
     for user in (2, 3, 4):  # each comes with sequences of its own
