@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from p2prec.collaboration.decisions import Hearing
 from p2prec.collaboration.mac import AMOUNTS, MAC
 from p2prec.collaboration.method import Amounts
 from p2prec.collaboration.payload import SoftPredictions
@@ -34,6 +35,6 @@ class DDist(MAC):
         del own
         return set(soft)
 
-    def weights(self, teachers: Mapping[str, SoftPredictions]) -> dict[str, float]:
+    def weights(self, hearing: Hearing) -> dict[str, float]:
         """The same for all."""
-        return dict.fromkeys(teachers, 1.0 / len(teachers))
+        return dict.fromkeys(hearing.teachers, 1.0 / len(hearing.teachers))

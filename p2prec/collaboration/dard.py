@@ -27,11 +27,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from p2prec.collaboration.mac import AMOUNTS, FLOOR, MAC, Soft
+from p2prec.collaboration.decisions import FLOOR, Hearing, Soft
+from p2prec.collaboration.mac import AMOUNTS, MAC
 from p2prec.collaboration.method import Amount, Amounts, Listener, Options
 from p2prec.collaboration.payload import SoftPredictions
+from p2prec.models.model import Looking
 from p2prec.training.knowledge import Knowledge
-from p2prec.training.learner import MergeReport
 
 _VALIDATION = 8  # newest first visits that reference data are judged by
 
@@ -53,7 +54,7 @@ class DARD(MAC):
         self._adaptive: list[bytes] = []  # D_i, best first
         self._heard: list[bytes] = []  # what neighbours spoke of, most often first
 
-    def merge(self, listener: Listener) -> MergeReport:
+    def hear(self, listener: Listener) -> Hearing:
         """As MAC; also remembers what neighbours like to speak of."""
         spoken: Counter[bytes] = Counter()
         for item in listener.received:
@@ -61,7 +62,7 @@ class DARD(MAC):
                 spoken.update(item.payload.references)
         if spoken:
             self._heard = sorted(spoken, key=lambda name: (-spoken[name], name))
-        return super().merge(listener)
+        return super().hear(listener)
 
     def references(self, knowledge: Knowledge, round_: int) -> list[bytes]:
         """Half of a message for the own choice, a quarter for the neighbours', the rest for new."""
@@ -73,14 +74,16 @@ class DARD(MAC):
         chosen += [name for name in common if name not in chosen]
         return chosen[:n]
 
-    def adapted(self, knowledge: Knowledge, taught: dict[bytes, Soft]) -> dict[bytes, Soft]:
+    def adapted(
+        self, hearing: Hearing, look: Looking, taught: dict[bytes, Soft]
+    ) -> dict[bytes, Soft]:
         """The decisions on the own adaptive reference data."""
         if not taught:
             return taught
         memory = self._options["memory"]
-        for name, (items, shares) in taught.items():
-            own = np.maximum(self._own[name][items], FLOOR)
-            now = float((shares * np.log(shares / own)).sum())
+        for name, said in taught.items():
+            own = np.maximum(hearing.own[name].of(said.items), FLOOR)
+            now = float((said.shares * np.log(said.shares / own)).sum())
             self._loss[name] = memory * self._loss.get(name, now) + (1.0 - memory) * now
         # What was spoken of may have left the pool since: it counts once more, and no longer.
         held = {name for name in self._loss if name in self._pool or name in taught}
@@ -88,31 +91,30 @@ class DARD(MAC):
         names = sorted(taught)
         limit = float(np.quantile([self._loss[n] for n in names], 1.0 - self._options["noisy"]))
         kept = [name for name in names if self._loss[name] <= limit]
-        gradient = _validation_gradient(knowledge)
+        gradient = _validation_gradient(hearing.knowledge, look)
         if gradient is None:
             self._adaptive = []
             return {name: taught[name] for name in kept}
-        influence = {name: self._influence(gradient, name, taught[name]) for name in kept}
+        influence = {n: _influence(gradient, hearing.own[n], taught[n]) for n in kept}
         useful = sorted((n for n in kept if influence[n] > 0), key=lambda n: -influence[n])
         self._adaptive = useful[: max(1, round(self._options["adaptive"] * len(kept)))]
         return {name: taught[name] for name in self._adaptive}
 
-    def _influence(self, gradient: NDArray[np.float64], name: bytes, taught: Soft) -> float:
-        items, shares = taught
-        return float(gradient[items] @ (self._own[name][items] - shares))
+
+def _influence(gradient: NDArray[np.float64], own: Soft, taught: Soft) -> float:
+    return float(gradient[taught.items] @ (own.of(taught.items) - taught.shares))
 
 
-def _validation_gradient(knowledge: Knowledge) -> NDArray[np.float64] | None:
+def _validation_gradient(knowledge: Knowledge, look: Looking) -> NDArray[np.float64] | None:
     """Gradient by the item biases of the loss on the newest first visits; None without any."""
     timeline = knowledge.timeline
     newest = np.flatnonzero(timeline.is_new)
     newest = newest[newest >= max(1, knowledge.model.first)][-_VALIDATION:]
     if not len(newest):
         return None
-    observe, parameters = knowledge.model.observer(), knowledge.parameters()
     gradient = np.zeros(len(knowledge.catalogue))
     for at in newest.tolist():
-        outlook = observe(parameters, timeline.before(at))
+        outlook = look(timeline.before(at))
         gradient += np.exp(outlook.explore_log_probabilities().astype(np.float64))
         gradient[timeline.item[at]] -= 1.0
     return gradient / len(newest)

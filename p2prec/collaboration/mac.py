@@ -22,28 +22,37 @@ by ``distillation``.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from p2prec.collaboration.decisions import FLOOR, Hearing, Soft, Talk, decided
 from p2prec.collaboration.method import (
     Amount,
     Amounts,
     Listener,
     Options,
-    PeerByPeer,
+    PlainMethod,
     Sends,
     Speaker,
     read_amounts,
 )
-from p2prec.collaboration.payload import Payload, ReferenceSet, SoftPredictions
-from p2prec.collaboration.references import ReferencePool, make_references
+from p2prec.collaboration.payload import (
+    Payload,
+    ReferenceSequence,
+    ReferenceSet,
+    SoftPredictions,
+)
+from p2prec.collaboration.references import ReferencePool, make_references, moment_after
 from p2prec.draws import generator
 from p2prec.limits import MAX_REFERENCE_LENGTH, MAX_REFERENCES, MAX_SOFT_ITEMS
 from p2prec.models.explored import Explored
-from p2prec.models.highest import highest
+from p2prec.models.model import Looking
+from p2prec.models.moments import Timeline
+from p2prec.models.stack import found
 from p2prec.models.table import BIAS
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.learner import MergeReport
@@ -67,14 +76,11 @@ AMOUNTS: Final[Amounts] = {
     "negatives": Amount(32.0, least=0, most=4_096),
 }
 _SITUATIONS = 8  # newest ones of the owner, in which new places are as likely after a merge
-_POOL = 128  # reference sequences that a peer holds
+POOL = 128  # reference sequences that a peer holds
 _LONGEST_STEP = 2.0  # of a logit in one merge, whatever a stranger says
-FLOOR = 1e-6  # of a probability
-
-Soft = tuple[NDArray[np.int64], NDArray[np.float64]]  # items, their probabilities
 
 
-class MAC(PeerByPeer):
+class MAC(PlainMethod):
     """Distillation of neighbours' soft decisions.
 
     Attributes:
@@ -88,58 +94,118 @@ class MAC(PeerByPeer):
 
     def __init__(self, options: Options) -> None:
         self._options = read_amounts(options, self.amounts)
-        self._pool = ReferencePool(_POOL)
+        self._pool = ReferencePool(POOL)
         self._taught: dict[bytes, Soft] = {}
         self._began = False
-        self._own: dict[bytes, NDArray[np.float64]] = {}
+        self._spoken: dict[bytes, ReferenceSequence] = {}  # of until the merge
 
-    def publish(self, speaker: Speaker) -> Sequence[Payload]:
+    @classmethod
+    def publish_together(
+        cls, methods: Sequence[Self], speakers: Sequence[Speaker]
+    ) -> list[Sequence[Payload]]:
         """Soft decisions, and a few reference sequences: own ones first, later relayed ones."""
-        knowledge, round_, options = speaker.knowledge, speaker.round, self._options
+        pairs = list(zip(methods, speakers, strict=True))
+        said: list[list[Payload]] = [[method.sequences(speaker)] for method, speaker in pairs]
+        talks = [method.talk(speaker) for method, speaker in pairs]
+        speaking = [number for number, talk in enumerate(talks) if talk.after]
+        for at, _ in decided([talks[number] for number in speaking]):
+            number = speaking[at]
+            said[number].append(talks[number].payload(speakers[number].round))
+        return list(said)
+
+    @classmethod
+    def merge_together(
+        cls, methods: Sequence[Self], listeners: Sequence[Listener]
+    ) -> list[MergeReport]:
+        """Choose teachers among the senders and learn from the mean of their soft decisions."""
+        hearings = [
+            method.hear(listener) for method, listener in zip(methods, listeners, strict=True)
+        ]
+        reports = [MergeReport(weights={}, rejected=dict(heard.rejected)) for heard in hearings]
+        taught = [number for number, heard in enumerate(hearings) if heard.teachers]
+        for at, look in decided([hearings[number] for number in taught]):
+            number = taught[at]
+            reports[number] = methods[number].learn(hearings[number], look)
+        return reports
+
+    def sequences(self, speaker: Speaker) -> ReferenceSet:
+        """Reference sequences that are published or passed on."""
+        knowledge, options = speaker.knowledge, self._options
         rng = generator(speaker.key)
         if self._began:
-            sequences = self._pool.sample(int(options["relayed"]), rng)
-        else:
-            self._began = True
-            sequences = make_references(
-                knowledge.catalogue,
-                knowledge.history,
-                n=int(options["own_references"]),
-                length=int(options["reference_length"]),
-                rng=rng,
-            )
-            self._pool.learn(knowledge.catalogue, sequences)
-        payloads: list[Payload] = [ReferenceSet(round=round_, sequences=sequences)]
-        spoken = self.references(knowledge, round_)
-        if spoken:
-            self._own = self._decisions(knowledge, spoken)
-            payloads.append(self._spoken(knowledge, speaker.shown(), round_))
-        return payloads
+            passed_on = self._pool.sample(int(options["relayed"]), rng)
+            return ReferenceSet(round=speaker.round, sequences=passed_on)
+        self._began = True
+        made = make_references(
+            knowledge.catalogue,
+            knowledge.history,
+            n=int(options["own_references"]),
+            length=int(options["reference_length"]),
+            rng=rng,
+        )
+        self._pool.learn(made)
+        return ReferenceSet(round=speaker.round, sequences=made)
 
-    def merge(self, listener: Listener) -> MergeReport:
-        """Choose teachers among the senders and learn from the mean of their soft decisions."""
-        knowledge = listener.knowledge
+    def talk(self, speaker: Speaker) -> Talk:
+        """Of which sequences the peer speaks, if there are any, and how."""
+        knowledge = speaker.knowledge
+        names = self.references(knowledge, speaker.round)
+        self._spoken = {name: self._pool[name] for name in names}
+        return Talk(
+            knowledge=knowledge,
+            after=self._spoken,
+            top=min(int(self._options["top"]), len(knowledge.catalogue) - 1),
+            shown=speaker.shown() if names else np.empty(0, np.int64),
+            favour=self._options["known_favour"],
+        )
+
+    def hear(self, listener: Listener) -> Hearing:
+        """Who teaches, and of which sequences that the peer can decide on itself.
+
+        These are those that it spoke of, though they may have left the pool since, and at most a
+        message more.
+        """
         soft: dict[str, SoftPredictions] = {}
         rejected: dict[str, str] = {}
         for item in listener.received:
             if isinstance(item.payload, ReferenceSet):
-                self._pool.learn(knowledge.catalogue, item.payload.sequences)
+                self._pool.learn(item.payload.sequences)
             elif isinstance(item.payload, SoftPredictions):
                 soft[item.sender] = item.payload
             else:
                 rejected[item.sender] = "not_soft_predictions"
-        if not soft:
-            return MergeReport(weights={}, rejected=rejected)
-        kept = self.performing(knowledge.timeline.own, soft)
+        kept = self.performing(listener.knowledge.timeline.own, soft) if soft else set()
         rejected |= dict.fromkeys(soft.keys() - kept, "low_performance")
-        teachers = {sender: soft[sender] for sender in kept}
-        self._look_at(knowledge, teachers)
-        weights = self.weights(teachers)
-        self._taught = self.adapted(knowledge, self._mean_decisions(teachers, weights))
-        with knowledge.mirrored():
-            self._learn_biases(knowledge)
-        self._own = {}  # the model is about to change
-        return MergeReport(weights=weights, rejected=rejected)
+        teachers = {sender: said for sender, said in soft.items() if sender in kept}
+        speakers: dict[bytes, list[tuple[str, int]]] = defaultdict(list)
+        for sender, said in teachers.items():
+            for row, name in enumerate(said.references):
+                speakers[name].append((sender, row))
+        spoken, self._spoken = self._spoken, {}
+        fresh = [name for name in sorted(speakers.keys() - spoken) if name in self._pool]
+        fresh = fresh[: int(self._options["references"])]
+        return Hearing(
+            knowledge=listener.knowledge,
+            after={name: spoken[name] for name in spoken if name in speakers}
+            | {name: self._pool[name] for name in fresh},
+            teachers=teachers,
+            speakers=speakers,
+            rejected=rejected,
+        )
+
+    def learn(self, hearing: Hearing, look: Looking) -> MergeReport:
+        """Lower L_KD, now in the biases and with lessons later.
+
+        Args:
+            hearing: All of what the peer decides itself is in it.
+            look: With the peer's parameters.
+        """
+        weights = self.weights(hearing)
+        taught = _mean_decisions(hearing, weights)
+        self._taught = self.adapted(hearing, look, taught)
+        with hearing.knowledge.mirrored():
+            self._learn_biases(hearing, look)
+        return MergeReport(weights=weights, rejected=dict(hearing.rejected))
 
     def lessons(self, knowledge: Knowledge, *, rng: np.random.Generator) -> Sequence[Explored]:
         """Batches of reference sequences with the teachers' soft decisions as targets."""
@@ -174,149 +240,113 @@ class MAC(PeerByPeer):
         least = float(np.quantile(list(mass.values()), 0.25))
         return {sender for sender, m in mass.items() if m >= least}
 
-    def weights(self, teachers: Mapping[str, SoftPredictions]) -> dict[str, float]:
+    def weights(self, hearing: Hearing) -> dict[str, float]:
         """Weight of each teacher by similarity; they sum to one."""
         distance: dict[str, float] = {}
-        for sender, said in teachers.items():
+        for sender, said in hearing.teachers.items():
             parts = [
-                _divergence(self._own[name][said.items[row]], np.exp(said.log_probabilities[row]))
+                _divergence(
+                    hearing.own[name].of(said.items[row]), np.exp(said.log_probabilities[row])
+                )
                 for row, name in enumerate(said.references)
-                if name in self._own
+                if name in hearing.own
             ]
             distance[sender] = float(np.mean(parts)) if parts else 1.0
         raw = {s: float(np.exp(-d / self._options["temperature"])) for s, d in distance.items()}
         total = sum(raw.values())
         return {s: w / total for s, w in raw.items()}
 
-    def adapted(self, knowledge: Knowledge, taught: dict[bytes, Soft]) -> dict[bytes, Soft]:
+    def adapted(
+        self, hearing: Hearing, look: Looking, taught: dict[bytes, Soft]
+    ) -> dict[bytes, Soft]:
         """What of the teachers' decisions is learned from: here all of it."""
-        del knowledge
+        del hearing, look
         return taught
 
     def _lesson(
         self, knowledge: Knowledge, names: Sequence[bytes], rng: np.random.Generator
     ) -> Explored:
         n_negatives = int(self._options["negatives"])
-        width = max(len(self._taught[name][0]) for name in names)
+        moments = [moment_after(knowledge.catalogue, self._pool[name]) for name in names]
+        width = max(len(self._taught[name].items) for name in names)
         shape = (len(names), width + n_negatives)
         candidates = rng.integers(0, len(knowledge.catalogue), shape, dtype=np.int32)
         target, allowed = np.zeros(shape, np.float32), np.ones(shape, bool)
         for row, name in enumerate(names):
-            items, shares = self._taught[name]
+            taught = self._taught[name]
+            items, shares = taught.items, taught.shares
             candidates[row, : len(items)] = items
             target[row, : len(items)] = shares / shares.sum()
             later = candidates[row, len(items) :]
-            own = self._pool.moment(name).own
-            allowed[row, len(items) :] = ~np.isin(later, items) & ~np.isin(later, own)
+            known = moments[row].own
+            allowed[row, len(items) :] = ~np.isin(later, items) & ~np.isin(later, known)
         return Explored(
-            moments=[self._pool.moment(name) for name in names],
+            moments=moments,
             candidates=candidates,
             target=target,
             allowed=allowed,
             weight=np.full(len(names), self._options["distillation"], np.float32),
         )
 
-    def _decisions(
-        self, knowledge: Knowledge, names: Sequence[bytes]
-    ) -> dict[bytes, NDArray[np.float64]]:
-        """The own explore softmax after each of these sequences."""
-        observe = knowledge.model.observer()
-        parameters, result = knowledge.parameters(), {}
-        for name in names:
-            outlook = observe(parameters, self._pool.moment(name))
-            result[name] = np.exp(outlook.explore_log_probabilities()).astype(np.float64)
-        return result
-
-    def _look_at(self, knowledge: Knowledge, teachers: Mapping[str, SoftPredictions]) -> None:
-        """Own decisions on what teachers speak of, at most a message more than were spoken."""
-        heard = {name for said in teachers.values() for name in said.references}
-        fresh = [name for name in sorted(heard - self._own.keys()) if name in self._pool]
-        self._own |= self._decisions(knowledge, fresh[: int(self._options["references"])])
-
-    def _spoken(
-        self, knowledge: Knowledge, shown: NDArray[np.int64], round_: int
-    ) -> SoftPredictions:
-        top = min(int(self._options["top"]), len(knowledge.catalogue) - 1)
-        favour = np.ones(len(knowledge.catalogue))
-        favour[shown] = np.exp(self._options["known_favour"])
-        items, logs = [], []
-        for own in self._own.values():
-            said = own * favour
-            said /= said.sum()
-            best = np.sort(highest(said, top))
-            items.append(best)
-            logs.append(np.log(np.maximum(said[best], FLOOR)))
-        return SoftPredictions(
-            round=round_,
-            references=tuple(self._own),
-            items=np.stack(items).astype(np.uint32),
-            log_probabilities=np.stack(logs).astype(np.float32),
-        )
-
-    def _mean_decisions(
-        self, teachers: Mapping[str, SoftPredictions], weights: Mapping[str, float]
-    ) -> dict[bytes, Soft]:
-        """What the teachers together say, of every place that one of them names.
-
-        A teacher that does not name a place has left it to the rest, which is split as the own
-        model would.
-        """
-        heard: dict[bytes, list[tuple[str, int]]] = {}
-        for sender, said in teachers.items():
-            for row, name in enumerate(said.references):
-                if name in self._own:
-                    heard.setdefault(name, []).append((sender, row))
-        result = {}
-        for name, speakers in heard.items():
-            own = self._own[name]
-            items = np.unique(np.concatenate([teachers[s].items[row] for s, row in speakers]))
-            items = items[own[items] > 0].astype(np.int64)
-            mean, total = np.zeros(len(items)), 0.0
-            for sender, row in speakers:
-                named = teachers[sender].items[row].astype(np.int64)
-                shares = np.exp(teachers[sender].log_probabilities[row].astype(np.float64))
-                rest = max(1.0 - float(shares.sum()), FLOOR)
-                said = own[items] * rest / max(1.0 - float(own[named].sum()), FLOOR)
-                at = np.searchsorted(items, named)
-                inside = (at < len(items)) & (items[np.minimum(at, len(items) - 1)] == named)
-                said[at[inside]] = shares[inside]
-                mean += weights[sender] * said
-                total += weights[sender]
-            if len(items):
-                result[name] = (items, np.maximum(mean / total, FLOOR))
-        return result
-
-    def _learn_biases(self, knowledge: Knowledge) -> None:
+    def _learn_biases(self, hearing: Hearing, look: Looking) -> None:
         """The natural-gradient step of the module's text."""
+        knowledge = hearing.knowledge
         table = knowledge.table
         step = np.zeros(len(knowledge.catalogue))
         spoken_of = np.zeros(len(knowledge.catalogue))
-        for name, (items, shares) in self._taught.items():
-            step[items] += np.log(shares / np.maximum(self._own[name][items], FLOOR))
-            spoken_of[items] += 1
+        for name, taught in self._taught.items():
+            own = np.maximum(hearing.own[name].of(taught.items), FLOOR)
+            step[taught.items] += np.log(taught.shares / own)
+            spoken_of[taught.items] += 1
         rows = np.flatnonzero(spoken_of)
         mean = np.clip(step[rows] / spoken_of[rows], -_LONGEST_STEP, _LONGEST_STEP)
         slots = table.touch(rows)
         change = -self._options["fading"] * table.values[:, BIAS].astype(np.float64)
         change[slots] += self._options["bias_step"] * knowledge.model.heeds_biases * mean
         changed = np.flatnonzero(change)
-        change[changed] -= self._lift(knowledge, table.rows[changed], change[changed])
+        lift = _lift(look, knowledge.timeline, table.rows[changed], change[changed])
+        change[changed] -= lift
         table.values[:, BIAS] += change.astype(np.float32)
 
-    def _lift(
-        self, knowledge: Knowledge, rows: NDArray[np.integer], change: NDArray[np.float64]
-    ) -> float:
-        """By how much a change of biases lifts these new items as a whole, where the owner was."""
-        observe, parameters = knowledge.model.observer(), knowledge.parameters()
-        timeline = knowledge.timeline
-        newest = range(max(1, len(timeline) - _SITUATIONS), len(timeline))
-        before, after = FLOOR, FLOOR
-        for at in newest:
-            outlook = observe(parameters, timeline.before(at))
-            shares = np.exp(outlook.explore_log_probabilities()[rows].astype(np.float64))
-            before += float(shares.sum())
-            after += float(shares @ np.exp(change))
-        return float(np.log(after / before))
+
+def _mean_decisions(hearing: Hearing, weights: Mapping[str, float]) -> dict[bytes, Soft]:
+    """What the teachers together say, of every place that one of them names.
+
+    A teacher that does not name a place has left it to the rest, which is split as the own model
+    would.
+    """
+    result = {}
+    for name, own in hearing.own.items():
+        at_all = own.shares > 0
+        items, own_shares = own.items[at_all], own.shares[at_all]
+        mean, total = np.zeros(len(items)), 0.0
+        for sender, row in hearing.speakers[name]:
+            teacher = hearing.teachers[sender]
+            named = teacher.items[row].astype(np.int64)
+            shares = np.exp(teacher.log_probabilities[row].astype(np.float64))
+            rest = max(1.0 - float(shares.sum()), FLOOR)
+            said = own_shares * rest / max(1.0 - float(own.of(named).sum()), FLOOR)
+            at, inside = found(items, named)
+            said[at[inside]] = shares[inside]
+            mean += weights[sender] * said
+            total += weights[sender]
+        if len(items):
+            result[name] = Soft(items=items, shares=np.maximum(mean / total, FLOOR))
+    return result
+
+
+def _lift(
+    look: Looking, timeline: Timeline, rows: NDArray[np.integer], change: NDArray[np.float64]
+) -> float:
+    """By how much a change of biases lifts these new items as a whole, where the owner was."""
+    newest = range(max(1, len(timeline) - _SITUATIONS), len(timeline))
+    before, after = FLOOR, FLOOR
+    for at in newest:
+        outlook = look(timeline.before(at))
+        shares = np.exp(outlook.explore_log_probabilities()[rows].astype(np.float64))
+        before += float(shares.sum())
+        after += float(shares @ np.exp(change))
+    return float(np.log(after / before))
 
 
 def _divergence(p: NDArray[np.floating], q: NDArray[np.floating]) -> float:

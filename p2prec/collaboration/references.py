@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ from p2prec.models.geo import distance_km, drawn_alike
 from p2prec.models.moments import Moment, Timeline
 
 _WEEK_S = 7 * 86_400
+# Situations kept in a process: more than all of one common pool, and 5 MiB at most.
+_MOMENTS = 1_024
 _ALIKE = 20  # a place is replaced by one of so many nearest of its category
 
 
@@ -37,23 +40,20 @@ class ReferencePool:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._held: dict[bytes, tuple[ReferenceSequence, Moment]] = {}
+        self._held: dict[bytes, ReferenceSequence] = {}
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._held
 
-    def learn(self, catalogue: Catalogue, sequences: Iterable[ReferenceSequence]) -> None:
+    def __getitem__(self, name: bytes) -> ReferenceSequence:
+        return self._held[name]
+
+    def learn(self, sequences: Iterable[ReferenceSequence]) -> None:
         """Take in sequences; those with the smallest hashes stay."""
         for sequence in sequences:
-            name = reference_hash(sequence)
-            if name not in self._held:
-                self._held[name] = (sequence, _moment_of(catalogue, sequence))
+            self._held.setdefault(reference_hash(sequence), sequence)
         for name in sorted(self._held)[self._capacity :]:
             del self._held[name]
-
-    def moment(self, name: bytes) -> Moment:
-        """The situation after a sequence."""
-        return self._held[name][1]
 
     def of_round(
         self, round_: int, n: int, *, catalogue: Catalogue, near: NDArray[np.int32]
@@ -68,7 +68,7 @@ class ReferencePool:
         lat, lon = catalogue.latitude_deg, catalogue.longitude_deg
         near = near[np.isfinite(lat[near])]
         if len(near):
-            ends = np.array([self._held[name][1].sequence[-1] for name in names], np.int64)
+            ends = np.array([self._held[name].items[-1] for name in names], np.int64)
             km = distance_km(
                 lat[ends], lon[ends], np.array(np.median(lat[near])), np.array(np.median(lon[near]))
             )
@@ -82,7 +82,7 @@ class ReferencePool:
     def sample(self, n: int, rng: np.random.Generator) -> tuple[ReferenceSequence, ...]:
         """Some to pass on."""
         names = sorted(self._held)
-        return tuple(self._held[names[i]][0] for i in rng.permutation(len(names))[:n])
+        return tuple(self._held[names[i]] for i in rng.permutation(len(names))[:n])
 
 
 def make_references(
@@ -127,11 +127,18 @@ def transformed(
     )
 
 
-def _moment_of(catalogue: Catalogue, sequence: ReferenceSequence) -> Moment:
+def moment_after(catalogue: Catalogue, sequence: ReferenceSequence) -> Moment:
+    """The situation after a sequence; all peers of a process share it."""
+    items = sequence.items.astype(np.int32)
+    return _moment_after(catalogue, items.tobytes(), sequence.timestamp_s.tobytes())
+
+
+@lru_cache(maxsize=_MOMENTS)
+def _moment_after(catalogue: Catalogue, items: bytes, timestamp_s: bytes) -> Moment:
+    item = np.frombuffer(items, np.int32)
     history = History(
-        item=sequence.items.astype(np.int32),
-        timestamp_s=sequence.timestamp_s,
-        rating=np.ones(len(sequence.items), np.float32),
+        item=item,
+        timestamp_s=np.frombuffer(timestamp_s, np.int64),
+        rating=np.ones(len(item), np.float32),
     )
-    now_s = float(sequence.timestamp_s[-1] + 3_600)
-    return Timeline(catalogue, history).moment(len(history), now_s)
+    return Timeline(catalogue, history).moment(len(item), float(history.timestamp_s[-1] + 3_600))

@@ -348,10 +348,13 @@ class Scoring:
 
     def logits(self) -> Floats:
         """Logits of all items, shape ``(n_items,)``."""
-        model, own = self.model, self.moment.own
-        logits = logits_as_new(model.reader, model.start, self.layers, self.heard, self.moment)
+        logits, own = self._as_new(), self.moment.own
         logits[own] = forward(self.layers, self._known)[-1][: len(own)]
         return logits
+
+    def _as_new(self) -> Floats:
+        model = self.model
+        return logits_as_new(model.reader, model.start, self.layers, self.heard, self.moment)
 
     def scores(self) -> Floats:
         """Log-probabilities."""
@@ -359,7 +362,7 @@ class Scoring:
 
     def explore_log_probabilities(self) -> Floats:
         """Of the items that are new in this situation alone."""
-        logits = self.logits()
+        logits = self._as_new()
         logits[self.moment.own] = _NEVER
         return log_softmax(logits)
 

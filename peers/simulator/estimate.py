@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from p2prec.collaboration.gossip_adam import directed
+from p2prec.collaboration.mac import POOL
 from p2prec.collaboration.method import read_amounts
 from p2prec.collaboration.methods import METHODS, sessions_held
 from p2prec.collaboration.parameters import most_rows
@@ -28,6 +29,11 @@ _ACQUAINTANCE_BYTES: Final = 1_400
 _ROOM: Final = 2.0
 # What looks a session up, of what is held and of what was passed on, and its items, once for all.
 _SESSION_BYTES: Final = 260
+# Of mac, measured: 11 KiB for what a peer holds of the sequences that all share, and 28 KiB of what
+# it was taught about 28 of them, of each twice as many places as a message names.
+_REFERENCE_BYTES: Final = 90
+_TAUGHT_BYTES, _TAUGHT_PLACE_BYTES = 280, 16
+_NAMED: Final = 2.0
 _KEPT_FREE: Final = 0.1  # of the memory that is available
 _MIB: Final = 1 << 20
 
@@ -36,7 +42,7 @@ def bytes_per_peer(world: World) -> float:
     """What a peer will hold, measured on a few that are built, plus what it will hear.
 
     Neighbours' updates fill rows up to their bound or the catalogue; each costs its values,
-    its optimiser state, its evidence and its number.
+    its optimiser state, its evidence and its number. Their soft decisions are kept for lessons.
     """
     shared = _begun(world, min(_FIRST, world.n))
     gc.collect()
@@ -60,7 +66,17 @@ def bytes_per_peer(world: World) -> float:
         heard = min(len(world.realm.catalogue) - held, 0.5 * k * most)
         # A quarter more is kept for a while, before the least popular go.
         heard = min(heard, 1.25 * amounts["max_hearsay"])
-    rows = heard * 4.0 * (width + 3) + _sessions(world, models[0].model)
+    taught = 0.0
+    if method.sends in {"probabilities", "both"}:
+        amounts = read_amounts(world.method.options, method.amounts)
+        # Of those that it speaks of and as many that others speak of.
+        sequences = min(2.0 * amounts["references"], POOL)
+        taught = POOL * _REFERENCE_BYTES
+        taught += sequences * (_TAUGHT_BYTES + _TAUGHT_PLACE_BYTES * _NAMED * amounts["top"])
+        # Biases of places that are named; about those of its area all say much the same.
+        named = heard + sequences * amounts["top"]
+        heard = min(len(world.realm.catalogue) - held, named)
+    rows = heard * 4.0 * (width + 3) + taught + _sessions(world, models[0].model)
     if world.method.name == "gossip_adam":  # its moments, which are not there before a training
         rows += 4.0 * 4.0 * float(directed(models[0].model).sum())
     moments = min(KEPT_BYTES, ALL_KEPT_BYTES / world.n) if models[0].model.of_moments else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from p2prec.collaboration.decisions import Soft
 from p2prec.collaboration.payload import (
     DirectedUpdate,
     ModelUpdate,
@@ -43,6 +44,6 @@ _EVENTS: Final = (
 _OTHERS: Final = (
     Acquaintance, Announcement, Answer, Battery, BoundedReplayMemory, Endpoints, Goodbye, Habits,
     HeldTable, Hello, MergeReport, MethodRun, Mode, Phase, ReferencePool, Saved, Share, Shuffle,
-    Topic, TrainingReport,
+    Soft, Topic, TrainingReport,
 )  # fmt: skip
 RECORDS: Final = Records((*_SHARED, *_EVENTS, *HAPPENINGS, *_OTHERS), shared=_SHARED)

@@ -9,6 +9,7 @@ import pytest
 
 from p2prec.collaboration import mac
 from p2prec.collaboration.dard import DARD
+from p2prec.collaboration.decisions import Hearing, Soft
 from p2prec.collaboration.methods import METHODS
 from p2prec.collaboration.payload import ModelUpdate, SoftPredictions
 from p2prec.models.table import BIAS
@@ -147,11 +148,13 @@ def test_dard_prefers_what_lowers_the_loss_on_its_own_first_visits() -> None:
     others = np.setdiff1d(np.arange(len(knowledge.catalogue)), knowledge.timeline.own)[:3]
     items = np.sort(np.append(others, first))
     names = sorted(method._pool._held)[:2]
-    uniform = np.full(len(knowledge.catalogue), 1.0 / len(knowledge.catalogue))
-    method._own = dict.fromkeys(names, uniform)
-    told = np.where(items == first, 0.9, 0.03)
-    denied = np.where(items == first, 1e-6, 0.3)
-    chosen = method.adapted(knowledge, {names[0]: (items, told), names[1]: (items, denied)})
+    uniform = np.full(len(items), 1.0 / len(knowledge.catalogue))
+    own = dict.fromkeys(names, Soft(items=items, shares=uniform))
+    hearing = Hearing(knowledge=knowledge, after={}, teachers={}, speakers={}, rejected={}, own=own)
+    told = Soft(items=items, shares=np.where(items == first, 0.9, 0.03))
+    denied = Soft(items=items, shares=np.where(items == first, 1e-6, 0.3))
+    look = knowledge.model.at_rest(knowledge.snapshot())
+    chosen = method.adapted(hearing, look, {names[0]: told, names[1]: denied})
     assert set(chosen) <= {names[0]}
 
 
@@ -257,7 +260,7 @@ def test_reference_sequences_that_no_longer_fit_are_let_go_in_the_middle_of_a_me
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a peer has spoken of may be pushed out by what comes with the answers to it."""
-    monkeypatch.setattr(mac, "_POOL", 8)
+    monkeypatch.setattr(mac, "POOL", 8)
     peers = [learner(user, method, family="mf") for user in (0, 1)]
     lived(peers, rounds=3, together=True)
     for user in (2, 3, 4):  # each comes with sequences of its own

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from p2prec.collaboration.methods import METHODS
 from p2prec.collaboration.payload import Payload
 from p2prec.data.city import generate_city
 from p2prec.models.recommender import Context, Task
@@ -47,7 +48,8 @@ def learners(
             epochs=2, batch_size=7, negatives=3, max_examples=30, row_optimizer=row_optimizer
         ),
         collaboration=CollaborationConfig(
-            method=method, options={} if method == "alone" else {"max_rows": 20.0}
+            method=method,
+            options={"max_rows": 20.0} if "max_rows" in METHODS[method].amounts else {},
         ),
         protection=ProtectionConfig(noise_multiplier=noise),
     )
@@ -64,13 +66,25 @@ def learners(
     ]
 
 
-def lived(peers: Sequence[LocalLearner], parts: Sequence[Sequence[int]]) -> None:
-    """Three rounds in which the peers of each part are computed at once."""
+def lived(
+    peers: Sequence[LocalLearner],
+    parts: Sequence[Sequence[int]],
+    *,
+    trained: Sequence[Sequence[int]] = (),
+) -> None:
+    """Three rounds in which the peers of each part are computed at once.
+
+    Args:
+        peers: All of them.
+        parts: Their numbers.
+        trained: Other parts in which they are trained.
+    """
     for round_ in range(3):
         said: dict[int, Sequence[Payload]] = {}
+        for part in trained or parts:
+            train_together([peers[i] for i in part], [round_] * len(part))
         for part in parts:
             some, rounds = [peers[i] for i in part], [round_] * len(part)
-            train_together(some, rounds)
             said.update(zip(part, payloads_together(some, rounds, degrees=rounds), strict=True))
         inboxes = [
             [

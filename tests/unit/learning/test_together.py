@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from p2prec.collaboration.methods import METHODS
 from p2prec.models.recommender import Task
 from tests.unit.learning.crowd import N_PEERS, NOW, learners, lived
 
@@ -29,6 +30,29 @@ def test_who_else_is_computed_changes_no_bit(
     lived(at_once, [list(range(N_PEERS))])
     lived(in_parts, [order[:cut], order[cut:]])
     for alone, *others in zip(one_by_one, at_once, in_parts, strict=True):
+        for other in others:
+            for name, value in alone.state().items():
+                assert np.array_equal(value, other.state()[name]), name
+            assert np.array_equal(alone.scores(NOW), other.scores(NOW))
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    method=st.sampled_from([name for name, kind in METHODS.items() if kind.teaches]),
+    model=st.sampled_from(["mf/4", "next_place/4", "ranker/8"]),
+    lengths=st.lists(st.integers(0, 60), min_size=N_PEERS, max_size=N_PEERS),
+    order=st.permutations(range(N_PEERS)),
+    cut=st.integers(1, N_PEERS - 1),
+)
+def test_who_else_decides_and_is_taught_changes_no_bit(
+    *, method: str, model: str, lengths: list[int], order: list[int], cut: int
+) -> None:
+    crowds = [learners(Task.RANKING, method, lengths, 0.0, model=model) for _ in range(3)]
+    each = [[i] for i in range(N_PEERS)]  # steps of other families than mf differ by rounding
+    ways = (each, [list(range(N_PEERS))], [order[:cut], order[cut:]])
+    for crowd, parts in zip(crowds, ways, strict=True):
+        lived(crowd, parts, trained=each)
+    for alone, *others in zip(*crowds, strict=True):
         for other in others:
             for name, value in alone.state().items():
                 assert np.array_equal(value, other.state()[name]), name
