@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,13 +44,50 @@ models = ["mf/4"]
 """
 
 
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+# Products of matrices that are large enough for a library to divide them.
+DIVIDED = """
+name = "divided"
+[data]
+users = 24
+places = 300
+days = 60
+[peers]
+count = 12
+[training]
+epochs = 1
+max_examples = 48
+negatives = 32
+[neighbours]
+k = 3
+discover_interval_s = 2
+[schedule]
+round_interval_s = 0
+inbox_timeout_s = 10
+max_rounds = 2
+min_neighbours = 1
+[[methods]]
+name = "gossip_adam"
+models = ["ranker/16"]
+[[methods]]
+name = "dclr"
+models = ["next_place/16"]
+[[methods]]
+name = "mac"
+models = ["mf/16", "neumf/16"]
+"""
+
+
 def simulate(scenario: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "peers.cli.main", "simulate", str(scenario), *options]
 
 
-def run(scenario: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run(
+    scenario: Path, *options: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         simulate(scenario, *options),
+        env={**os.environ, **(env or {})},
         capture_output=True,
         text=True,
         timeout=_PATIENCE_S,
@@ -114,6 +151,18 @@ def test_ctrl_c_saves_the_run_and_it_goes_on(whole: tuple[Path, bytes], tmp_path
     assert done.returncode == 0
     assert done.stderr == ""
     assert (kept / "result.json").read_bytes() == result
+
+
+def test_threads_that_libraries_are_given_do_not_change_a_result(tmp_path: Path) -> None:
+    scenario = tmp_path / "divided.toml"
+    scenario.write_text(DIVIDED)
+    results = []
+    for threads in ("1", "4"):
+        kept = tmp_path / threads
+        done = run(scenario, "--save", str(kept), "--quiet", env=dict.fromkeys(THREADS, threads))
+        assert done.returncode == 0, done.stderr
+        results.append((kept / "result.json").read_bytes())
+    assert results[0] == results[1]
 
 
 def test_shards_on_ray_come_to_the_result_of_one_process_also_after_a_stop(
