@@ -319,9 +319,37 @@ def test_a_world_that_cannot_be_is_refused(tmp_path: Path, more: str, reason: st
 
 def test_a_run_without_an_end_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path)
-    path.write_text(path.read_text().replace("max_rounds = 1", "max_rounds = 0"))
-    with pytest.raises(ConfigError, match=r"max_rounds or simulation\.hours"):
+    endless = path.read_text().replace("max_rounds = 1", "max_rounds = 0")
+    path.write_text(endless)
+    with pytest.raises(ConfigError, match=r"dclr never ends .* or simulation\.hours"):
         run_simulation(path)
+    path.write_text(f"{endless}\nrounds = 1")
+    assert run_simulation(path, show=False, quiet=True)["methods"]["dclr"]["rounds"] == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "says"),
+    [
+        ("network.latency_trace", None, "there is no .*trace.csv; did you mean .*traces.csv"),
+        ("network.latency_trace", "ms\n-1\n", "trace.csv: line 2 .*: -1 is no number from 0 on"),
+        ("network.latency_trace", "s\n1\n", "a trace of latencies has the columns ms; there is"),
+        ("devices.session_trace", "peer,from_s\n0,1\n", "there is no to_s"),
+        ("devices.session_trace", "peer,from_s,to_s\n0.5,0,9\n", "line 2 .*peer 0.5 is no whole"),
+        ("devices.session_trace", "peer,from_s,to_s\n1,9,9\n", "from_s 9 must lie before to_s 9"),
+        ("devices.session_trace", "peer,from_s,to_s\n6,0,9\n", "none of the 6 peers.*nearest is 5"),
+        ("devices.session_trace", b"peer,from_s,to_s\n\xff", "is no UTF-8 text"),
+    ],
+)
+def test_a_trace_that_does_not_do_is_named_by_scenario_and_key(
+    key: str, text: str | bytes | None, says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "traces.csv").write_text("")
+    trace = tmp_path / "trace.csv"
+    if text is not None:
+        trace.write_bytes(text if isinstance(text, bytes) else text.encode())
+    path = written(tmp_path)
+    with pytest.raises(ConfigError, match=rf"small\.toml: simulation\.{key}: .*{says}"):
+        run_simulation(path, settings=[f"simulation.{key}={trace}"])
 
 
 def test_ray_that_is_not_there_is_said_at_once(
