@@ -43,6 +43,7 @@ from peers.files import make_folder
 from peers.provenance import provenance
 from peers.ranges import SCENARIO
 from peers.scenario import Scenario, in_rounds, load_scenario, rounds_of
+from peers.simulator.estimate import check_memory
 from peers.swarm.data import load_realm, usable_users
 from peers.swarm.repeats import stopped_by_ctrl_c
 from peers.swarm.summary import spread
@@ -98,7 +99,7 @@ def run_evaluation(
         quiet: Whether to say nothing on the way.
 
     Raises:
-        ConfigError: An unknown method, or fewer users than asked for.
+        ConfigError: An unknown method, fewer users than asked for, or too many for the memory.
         DataError: The file cannot be read.
         StoppedByUserError: Ctrl-C; nothing that was started is left.
     """
@@ -127,6 +128,9 @@ def run_evaluation(
         quiet=quiet,
     )
     tasks = _tasks(asked)
+    for scenario in tasks.values():  # all of them before hours of the first one
+        realm = load_realm(scenario, data=data)
+        check_memory(scenario, realm, scenario.methods, processes=processes)
     if not quiet:
         _announce(asked, tasks)
     summary = _next_items(tasks[""], asked)

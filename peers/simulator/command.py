@@ -137,19 +137,28 @@ def simulate(
     """All methods of a scenario with one seed; see ``docs/summary-schema.md``.
 
     Raises:
-        ConfigError: The peers would not fit into memory.
+        ConfigError: The peers of a method would not fit into memory; none has begun then.
     """
     import torch
 
     torch.set_num_threads(1)  # small operations: a second thread would only wait
     begun = time.monotonic()
+    kept = {
+        method.title: keeper.outcome((scenario.seed, method.title)) if keeper is not None else None
+        for method in scenario.methods
+    }
+    check_memory(
+        scenario,
+        realm,
+        [method for method in scenario.methods if kept[method.title] is None],
+        processes=processes or (cluster.cores if cluster is not None else 1),
+        available=cluster.memory_bytes if cluster is not None else 0,
+    )
     outcomes: dict[str, Outcome] = {}
     for method in scenario.methods:
         name = method.title
-        outcome = keeper.outcome((scenario.seed, name)) if keeper is not None else None
-        if outcome is None:
+        if (outcome := kept[name]) is None:
             world = World(scenario, method, realm)
-            check_memory(world, available=cluster.memory_bytes if cluster is not None else 0)
             with _progress(f"{label}{name}", world, quiet=quiet) as progress:
                 outcome = _run(world, method, processes, progress, cluster, keeper)
             if keeper is not None:

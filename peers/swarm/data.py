@@ -14,6 +14,7 @@ from p2prec.data.dataset import Dataset
 from p2prec.data.interactions import History, Interactions
 from p2prec.data.split import MIN_HISTORY
 from p2prec.errors import ConfigError
+from p2prec.limits import MAX_ITEMS
 from peers.files import (
     MOVIELENS,
     check_there,
@@ -108,11 +109,17 @@ def _dataset(scenario: Scenario, data: str, source: str) -> Dataset:
     settings, count = scenario.data, scenario.peers.count
     if settings.kind == "city" and not data:
         users = max(settings.users, count)
+        places = max(settings.places, 3 * users)
+        if places > MAX_ITEMS:
+            raise ConfigError(
+                f"{source}: a city of {users:,} people (data.users, peers.count) and {places:,} "
+                f"places is too large; nearest is {MAX_ITEMS // 3:,} people, {MAX_ITEMS:,} places"
+            )
         if settings.people_per_town:
             return generate_towns(
                 seed=settings.seed,
                 n_users=users,
-                n_places=max(settings.places, 3 * users),
+                n_places=places,
                 people_per_town=settings.people_per_town,
                 days=settings.days,
                 habits=settings.habits,
@@ -120,7 +127,7 @@ def _dataset(scenario: Scenario, data: str, source: str) -> Dataset:
         return generate_city(
             rng=np.random.default_rng(settings.seed),
             n_users=users,
-            n_places=max(settings.places, 3 * users),
+            n_places=places,
             days=settings.days,
             habits=settings.habits,
         )

@@ -11,11 +11,14 @@ from sklearn.metrics import log_loss, mean_absolute_error, root_mean_squared_err
 from typer.testing import CliRunner
 
 from p2prec.data.city import generate_city
+from p2prec.errors import ConfigError
 from p2prec.evaluation import frame
 from p2prec.evaluation.rating_baselines import RATING_BASELINES
+from peers import evaluate_rows
 from peers.cli.main import app, main
-from peers.evaluate import FROZEN, known_methods
+from peers.evaluate import FROZEN, known_methods, run_evaluation
 from peers.scenario import load_scenario
+from peers.simulator import estimate
 
 pytestmark = pytest.mark.e2e
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -175,3 +178,14 @@ def test_every_axis_is_listed_with_its_members() -> None:
     assert {"recommender", "collaboration", "selection", "protection", "baseline"} <= set(axes)
     assert {"alone", "dclr", "mac"} <= set(axes["collaboration"])
     assert all(says for members in axes.values() for says in members.values())
+
+
+def test_methods_that_do_not_fit_are_refused_before_one_begins(
+    check_ins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "_available_bytes", lambda: 1_000)
+    begun: list[object] = []
+    monkeypatch.setattr(evaluate_rows, "simulate", lambda *_, **__: begun.append(1))
+    with pytest.raises(ConfigError, match=r"8 peers of [0-9,]+ KiB each need .* of memory"):
+        run_evaluation(str(check_ins), show=False, quiet=True)
+    assert not begun

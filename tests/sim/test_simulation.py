@@ -26,8 +26,8 @@ from typer.testing import CliRunner
 
 from p2prec.errors import ConfigError, P2PRecError, TransportError
 from peers.cli.main import app, main
-from peers.scenario import PeersConfig, load_scenario
-from peers.simulator import estimate, happenings, shard
+from peers.scenario import MethodConfig, PeersConfig, load_scenario
+from peers.simulator import command, estimate, happenings, shard
 from peers.simulator.command import run_simulation, simulate
 from peers.simulator.config import SimulationConfig
 from peers.simulator.hands import InProcess
@@ -367,13 +367,64 @@ def test_ray_that_is_not_there_is_said_at_once(
             run_simulation(path, ray=address)
 
 
-def test_too_many_peers_are_refused_with_the_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimate, "_available_bytes", lambda: 1_000_000)
-    scenario = replace(SCENARIO, peers=replace(SCENARIO.peers, count=1_000))
-    histories = tuple(REALM.histories[i % len(REALM.histories)] for i in range(1_000))
-    world = World(scenario, scenario.methods[0], replace(REALM, histories=histories))
-    with pytest.raises(ConfigError, match=r"1,000 peers of [0-9]+ KiB each"):
-        estimate.check_memory(world)
+TWO = """
+[[methods]]
+name = "epidemic"
+label = "small"
+models = ["mf/4"]
+options = { max_rows = 16 }
+[[methods]]
+name = "epidemic"
+label = "large"
+models = ["mf/64"]
+"""
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which methods have begun; none of them is run."""
+    found: list[str] = []
+
+    def ran(_: World, method: MethodConfig, *more: object) -> None:
+        del more
+        found.append(method.title)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(command, "_run", ran)
+    return found
+
+
+def test_a_method_that_does_not_fit_is_refused_before_another_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: list[str]
+) -> None:
+    path = tmp_path / "two.toml"
+    path.write_text(TOML.read_text().partition("[[methods]]")[0] + TWO)
+    scenario = load_scenario(path)
+    realm = load_realm(scenario, data="")
+    small, large = (
+        estimate.bytes_per_peer(World(scenario, method, realm)) for method in scenario.methods
+    )
+    assert large > 1.5 * small
+    between = int(scenario.peers.count * (small + large) / 2 / 0.9)
+    monkeypatch.setattr(estimate, "_available_bytes", lambda: between)
+    with pytest.raises(
+        ConfigError, match=r"^large: 6 peers of [0-9]+ KiB each need .* [1-5] peers"
+    ):
+        run_simulation(path, show=False, quiet=True)
+    assert not begun
+    monkeypatch.setattr(estimate, "_available_bytes", lambda: 2 * between)
+    with pytest.raises(ZeroDivisionError):
+        run_simulation(path, show=False, quiet=True)
+    assert begun == ["small"]
+    with pytest.raises(ConfigError, match=r"and 3 processes of [0-9]+ MiB .* take fewer processes"):
+        run_simulation(path, show=False, quiet=True, processes=3)
+    assert begun == ["small"]
+
+
+def test_a_city_beyond_any_catalogue_is_refused_at_once(tmp_path: Path) -> None:
+    says = r"small\.toml: a city of 9,000,000 people .* nearest is 666,666 people, 2,000,000 places"
+    with pytest.raises(ConfigError, match=says):
+        run_simulation(written(tmp_path), settings=["data.users=9_000_000"])
 
 
 def test_neighbours_are_found_in_other_towns_too() -> None:
