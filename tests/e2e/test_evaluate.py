@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss, mean_absolute_error, root_mean_squared_error
+from summaries import check_summary
 from typer.testing import CliRunner
 
 from p2prec.data.city import generate_city
@@ -45,6 +46,7 @@ def test_all_methods_and_baselines_stand_in_one_table(check_ins: Path) -> None:
     result = CliRunner().invoke(app, [*command, "--quiet", "--pictures", str(pictures)])
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
+    check_summary(summary)
     assert set(known_methods()) <= set(summary["methods"])
     assert {"centralised", "server_fedavg", "most_frequent", "item_knn"} <= set(summary["methods"])
     learned = {*known_methods(), "centralised", "server_fedavg"}
@@ -121,6 +123,7 @@ def test_films_are_clicked_on_and_rated_too(films: Path) -> None:
     result = CliRunner().invoke(app, [*command, "--json"])
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
+    check_summary(summary)
     ratings, clicks = summary["ratings"], summary["clicks"]
     learned = {"alone", "epidemic", "server_fedavg", "centralised"}
     assert set(ratings["figures"]) == learned | set(RATING_BASELINES)  # mac cannot rate

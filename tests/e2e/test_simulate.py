@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from summaries import check_summary
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 _PATIENCE_S = 120.0
@@ -151,6 +153,39 @@ def test_ctrl_c_saves_the_run_and_it_goes_on(whole: tuple[Path, bytes], tmp_path
     assert done.returncode == 0
     assert done.stderr == ""
     assert (kept / "result.json").read_bytes() == result
+
+
+def check_ins(path: Path) -> Path:
+    """Of sixteen people who go round in circles."""
+    lines = ["user,poi,category,lat,lon,timestamp"]
+    lines += [
+        f"u{user},p{(user + step * step) % 30},cafe,40.7,-73.9,{1_700_000_000 + 7_000 * step}"
+        for user in range(16)
+        for step in range(24)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("own_data", [False, True])
+def test_what_a_simulation_prints_is_what_the_manual_promises(
+    tmp_path: Path, *, own_data: bool
+) -> None:
+    scenario = tmp_path / "divided.toml"
+    scenario.write_text(DIVIDED)
+    options = ["--data", str(check_ins(tmp_path / "check_ins.csv"))] if own_data else []
+    done = run(scenario, *options, "--seeds", "2", "--json", "--quiet")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    check_summary(summary)
+    assert summary["spread"]["seeds"] == [0, 1]
+    of_runs = {"virtual_seconds", "peer_rounds_per_second", "digest"}
+    assert of_runs <= set(summary)
+    for name in ("gossip_adam", "dclr", "mac"):
+        method = summary["methods"][name]
+        assert of_runs | {"peer_rounds", "mib_per_peer"} <= set(method)
+        assert method["all"]["n"] == 12
+    assert "figures" not in summary  # an evaluation's
 
 
 def test_threads_that_libraries_are_given_do_not_change_a_result(tmp_path: Path) -> None:
