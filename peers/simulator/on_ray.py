@@ -17,7 +17,6 @@ from typing import Any, Final
 import numpy as np
 
 from p2prec.errors import ConfigError, P2PRecError, TransportError
-from peers import ONE_THREAD
 from peers.simulator.hands import FAILED, GONE, Elsewhere, InProcess
 from peers.simulator.world import World
 from peers.version import code
@@ -127,10 +126,7 @@ class OnRay(Elsewhere):
     def __init__(self, held: Any, number: int, shards: int) -> None:
         import ray
 
-        there = {"env_vars": ONE_THREAD}  # before NumPy is loaded, which `_Served` is too late for
-        self._actor = ray.remote(num_cpus=1, runtime_env=there)(_Served).remote(
-            held, number, shards
-        )
+        self._actor = ray.remote(num_cpus=1)(_Served).remote(held, number, shards)
         self._told: list[Any] = []  # calls whose answer nobody has looked at
         there, here = self._ask("made_of"), _made_of()
         if there != here:
