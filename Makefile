@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install check test demo clean
+.PHONY: install check test test-ray demo clean
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -22,6 +22,11 @@ check: $(STAMP)
 
 test: $(STAMP) check
 	$(BIN)/pytest tests -n 2 --dist loadgroup
+
+# Apart from the others: Ray takes 240 MB.
+test-ray: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	$(BIN)/pytest tests/e2e/test_simulate.py tests/sim/test_simulation.py -k ray
 
 demo: $(STAMP)
 	$(BIN)/p2prec demo

@@ -22,10 +22,10 @@ def check_range(name: str, value: float, bounds: Range) -> None:
     Raises:
         ConfigError: Names the setting, its range and the nearest value within it.
     """
-    (least, most), number = bounds, as_float(value)
-    if least <= number <= most and math.isfinite(number):
+    least, most = bounds  # a large integer is compared as it is: the nearest float may be too large
+    if least <= value <= most and math.isfinite(as_float(value)):
         return
-    near = least if not number > most else most
+    near = least if not value > most else most
     if not math.isfinite(near):
         near = least
     allowed = "or more" if most == EVER else f"to {_said(most)}"

@@ -16,7 +16,6 @@ from peers.swarm.pictures import draw_neighbours
 
 def draw_comparison(summary: Mapping[str, Any], folder: Path) -> None:
     """Write ``rounds.png`` (where quality was measured by round), ``bytes``, ``users``, ``map``."""
-    folder.mkdir(parents=True, exist_ok=True)
     if any(row.get("validation") for row in summary["methods"].values()):
         title = f"{summary['scenario']}, {summary['peers']} peers"
         draw_curves(summary["methods"], folder / "rounds.png", title=title)

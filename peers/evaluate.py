@@ -22,6 +22,7 @@ from p2prec.evaluation.comparison import REFERENCE, Comparison
 from p2prec.evaluation.metrics import quality
 from p2prec.models.families import FAMILIES, parse_model
 from p2prec.models.recommender import Task
+from p2prec.ranges import check_range
 from p2prec.text import nearest
 from p2prec.training.local import train_together
 from peers.cli.comparison import print_comparison
@@ -38,8 +39,11 @@ from peers.evaluate_rows import (
     rated_by_means,
 )
 from peers.examination import Examination
+from peers.files import make_folder
 from peers.provenance import provenance
+from peers.ranges import SCENARIO
 from peers.scenario import Scenario, in_rounds, load_scenario, rounds_of
+from peers.simulator.estimate import check_memory
 from peers.swarm.data import load_realm, usable_users
 from peers.swarm.repeats import stopped_by_ctrl_c
 from peers.swarm.summary import spread
@@ -95,7 +99,7 @@ def run_evaluation(
         quiet: Whether to say nothing on the way.
 
     Raises:
-        ConfigError: An unknown method, or fewer users than asked for.
+        ConfigError: An unknown method, fewer users than asked for, or too many for the memory.
         DataError: The file cannot be read.
         StoppedByUserError: Ctrl-C; nothing that was started is left.
     """
@@ -105,17 +109,28 @@ def run_evaluation(
     for name in wanted:
         if name not in known and name not in BASELINES:
             raise ConfigError(f"unknown method {name!r}; {nearest(name, known)}")
+    if not data:
+        raise ConfigError(
+            "--data is empty; name a CSV of check-ins, or the folder of MovieLens 100K"
+        )
+    usable = usable_users(load_scenario(FROZEN), data=data)
+    check_range(f"{data}: --users", users, (0, usable))
+    check_range("--rounds", rounds, SCENARIO["schedule.max_rounds"])
+    make_folder(pictures, key="--pictures")
     asked = Asked(
         data=data,
         methods=tuple(m for m in known if m in wanted or m == REFERENCE),
         seeds=seeds,
-        users=users or usable_users(load_scenario(FROZEN), data=data),
+        users=users or usable,
         rounds=rounds,
         processes=processes,
         validate=pictures is not None,
         quiet=quiet,
     )
     tasks = _tasks(asked)
+    for scenario in tasks.values():  # all of them before hours of the first one
+        realm = load_realm(scenario, data=data)
+        check_memory(scenario, realm, scenario.methods, processes=processes)
     if not quiet:
         _announce(asked, tasks)
     summary = _next_items(tasks[""], asked)

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.check_ins import COLUMNS, CheckIns, csv_fields, read_check_ins
@@ -18,9 +18,50 @@ from p2prec.data.dataset import Dataset
 from p2prec.data.friends import read_friends
 from p2prec.data.interactions import Interactions
 from p2prec.data.movielens import read_movielens
-from p2prec.errors import DataError
+from p2prec.errors import ConfigError, DataError
+from p2prec.text import closest
 
+MOVIELENS: Final = "ml-100k"  # the files of its folder, without their endings
 _CATALOGUE_COLUMNS = ["poi", "category", "lat", "lon"]
+
+
+def check_there(path: Path, *, key: str, what: str) -> None:
+    """Refuse a path that leads nowhere, before anything starts.
+
+    Args:
+        path: That is to be read.
+        key: What names it; whose key it is may stand before it.
+        what: Such as ``"CSV of check-ins"``, for the sentence.
+
+    Raises:
+        ConfigError: Names the key, the path, and the nearest name beside it.
+    """
+    if path.exists():
+        return
+    beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = closest(path.name, beside)
+    hint = f"name a {what}" if near is None else f"did you mean {path.parent / near}?"
+    raise ConfigError(f"{key}: there is no {path}; {hint}")
+
+
+def make_folder(path: Path | None, *, key: str) -> None:
+    """Make a folder that something will be written into, before what may take hours.
+
+    Args:
+        path: None where nothing will be.
+        key: What names it.
+
+    Raises:
+        ConfigError: It cannot be one.
+    """
+    if path is None:
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{key}: {path} cannot be a folder: {error.strerror}; name a new one"
+        ) from None
 
 
 def open_text(
@@ -119,10 +160,14 @@ def read_friend_file(path: Path, interactions: Interactions) -> Interactions:
         )
 
 
-def read_movielens_folder(path: Path, name: str = "ml-100k") -> Dataset:
-    """Read MovieLens 100K from a folder with ``<name>.inter`` and ``<name>.item``."""
-    with open_text(path / f"{name}.inter") as inter, open_text(path / f"{name}.item") as items:
-        return read_movielens(inter, items, source=str(path / name))
+def read_movielens_folder(path: Path) -> Dataset:
+    """Read MovieLens 100K from a folder with ``ml-100k.inter`` and ``ml-100k.item``."""
+    start = path / MOVIELENS
+    with (
+        open_text(start.with_suffix(".inter")) as inter,
+        open_text(start.with_suffix(".item")) as items,
+    ):
+        return read_movielens(inter, items, source=str(start))
 
 
 def write_catalogue(path: Path, catalogue: Catalogue) -> None:

@@ -98,6 +98,7 @@ SCENARIO: Final[Mapping[str, Range]] = {
     "data.habits.taste": (0.01, 1e3),
     "data.habits.log_check_ins": (0.0, 20.0),
     "data.habits.log_check_ins_sd": (0.0, 10.0),
+    "methods.rounds": (0, 1_000_000),
     "peers.count": (1, 10_000_000),
     "peers.mdns_only": (0.0, 1.0),
     "peers.mqtt_only": (0.0, 1.0),

@@ -151,6 +151,13 @@ def scenario_of(tables: Mapping[str, Any], *, source: str) -> Scenario:
         raise ConfigError(f"{source}: names no method; write [[methods]] and a name, such as dclr")
     for method in scenario.methods:
         _check_method(scenario, method, source)
+    titles = [method.title for method in scenario.methods]
+    for title in titles:
+        if titles.count(title) > 1:
+            raise ConfigError(
+                f"{source}: {titles.count(title)} methods are called {title!r}; give each a label "
+                "of its own"
+            )
     if scenario.neighbours.selection == "social" and not scenario.data.friends:
         raise ConfigError(
             f'{source}: neighbours.selection = "social" needs friendships; name a CSV of '
@@ -177,13 +184,37 @@ def _check_method(scenario: Scenario, method: MethodConfig, source: str) -> None
     overridden = replace(scenario, training=training_config(scenario, method))
     check_ranges(overridden, SCENARIO, source=f"{source}: {method.title}")
     if not method.models:
-        raise ConfigError(f"{source}: {method.name} names no model")
+        raise ConfigError(
+            f'{source}: {method.title}: models is empty; name one, such as "ranker/16"'
+        )
     if len(set(method.models)) > 1 and METHODS[method.name].sends == "parameters":
         able = [name for name, kind in METHODS.items() if kind.sends in {"probabilities", "both"}]
         raise ConfigError(
             f"{source}: {method.name} averages parameters, so that all models must be the same; "
             f"{', '.join(able)} let peers differ"
         )
+
+
+def check_ends(scenario: Scenario, *, source: str, virtual: bool) -> None:
+    """Refuse methods whose peers would never rest.
+
+    Args:
+        scenario: Checked else.
+        source: Whose it is, for errors.
+        virtual: Whether virtual time may end a run before.
+
+    Raises:
+        ConfigError: Names the first of them.
+    """
+    if virtual and scenario.simulation.hours:
+        return
+    for method in scenario.methods:
+        if not rounds_of(scenario, method):
+            hours = " or simulation.hours" if virtual else ""
+            raise ConfigError(
+                f"{source}: {method.title} never ends with schedule.max_rounds = 0; nearest is 1, "
+                f"or give it rounds of its own{hours}"
+            )
 
 
 def rounds_of(scenario: Scenario, method: MethodConfig) -> int:

@@ -24,6 +24,7 @@ from p2prec.embeddings.sseds import SingleShot
 from p2prec.embeddings.table import COMPRESSIONS, ItemTable
 from p2prec.embeddings.tensor_train import SemiTensorProduct, TensorTrain
 from p2prec.errors import ConfigError
+from p2prec.text import nearest
 
 TABLES: dict[str, type[ItemTable]] = {
     "amtl": AdaptivelyMasked,
@@ -62,7 +63,7 @@ def check_table(*, table: str, compression: int) -> None:
         ConfigError: No such table, or it cannot be as small.
     """
     if table not in TABLES:
-        raise ConfigError(f"unknown item table {table!r}; there are: {', '.join(sorted(TABLES))}")
+        raise ConfigError(f"unknown item table {table!r}; {nearest(table, TABLES)}")
     able = compressions_of(table)
     if compression not in able:
         raise ConfigError(

@@ -22,6 +22,7 @@ from p2prec.models.patched import PatchedFactorisation
 from p2prec.models.ranker import Ranker
 from p2prec.models.recommender import Task
 from p2prec.models.session_knn import SessionKNN
+from p2prec.text import nearest
 from p2prec.training.config import ModelConfig
 
 MODELS: dict[str, type[Model]] = {
@@ -55,7 +56,7 @@ def check_model(
     """
     known = FAMILIES
     if family not in known:
-        raise ConfigError(f"unknown model family {family!r}; there are: {', '.join(sorted(known))}")
+        raise ConfigError(f"unknown model family {family!r}; {nearest(family, known)}")
     sizes = known[family].sizes
     if embedding_size not in sizes:
         raise ConfigError(
@@ -128,11 +129,14 @@ def parse_model(name: str) -> ModelConfig:
         ConfigError: It is no such name, or names what cannot be.
     """
     parts = re.fullmatch(r"([a-z_]+)/(\d{1,4})(?:/([a-z_0-9]+)-(\d{1,3}))?(?:/([a-z]+))?", name)
-    if parts is None or (parts[5] and parts[5] not in set(Task)):
+    if parts is None:
         raise ConfigError(
             f"{name!r} names no model; write family/size, family/size/task or "
             "family/size/table-compression, such as mf/16/click or mf/16/qrt-10"
         )
+    tasks = {task.value for task in Task}
+    if parts[5] and parts[5] not in tasks:
+        raise ConfigError(f"{name!r}: unknown task {parts[5]!r}; {nearest(parts[5], tasks)}")
     family, size, task = parts[1], int(parts[2]), Task(parts[5] or Task.RANKING)
     table, compression = parts[3] or "full", int(parts[4] or 1)
     check_model(family=family, embedding_size=size, task=task, table=table, compression=compression)

@@ -218,7 +218,7 @@ class Keeper:
                 f"{self.asked['version']}), whose results would differ; go on with that one, or "
                 "begin anew with --save"
             )
-        for key in ("scenario", "seed", "seeds"):
+        for key in ("scenario", "seeds"):
             for name, there, here in _differences(saved[key], self.asked[key], key):
                 raise ConfigError(
                     f"{self.folder} holds another run: {name} is {there} there and {here} here"
@@ -297,14 +297,13 @@ class Keeper:
             ) from None
 
 
-def asked_for(scenario: Scenario, *, seed: int, seeds: int) -> dict[str, Any]:
-    """What has to be the same for a run to go on, as JSON holds it."""
+def asked_for(scenario: Scenario, *, seeds: int) -> dict[str, Any]:
+    """What has to be the same for a run to go on, as JSON holds it; of seeds the first counts."""
     return {
         "format": FORMAT,
         "version": version(),
         "code": code(),
         "scenario": json.loads(msgspec.json.encode(scenario)),
-        "seed": seed,
         "seeds": seeds,
     }
 

@@ -14,13 +14,15 @@ from p2prec.errors import ConfigError
 from peers.cli.progress import Stage, following
 from peers.cli.say import clock
 from peers.cli.stopping import say, sigterm_as_ctrl_c, stop_asked
-from peers.scenario import MethodConfig, Scenario
+from peers.files import make_folder
+from peers.scenario import MethodConfig, Scenario, check_ends
 from peers.simulator.checkpoint import Keeper, Outcome, asked_for
 from peers.simulator.estimate import check_memory, resident_bytes
 from peers.simulator.hands import Hand, InProcess, OtherProcess, Report
 from peers.simulator.on_ray import Cluster, OnRay, cluster_at
 from peers.simulator.repeating import command_line, repeatable
 from peers.simulator.run import Progress, Standing, digest_of, live
+from peers.simulator.traces import check_traces
 from peers.simulator.world import World
 from peers.swarm.data import Realm
 from peers.swarm.repeats import asked, over_seeds, stopped_by_ctrl_c
@@ -76,17 +78,14 @@ def run_simulation(
         StoppedByUserError: Ctrl-C or SIGTERM; nothing that was started is left.
         TransportError: No Ray cluster answers.
     """
-    scenario = asked(path, peers=peers, rounds=rounds, settings=settings)
-    if not scenario.schedule.max_rounds and not scenario.simulation.hours:
-        raise ConfigError(
-            f"{path}: a simulation needs schedule.max_rounds or simulation.hours, else it "
-            "never ends"
-        )
+    scenario = asked(path, peers=peers, rounds=rounds, seed=seed, seeds=seeds, settings=settings)
+    check_ends(scenario, source=str(path), virtual=True)
+    check_traces(scenario.simulation, peers=scenario.peers.count, source=str(path))
     if save is not None and resume is not None:
         raise ConfigError("--save begins a run and --continue goes on with one; take one of them")
-    first = scenario.seed if seed < 0 else seed
+    make_folder(save, key="--save")
 
-    def command(*more: str, number: int = first, n: int = seeds) -> str:
+    def command(*more: str, number: int = scenario.seed, n: int = seeds) -> str:
         return command_line(
             path, *more, peers=peers, data=data, seed=number, seeds=n, rounds=rounds,
             settings=settings,
@@ -98,7 +97,7 @@ def run_simulation(
         if (folder := save or resume) is not None:
             keeper = Keeper(
                 folder=folder,
-                asked=asked_for(scenario, seed=first, seeds=seeds),
+                asked=asked_for(scenario, seeds=seeds),
                 every_s=save_every_s,
                 again=command("--continue", str(folder)),
                 stop=stack.enter_context(stop_asked(quiet=quiet)),
@@ -118,7 +117,7 @@ def run_simulation(
             return found
 
         summary = over_seeds(
-            scenario, run, data=data, seed=seed, seeds=seeds, pictures=pictures, show=show
+            scenario, run, path=path, data=data, seeds=seeds, pictures=pictures, show=show
         )
         if keeper is not None:
             keeper.result(summary)
@@ -138,19 +137,28 @@ def simulate(
     """All methods of a scenario with one seed; see ``docs/summary-schema.md``.
 
     Raises:
-        ConfigError: The peers would not fit into memory.
+        ConfigError: The peers of a method would not fit into memory; none has begun then.
     """
     import torch
 
     torch.set_num_threads(1)  # small operations: a second thread would only wait
     begun = time.monotonic()
+    kept = {
+        method.title: keeper.outcome((scenario.seed, method.title)) if keeper is not None else None
+        for method in scenario.methods
+    }
+    check_memory(
+        scenario,
+        realm,
+        [method for method in scenario.methods if kept[method.title] is None],
+        processes=processes or (cluster.cores if cluster is not None else 1),
+        available=cluster.memory_bytes if cluster is not None else 0,
+    )
     outcomes: dict[str, Outcome] = {}
     for method in scenario.methods:
         name = method.title
-        outcome = keeper.outcome((scenario.seed, name)) if keeper is not None else None
-        if outcome is None:
+        if (outcome := kept[name]) is None:
             world = World(scenario, method, realm)
-            check_memory(world, available=cluster.memory_bytes if cluster is not None else 0)
             with _progress(f"{label}{name}", world, quiet=quiet) as progress:
                 outcome = _run(world, method, processes, progress, cluster, keeper)
             if keeper is not None:

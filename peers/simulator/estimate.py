@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import tracemalloc
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -17,15 +18,20 @@ from p2prec.errors import ConfigError
 from p2prec.models.model import Model
 from p2prec.models.moments import ALL_KEPT_BYTES, KEPT_BYTES
 from p2prec.models.session_knn import SessionKNN
+from peers.scenario import MethodConfig, Scenario
 from peers.simulator.peer import SimulatedPeer
 from peers.simulator.world import World
+from peers.swarm.data import Realm
 
-_SAMPLE: Final = 48  # peers that are built to see what one costs
-_FIRST: Final = 8  # and before them some with whom comes what all share: tables, trees, code
+_SAMPLE: Final = 48  # peers that are built at most to see what one costs,
+_SAMPLED: Final = 20  # of so many one, so that a small world begins at once,
+_LEAST: Final = 4  # but so many,
+_FIRST: Final = 2  # and before them some with whom comes what all share: tables, trees, code
 # Of one known peer, its events on the way and counters; adverts themselves are shared.
 _ACQUAINTANCE_BYTES: Final = 1_400
-# Rows have room to grow, and a shelf that grows is there twice for a while: with this factor the
-# estimate is 134 KiB where 10,000 peers of scale_simulated.toml took 145 each at most.
+# Rows have room to grow, and a shelf that grows is there twice for a while: with this factor and
+# what is on its way the estimate is 159 KiB where 10,000 peers of scale_simulated.toml took 145
+# each at most.
 _ROOM: Final = 2.0
 # What looks a session up, of what is held and of what was passed on, and its items, once for all.
 _SESSION_BYTES: Final = 260
@@ -34,6 +40,8 @@ _SESSION_BYTES: Final = 260
 _REFERENCE_BYTES: Final = 90
 _TAUGHT_BYTES, _TAUGHT_PLACE_BYTES = 280, 16
 _NAMED: Final = 2.0
+_COPIES: Final = 2  # of a payload on its way: as it was made, and as its recipients will read it
+_PARCEL_BYTES: Final = 400  # and its arrival at each of them
 _KEPT_FREE: Final = 0.1  # of the memory that is available
 _MIB: Final = 1 << 20
 
@@ -48,7 +56,7 @@ def bytes_per_peer(world: World) -> float:
     gc.collect()
     tracemalloc.start()  # of the process as a whole one would see what was free already
     try:
-        peers = _begun(world, min(_SAMPLE, world.n))
+        peers = _begun(world, min(_SAMPLE, max(_LEAST, world.n // _SAMPLED), world.n))
         built = tracemalloc.get_traced_memory()[0] / len(peers)
     finally:
         tracemalloc.stop()
@@ -59,7 +67,7 @@ def bytes_per_peer(world: World) -> float:
     k = world.scenario.neighbours.k
     method = METHODS[world.method.name]
     # Each neighbour tells of its own rows and as much hearsay again; half of it is known already.
-    heard = 0.0
+    heard = most = 0.0
     if method.sends in {"parameters", "both"}:
         amounts = read_amounts(world.method.options, method.amounts)
         most = min(most_rows(amounts, width), 4.0 * held)
@@ -80,7 +88,9 @@ def bytes_per_peer(world: World) -> float:
     if world.method.name == "gossip_adam":  # its moments, which are not there before a training
         rows += 4.0 * 4.0 * float(directed(models[0].model).sum())
     moments = min(KEPT_BYTES, ALL_KEPT_BYTES / world.n) if models[0].model.of_moments else 0.0
-    return _ROOM * (built + rows) + 5 * k * _ACQUAINTANCE_BYTES + moments
+    on_its_way = _COPIES * 4.0 * (most * (width + 1) + models[0].model.n_dense) if most else 0.0
+    known = k * (5 * _ACQUAINTANCE_BYTES + _PARCEL_BYTES)
+    return _ROOM * (built + rows) + on_its_way + known + moments
 
 
 def _sessions(world: World, model: Model) -> float:
@@ -100,26 +110,44 @@ def _begun(world: World, n: int) -> list[SimulatedPeer]:
     return peers
 
 
-def check_memory(world: World, *, available: int = 0) -> None:
-    """Refuse a world that does not fit.
+def check_memory(
+    scenario: Scenario,
+    realm: Realm,
+    methods: Iterable[MethodConfig],
+    *,
+    processes: int = 1,
+    available: int = 0,
+) -> None:
+    """Refuse methods whose peers do not fit, all of them before the first one begins.
 
     Args:
-        world: That is about to begin.
-        available: Bytes for all its peers; 0 for those of this machine.
+        scenario: They are of.
+        realm: Of its peers.
+        methods: That are about to be simulated, one after the other.
+        processes: That share the peers, at most.
+        available: Bytes for all of them on other machines; 0 for those of this one.
 
     Raises:
         ConfigError: With the figures.
     """
-    available = available or _available_bytes()
-    if world.n < 1_000 or not available:
-        return
-    each = bytes_per_peer(world)
-    if each * world.n > (1.0 - _KEPT_FREE) * available:
-        fit = int((1.0 - _KEPT_FREE) * available / each)
+    for method in methods:
+        world = World(scenario, method, realm)
+        each = bytes_per_peer(world)
+        # Now that all is there that peers share. Of the world as it is, with its catalogue, further
+        # processes come to hold copies, whole ones at worst.
+        n_processes = max(1, min(processes, world.n))
+        further = n_processes if available or n_processes > 1 else 0
+        copies = further * _private_bytes()
+        free = (1.0 - _KEPT_FREE) * (available or _available_bytes())
+        if not free or each * world.n + copies <= free:
+            continue
+        fit = max(0, int((free - copies) / each))
+        hint = f"some {fit:,} peers fit (--peers)" if fit else "take fewer processes"
+        also = f" and {further} processes of {copies / further / _MIB:.0f} MiB" if further else ""
         raise ConfigError(
-            f"{world.n:,} peers of {each / 1024:.0f} KiB each need {each * world.n / 1e9:.1f} GB "
-            f"of memory, and {available / 1e9:.1f} GB are available; some {fit:,} peers fit "
-            "(--peers), or a smaller embedding"
+            f"{method.title}: {world.n:,} peers of {each / 1024:.0f} KiB each{also} need "
+            f"{(each * world.n + copies) / 1e9:.1f} GB of memory, and "
+            f"{free / 1e9:.1f} GB are free for them; {hint}, or a smaller embedding"
         )
 
 
@@ -129,11 +157,21 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def _private_bytes() -> int:
+    """Memory of this process that is no file's, so that a fork may have to copy it."""
+    return _kib("/proc/self/status", "RssAnon:") * 1024
+
+
 def _available_bytes() -> int:
+    return _kib("/proc/meminfo", "MemAvailable:") * 1024
+
+
+def _kib(path: str, key: str) -> int:
+    """A line of what the kernel says; 0 where it says nothing."""
     try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+        for line in Path(path).read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith(key):
+                return int(line.split()[1])
     except OSError:
         pass
     return 0

@@ -10,7 +10,8 @@ from typing import Any
 from p2prec.errors import ConfigError
 from peers.cli.progress import Stage, following
 from peers.cli.say import size
-from peers.scenario import MAX_PEERS, Scenario
+from peers.files import make_folder
+from peers.scenario import MAX_PEERS, Scenario, check_ends
 from peers.swarm.data import Realm
 from peers.swarm.repeats import asked, over_seeds, stopped_by_ctrl_c
 from peers.swarm.summary import MethodRun
@@ -37,14 +38,14 @@ def run_swarm(
         ConfigError: The scenario is wrong; also what ``Supervisor.run`` raises.
         StoppedByUserError: Ctrl-C; nothing that was started is left.
     """
-    scenario = asked(path, peers=peers, rounds=rounds)
+    scenario = asked(path, peers=peers, rounds=rounds, seed=seed, seeds=seeds)
     if scenario.peers.count > MAX_PEERS:
         raise ConfigError(
-            f"{scenario.peers.count:,} processes are too many for one machine (at most "
-            f"{MAX_PEERS:,}); p2prec simulate runs them in virtual time"
+            f"{path}: peers.count = {scenario.peers.count:,} are too many processes for one "
+            f"machine; nearest is {MAX_PEERS:,}, and p2prec simulate runs more in virtual time"
         )
-    if not scenario.schedule.max_rounds:
-        raise ConfigError(f"{path}: a swarm needs schedule.max_rounds, else it never ends")
+    check_ends(scenario, source=str(path), virtual=False)
+    make_folder(keep, key="--keep")
 
     def live(seeded: Scenario, realm: Realm, label: str) -> dict[str, Any]:
         with _progress(label, quiet=quiet) as progress:
@@ -58,7 +59,7 @@ def run_swarm(
             ).run()
 
     return over_seeds(
-        scenario, live, data=data, seed=seed, seeds=seeds, pictures=pictures, show=show
+        scenario, live, path=path, data=data, seeds=seeds, pictures=pictures, show=show
     )
 
 

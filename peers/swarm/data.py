@@ -14,8 +14,14 @@ from p2prec.data.dataset import Dataset
 from p2prec.data.interactions import History, Interactions
 from p2prec.data.split import MIN_HISTORY
 from p2prec.errors import ConfigError
-from p2prec.text import closest
-from peers.files import read_check_in_file, read_friend_file, read_movielens_folder
+from p2prec.limits import MAX_ITEMS
+from peers.files import (
+    MOVIELENS,
+    check_there,
+    read_check_in_file,
+    read_friend_file,
+    read_movielens_folder,
+)
 from peers.scenario import Scenario
 
 
@@ -37,7 +43,7 @@ class Realm:
     users: tuple[str, ...] = ()
 
 
-def load_realm(scenario: Scenario, *, data: str) -> Realm:
+def load_realm(scenario: Scenario, *, data: str, source: str = "") -> Realm:
     """Load or generate, and draw ``peers.count`` users.
 
     Seeds 0, 1, 2 ... take disjoint users as long as there are enough.
@@ -45,19 +51,28 @@ def load_realm(scenario: Scenario, *, data: str) -> Realm:
     Args:
         scenario: What to load.
         data: CSV that overrides the scenario's own; "" for none.
+        source: Path of the scenario, for sentences; its name where empty.
 
     Raises:
-        ConfigError: There are fewer users than peers, or a file is needed and none is named.
+        ConfigError: There are fewer users than peers, or a file is needed and none is there.
         DataError: The file cannot be read.
     """
     settings, count = scenario.data, scenario.peers.count
-    dataset = _dataset(scenario, data)
+    source = source or f"scenario {scenario.name!r}"
+    friends = Path(settings.friends)
+    if settings.friends:
+        check_there(friends, key=f"{source}: data.friends", what="CSV of user,friend")
+    dataset = _dataset(scenario, data, source)
     interactions = dataset.interactions
     if settings.friends:
-        interactions = read_friend_file(Path(settings.friends), interactions)
+        interactions = read_friend_file(friends, interactions)
     usable = _usable(interactions)
     if len(usable) < count:
-        raise ConfigError(f"{count} peers need as many users; the data has {len(usable)}")
+        near = f"; nearest is {len(usable):,}" if len(usable) else ""
+        raise ConfigError(
+            f"{source}: peers.count = {count:,}, and {len(usable):,} users of the data have more "
+            f"than {MIN_HISTORY} interactions{near}"
+        )
     order = np.random.default_rng(settings.seed).permutation(usable)
     start = (scenario.seed * count) % len(order)
     chosen = np.roll(order, -start)[:count]
@@ -78,7 +93,7 @@ def usable_users(scenario: Scenario, *, data: str) -> int:
         ConfigError: None has.
         DataError: The file cannot be read.
     """
-    n = len(_usable(_dataset(scenario, data).interactions))
+    n = len(_usable(_dataset(scenario, data, scenario.name).interactions))
     if not n:
         raise ConfigError(f"{data}: no user has more than {MIN_HISTORY} interactions")
     return n
@@ -89,16 +104,22 @@ def _usable(interactions: Interactions) -> NDArray[np.intp]:
     return np.flatnonzero(lengths > MIN_HISTORY)
 
 
-def _dataset(scenario: Scenario, data: str) -> Dataset:
+def _dataset(scenario: Scenario, data: str, source: str) -> Dataset:
     """The scenario's city, a CSV of check-ins, or a folder of MovieLens 100K."""
     settings, count = scenario.data, scenario.peers.count
     if settings.kind == "city" and not data:
         users = max(settings.users, count)
+        places = max(settings.places, 3 * users)
+        if places > MAX_ITEMS:
+            raise ConfigError(
+                f"{source}: a city of {users:,} people (data.users, peers.count) and {places:,} "
+                f"places is too large; nearest is {MAX_ITEMS // 3:,} people, {MAX_ITEMS:,} places"
+            )
         if settings.people_per_town:
             return generate_towns(
                 seed=settings.seed,
                 n_users=users,
-                n_places=max(settings.places, 3 * users),
+                n_places=places,
                 people_per_town=settings.people_per_town,
                 days=settings.days,
                 habits=settings.habits,
@@ -106,29 +127,20 @@ def _dataset(scenario: Scenario, data: str) -> Dataset:
         return generate_city(
             rng=np.random.default_rng(settings.seed),
             n_users=users,
-            n_places=max(settings.places, 3 * users),
+            n_places=places,
             days=settings.days,
             habits=settings.habits,
         )
     if not (data or settings.path):
-        raise ConfigError(f"scenario {scenario.name!r} needs check-ins: name them with --data")
-    path = Path(data or settings.path)
-    _check_there(path, key="--data" if data else f"data.path of scenario {scenario.name!r}")
-    return read_movielens_folder(path) if path.is_dir() else read_check_in_file(path).dataset
-
-
-def _check_there(path: Path, *, key: str) -> None:
-    """Refuse a path that leads nowhere, before anything starts.
-
-    Raises:
-        ConfigError: Names the key, the path, and the nearest name beside it.
-    """
-    if path.exists():
-        return
-    beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = closest(path.name, beside)
-    hint = "name a CSV of check-ins" if near is None else f"did you mean {path.parent / near}?"
-    raise ConfigError(f"{key}: there is no {path}; {hint}")
+        raise ConfigError(
+            f"{source}: data.path is empty; name a CSV of check-ins there, or with --data"
+        )
+    path, key = Path(data or settings.path), "--data" if data else f"{source}: data.path"
+    check_there(path, key=key, what="CSV of check-ins")
+    if not path.is_dir():
+        return read_check_in_file(path).dataset
+    check_there(path / f"{MOVIELENS}.inter", key=key, what="CSV, or the folder of MovieLens 100K")
+    return read_movielens_folder(path)
 
 
 def _friends(interactions: Interactions, chosen: NDArray[np.intp]) -> tuple[tuple[int, ...], ...]:

@@ -11,7 +11,9 @@ from typing import Any
 
 from p2prec.errors import StoppedByUserError
 from peers.cli.tables import print_table
+from peers.files import make_folder
 from peers.provenance import provenance
+from peers.ranges import SCENARIO, check_ranges
 from peers.scenario import Scenario, in_rounds, load_scenario
 from peers.swarm.data import Realm, load_realm
 from peers.swarm.summary import spread
@@ -30,13 +32,23 @@ def stopped_by_ctrl_c(left: str) -> Iterator[None]:
         raise StoppedByUserError(f"interrupted: {left}") from None
 
 
-def asked(path: Path, *, peers: int, rounds: int, settings: Sequence[str] = ()) -> Scenario:
+def asked(
+    path: Path,
+    *,
+    peers: int = 0,
+    rounds: int = 0,
+    seed: int = -1,
+    seeds: int = 1,
+    settings: Sequence[str] = (),
+) -> Scenario:
     """A scenario, with what the command line overrides; 0 overrides nothing.
 
     Args:
         path: Of its file.
         peers: In place of ``peers.count``.
         rounds: In place of ``schedule.max_rounds``, and of what methods have of their own.
+        seed: In place of the scenario's, the first one; below 0 it is that.
+        seeds: How many will be run.
         settings: As ``KEY=VALUE``, in place of whatever they name.
 
     Raises:
@@ -45,15 +57,20 @@ def asked(path: Path, *, peers: int, rounds: int, settings: Sequence[str] = ()) 
     scenario = load_scenario(path, settings=settings)
     if peers:
         scenario = replace(scenario, peers=replace(scenario.peers, count=peers))
-    return in_rounds(scenario, rounds)
+    if seed >= 0:
+        scenario = replace(scenario, seed=seed)
+    scenario = in_rounds(scenario, rounds)
+    for number in (scenario.seed, scenario.seed + seeds - 1):
+        check_ranges(replace(scenario, seed=number), SCENARIO, source=str(path))
+    return scenario
 
 
 def over_seeds(
     scenario: Scenario,
     live: Callable[[Scenario, Realm, str], dict[str, Any]],
     *,
+    path: Path,
     data: str,
-    seed: int,
     seeds: int,
     pictures: Path | None,
     show: bool,
@@ -61,25 +78,25 @@ def over_seeds(
     """Run a scenario once a seed; the first seed's summary, with ``spread`` over all seeds.
 
     Args:
-        scenario: Checked.
+        scenario: Checked; its seed is the first one.
         live: Runs it with one seed, on that seed's users; gets a label for its progress.
+        path: Of the scenario.
         data: CSV that overrides the scenario's own; "" for none.
-        seed: The first one; below 0 it is the scenario's.
         seeds: How many.
         pictures: Folder to draw into, or None.
         show: Whether to print a table.
 
     Raises:
-        ConfigError: There are fewer users than peers.
+        ConfigError: There are fewer users than peers, or pictures have no place.
         DataError: The data cannot be read.
     """
     made = provenance()  # of now: the files may change while it runs
-    first = scenario.seed if seed < 0 else seed
+    make_folder(pictures, key="--pictures")
     summaries = []
-    for number in range(first, first + seeds):
+    for number in range(scenario.seed, scenario.seed + seeds):
         seeded = replace(scenario, seed=number)
         label = f"seed {number} " if seeds > 1 else ""
-        summaries.append(live(seeded, load_realm(seeded, data=data), label))
+        summaries.append(live(seeded, load_realm(seeded, data=data, source=str(path)), label))
     summary = summaries[0]
     summary["spread"] = spread(summaries)
     summary["made_by"] = made
@@ -88,7 +105,6 @@ def over_seeds(
     if pictures is not None:
         from peers.swarm.pictures import draw
 
-        pictures.mkdir(parents=True, exist_ok=True)
         draw(summary, pictures)
         (pictures / "summary.json").write_text(json.dumps(summary, indent=1))
     return summary

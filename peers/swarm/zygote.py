@@ -57,7 +57,7 @@ def main() -> None:
     raise_file_limit()
     scenario = load_scenario(Path(job["scenario"]))
     scenario = _overridden(scenario, job)
-    realm = load_realm(scenario, data=job["data"])
+    realm = load_realm(scenario, data=job["data"], source=job["scenario"])
     method = next(m for m in scenario.methods if m.title == job["method"])
     warm_up(scenario, method, realm)
     children: dict[int, str] = {}

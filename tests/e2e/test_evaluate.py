@@ -8,14 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss, mean_absolute_error, root_mean_squared_error
+from summaries import check_summary
 from typer.testing import CliRunner
 
+from p2prec.collaboration.methods import METHODS
 from p2prec.data.city import generate_city
+from p2prec.embeddings.tables import TABLES
+from p2prec.errors import ConfigError
 from p2prec.evaluation import frame
+from p2prec.evaluation.baselines import BASELINES
 from p2prec.evaluation.rating_baselines import RATING_BASELINES
+from p2prec.models.families import EMBEDDED, FAMILIES, MODELS
+from p2prec.training.config import ProtectionConfig
+from p2prec.words import words_of
+from peers import evaluate_rows
 from peers.cli.main import app, main
-from peers.evaluate import FROZEN, known_methods
+from peers.config import NeighbourConfig
+from peers.evaluate import FROZEN, known_methods, run_evaluation
 from peers.scenario import load_scenario
+from peers.simulator import estimate
+from topology.selection import SELECTIONS
 
 pytestmark = pytest.mark.e2e
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -42,6 +54,7 @@ def test_all_methods_and_baselines_stand_in_one_table(check_ins: Path) -> None:
     result = CliRunner().invoke(app, [*command, "--quiet", "--pictures", str(pictures)])
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
+    check_summary(summary)
     assert set(known_methods()) <= set(summary["methods"])
     assert {"centralised", "server_fedavg", "most_frequent", "item_knn"} <= set(summary["methods"])
     learned = {*known_methods(), "centralised", "server_fedavg"}
@@ -118,6 +131,7 @@ def test_films_are_clicked_on_and_rated_too(films: Path) -> None:
     result = CliRunner().invoke(app, [*command, "--json"])
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
+    check_summary(summary)
     ratings, clicks = summary["ratings"], summary["clicks"]
     learned = {"alone", "epidemic", "server_fedavg", "centralised"}
     assert set(ratings["figures"]) == learned | set(RATING_BASELINES)  # mac cannot rate
@@ -172,6 +186,31 @@ def test_every_axis_is_listed_with_its_members() -> None:
     result = CliRunner().invoke(app, ["methods", "--json"])
     assert result.exit_code == 0
     axes = json.loads(result.stdout)
-    assert {"recommender", "collaboration", "selection", "protection", "baseline"} <= set(axes)
-    assert {"alone", "dclr", "mac"} <= set(axes["collaboration"])
+    words = words_of(ProtectionConfig)["method"], words_of(NeighbourConfig)["selection"]
+    assert {axis: set(members) for axis, members in axes.items()} == {
+        "recommender": {*MODELS, *EMBEDDED},
+        "task": {"ranking", "click", "rating"},
+        "embedding_size": {str(n) for model in FAMILIES.values() for n in model.sizes},
+        "table": set(TABLES),
+        "collaboration": set(METHODS),
+        "selection": set(SELECTIONS),
+        "discovery": {"mdns", "mqtt"},
+        "transport": {"tcp", "mqtt"},
+        "protection": set(words[0]),
+        "server": set(known_methods()) - {m.title for m in load_scenario(FROZEN).methods},
+        "baseline": set(BASELINES),
+        "rating_baseline": set(RATING_BASELINES),
+    }
+    assert set(words[1]) == set(SELECTIONS)
     assert all(says for members in axes.values() for says in members.values())
+
+
+def test_methods_that_do_not_fit_are_refused_before_one_begins(
+    check_ins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "_available_bytes", lambda: 1_000)
+    begun: list[object] = []
+    monkeypatch.setattr(evaluate_rows, "simulate", lambda *_, **__: begun.append(1))
+    with pytest.raises(ConfigError, match=r"8 peers of [0-9,]+ KiB each need .* of memory"):
+        run_evaluation(str(check_ins), show=False, quiet=True)
+    assert not begun

@@ -31,7 +31,7 @@ def keeper(
     every_s: float = 1e9,
     told: Callable[[str], None] = lambda _: None,
 ) -> Keeper:
-    asked = asked_for(scenario, seed=scenario.seed, seeds=1)
+    asked = asked_for(scenario, seeds=1)
     return Keeper(folder, asked, every_s, "p2prec again", stop, told)
 
 

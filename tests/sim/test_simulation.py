@@ -26,8 +26,8 @@ from typer.testing import CliRunner
 
 from p2prec.errors import ConfigError, P2PRecError, TransportError
 from peers.cli.main import app, main
-from peers.scenario import PeersConfig, load_scenario
-from peers.simulator import estimate, happenings, shard
+from peers.scenario import MethodConfig, PeersConfig, load_scenario
+from peers.simulator import command, estimate, happenings, shard
 from peers.simulator.command import run_simulation, simulate
 from peers.simulator.config import SimulationConfig
 from peers.simulator.hands import InProcess
@@ -319,9 +319,37 @@ def test_a_world_that_cannot_be_is_refused(tmp_path: Path, more: str, reason: st
 
 def test_a_run_without_an_end_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path)
-    path.write_text(path.read_text().replace("max_rounds = 1", "max_rounds = 0"))
-    with pytest.raises(ConfigError, match=r"max_rounds or simulation\.hours"):
+    endless = path.read_text().replace("max_rounds = 1", "max_rounds = 0")
+    path.write_text(endless)
+    with pytest.raises(ConfigError, match=r"dclr never ends .* or simulation\.hours"):
         run_simulation(path)
+    path.write_text(f"{endless}\nrounds = 1")
+    assert run_simulation(path, show=False, quiet=True)["methods"]["dclr"]["rounds"] == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "says"),
+    [
+        ("network.latency_trace", None, "there is no .*trace.csv; did you mean .*traces.csv"),
+        ("network.latency_trace", "ms\n-1\n", "trace.csv: line 2 .*: -1 is no number from 0 on"),
+        ("network.latency_trace", "s\n1\n", "a trace of latencies has the columns ms; there is"),
+        ("devices.session_trace", "peer,from_s\n0,1\n", "there is no to_s"),
+        ("devices.session_trace", "peer,from_s,to_s\n0.5,0,9\n", "line 2 .*peer 0.5 is no whole"),
+        ("devices.session_trace", "peer,from_s,to_s\n1,9,9\n", "from_s 9 must lie before to_s 9"),
+        ("devices.session_trace", "peer,from_s,to_s\n6,0,9\n", "none of the 6 peers.*nearest is 5"),
+        ("devices.session_trace", b"peer,from_s,to_s\n\xff", "is no UTF-8 text"),
+    ],
+)
+def test_a_trace_that_does_not_do_is_named_by_scenario_and_key(
+    key: str, text: str | bytes | None, says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "traces.csv").write_text("")
+    trace = tmp_path / "trace.csv"
+    if text is not None:
+        trace.write_bytes(text if isinstance(text, bytes) else text.encode())
+    path = written(tmp_path)
+    with pytest.raises(ConfigError, match=rf"small\.toml: simulation\.{key}: .*{says}"):
+        run_simulation(path, settings=[f"simulation.{key}={trace}"])
 
 
 def test_ray_that_is_not_there_is_said_at_once(
@@ -339,13 +367,64 @@ def test_ray_that_is_not_there_is_said_at_once(
             run_simulation(path, ray=address)
 
 
-def test_too_many_peers_are_refused_with_the_figure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimate, "_available_bytes", lambda: 1_000_000)
-    scenario = replace(SCENARIO, peers=replace(SCENARIO.peers, count=1_000))
-    histories = tuple(REALM.histories[i % len(REALM.histories)] for i in range(1_000))
-    world = World(scenario, scenario.methods[0], replace(REALM, histories=histories))
-    with pytest.raises(ConfigError, match=r"1,000 peers of [0-9]+ KiB each"):
-        estimate.check_memory(world)
+TWO = """
+[[methods]]
+name = "epidemic"
+label = "small"
+models = ["mf/4"]
+options = { max_rows = 16 }
+[[methods]]
+name = "epidemic"
+label = "large"
+models = ["mf/64"]
+"""
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which methods have begun; none of them is run."""
+    found: list[str] = []
+
+    def ran(_: World, method: MethodConfig, *more: object) -> None:
+        del more
+        found.append(method.title)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(command, "_run", ran)
+    return found
+
+
+def test_a_method_that_does_not_fit_is_refused_before_another_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: list[str]
+) -> None:
+    path = tmp_path / "two.toml"
+    path.write_text(TOML.read_text().partition("[[methods]]")[0] + TWO)
+    scenario = load_scenario(path)
+    realm = load_realm(scenario, data="")
+    small, large = (
+        estimate.bytes_per_peer(World(scenario, method, realm)) for method in scenario.methods
+    )
+    assert large > 1.5 * small
+    between = int(scenario.peers.count * (small + large) / 2 / 0.9)
+    monkeypatch.setattr(estimate, "_available_bytes", lambda: between)
+    with pytest.raises(
+        ConfigError, match=r"^large: 6 peers of [0-9]+ KiB each need .* [1-5] peers"
+    ):
+        run_simulation(path, show=False, quiet=True)
+    assert not begun
+    monkeypatch.setattr(estimate, "_available_bytes", lambda: 2 * between)
+    with pytest.raises(ZeroDivisionError):
+        run_simulation(path, show=False, quiet=True)
+    assert begun == ["small"]
+    with pytest.raises(ConfigError, match=r"and 3 processes of [0-9]+ MiB .* take fewer processes"):
+        run_simulation(path, show=False, quiet=True, processes=3)
+    assert begun == ["small"]
+
+
+def test_a_city_beyond_any_catalogue_is_refused_at_once(tmp_path: Path) -> None:
+    says = r"small\.toml: a city of 9,000,000 people .* nearest is 666,666 people, 2,000,000 places"
+    with pytest.raises(ConfigError, match=says):
+        run_simulation(written(tmp_path), settings=["data.users=9_000_000"])
 
 
 def test_neighbours_are_found_in_other_towns_too() -> None:

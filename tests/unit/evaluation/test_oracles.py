@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import sparse, stats
 
 from p2prec.evaluation.metrics import (
     auc,
@@ -80,6 +80,33 @@ def test_gini_is_half_the_relative_mean_difference(counts: list[int]) -> None:
     values = np.array(counts)
     difference = np.abs(values[:, None] - values[None, :]).mean()
     assert gini(values) == pytest.approx(difference / (2 * values.mean()))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_gini_and_coverage_are_those_of_scikit_learn_and_scipy(seed: int) -> None:
+    """Twice the area between the line of equal shares and Lorenz's; columns that hold anything."""
+    rng = np.random.default_rng(seed)
+    n_items = 80
+    shown = [rng.choice(n_items // 2, 10, replace=False).tolist() for _ in range(2 + 3 * seed)]
+    rows = np.repeat(np.arange(len(shown)), 10)
+    lists = sparse.coo_array(
+        (np.ones(rows.size), (rows, np.concatenate(shown))), shape=(len(shown), n_items)
+    ).tocsc()
+    counts = np.diff(lists.indptr)
+    lorenz = np.concatenate([[0.0], np.cumsum(np.sort(counts)) / counts.sum()])
+    area = sklearn_metrics.auc(np.linspace(0.0, 1.0, n_items + 1), lorenz)
+    assert gini(counts) == pytest.approx(1.0 - 2.0 * area)
+    assert coverage_at_k(shown, n_items) == np.unique(lists.tocoo().col).size / n_items
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_reciprocal_rank_is_the_average_precision_of_scikit_learn(seed: int) -> None:
+    """Of one right item, and an equal score counts against it there too."""
+    rng = np.random.default_rng(seed)
+    scores, right = rng.normal(size=(30, 50)).round(1), rng.integers(0, 50, 30)
+    ranks = np.array([rank_of(s, int(i)) for s, i in zip(scores, right, strict=True)])
+    found = sklearn_metrics.label_ranking_average_precision_score(np.eye(50)[right], scores)
+    assert mean_reciprocal_rank(ranks) == pytest.approx(found)
 
 
 def test_gini_and_coverage_at_their_ends() -> None:

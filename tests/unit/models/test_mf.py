@@ -337,7 +337,7 @@ def test_models_are_written_as_they_are_named() -> None:
         again = build_model(CATALOGUE, family=family, embedding_size=size, task=task)
         assert (again.name, again.task, again.width) == (model.name, task, model.width)
         assert again.initial_dense().shape == (model.n_dense,)
-    for wrong in ("mf", "mf/x", "mf/16/sorting", "mf/16/click/x", "/16", "mf/16/"):
+    for wrong in ("mf", "mf/x", "mf/16/click/x", "/16", "mf/16/"):
         with pytest.raises(ConfigError, match="names no model"):
             parse_model(wrong)
     with pytest.raises(ConfigError, match="cannot learn"):

@@ -64,7 +64,7 @@ def test_rounds_that_are_asked_for_are_those_of_every_method(tmp_path: Path) -> 
         ('name = "dclr"\nmodels = ["gru/8"]', "unknown model family 'gru'"),
         ('name = "dclr"\nmodels = ["mf/9"]', "take one of 4, 8, 12"),
         ('name = "dclr"\nmodels = ["mf"]', "write family/size"),
-        ('name = "dclr"\nmodels = []', "names no model"),
+        ('name = "dclr"\nmodels = []', "models is empty"),
         ('name = "magic"', "unknown method 'magic'"),
     ],
 )

@@ -175,7 +175,7 @@ def test_a_wrong_word_in_place_of_the_files_is_named(tmp_path: Path) -> None:
 
 def test_files_that_are_no_settings(tmp_path: Path) -> None:
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
-    for name, sentence in (("none.toml", "there is no"), ("bytes.toml", "utf-8"), ("", "irector")):
+    for name, sentence in (("none.toml", "there is no"), ("bytes.toml", "UTF-8"), ("", "irector")):
         with pytest.raises(ConfigError, match=sentence):
             read_toml(tmp_path / name)
 
