@@ -44,8 +44,8 @@ class SimulatedPeer:
         "advert", "around", "asleep", "battery", "binding", "cell", "config", "counters",
         "device_seed", "elsewhere", "endpoints", "generation", "index", "known", "learner", "life",
         "lives", "missed", "n_crashes_drawn", "n_pauses_drawn", "next_number", "papers", "portrait",
-        "ready_s", "released", "released_round", "result", "saved", "skew_s", "speed", "topics",
-        "uplink_free_s",
+        "postponed", "ready_s", "released", "released_round", "result", "saved", "skew_s", "speed",
+        "topics", "uplink_free_s",
     )  # fmt: skip
 
     def __init__(self, world: World, index: int) -> None:
@@ -76,6 +76,7 @@ class SimulatedPeer:
         self.binding = b""
         self.asleep = False
         self.missed: list[tuple[float, int, object]] = []  # while it sleeps
+        self.postponed: list[str] = []  # what befalls a device only while it is on
         self.lives = 0  # crashed and left lives are over: what was meant for them is dropped
         self.generation: dict[ev.Timer, int] = {}
         self.next_number = 0

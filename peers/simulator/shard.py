@@ -40,6 +40,7 @@ from peers.simulator.world import World
 
 _COLLECT: Final = (100_000, 20, 100)  # thresholds of the collector of cycles
 Part = tuple[Literal["world", "counts", "group"], int]  # of what is saved, and its number
+_NEED_THE_DEVICE: Final = frozenset({"joins", "restarts", "leaves"})  # it has to be on
 _FIRED: Final = {timer: ev.TimerFired(timer=timer) for timer in ev.Timer}
 
 
@@ -115,7 +116,9 @@ class Shard:
     def finish(self) -> None:
         """The end of the run: who has no result yet is examined now."""
         for peer in self.peers.values():
-            if peer.result is None and peer.learner is not None:
+            if peer.result is None and peer.lives:
+                if peer.learner is None:  # it has crashed, and what was saved is what it knows
+                    peer.begin(self.world)
                 self.examiner.last(peer)
 
     # --- saving, between two slices ------------------------------------------------------------
@@ -272,6 +275,9 @@ class Shard:
         )
 
     def _befall(self, peer: SimulatedPeer, what: str, time_s: float) -> None:
+        if peer.asleep and what in _NEED_THE_DEVICE:
+            peer.postponed.append(what)
+            return
         match what:
             case "joins" | "restarts":
                 if what == "restarts" and peer.result is not None:
@@ -283,24 +289,38 @@ class Shard:
                 self._handle(
                     peer, ev.Started(round=round_, merged_rounds=saved.merged_rounds), time_s
                 )
+                self._take_up(peer, time_s)
             case "leaves":
-                if peer.life is not None:
+                if peer.life is None:  # crashed: it says goodbye when it is back
+                    peer.postponed.append(what)
+                else:
                     self._handle(peer, ev.StopRequested(), time_s)
             case "sleeps":
                 peer.asleep = True
             case "wakes":
-                peer.asleep = False
-                missed, peer.missed = peer.missed, []
-                for _, order, event in missed:
-                    self._happen(peer, event, time_s, order)
-                self._fates.next_sleep(peer)
+                self._wake(peer, time_s)
             case "crashes":
-                if peer.life is not None and not peer.over:
-                    self._presence.close_eyes(peer)
-                    peer.life, peer.learner, peer.missed = None, None, []
-                    peer.generation = {}
-                    peer.counters["crashes"] += 1
-                    self._fates.add(
-                        peer, time_s + self.world.settings.devices.restart_s, "restarts"
-                    )
-                self._fates.next_crash(peer)
+                self._crash(peer, time_s)
+
+    def _wake(self, peer: SimulatedPeer, time_s: float) -> None:
+        peer.asleep = False
+        missed, peer.missed = peer.missed, []
+        for _, order, event in missed:
+            self._happen(peer, event, time_s, order)
+        self._take_up(peer, time_s)
+        self._fates.next_sleep(peer)
+
+    def _crash(self, peer: SimulatedPeer, time_s: float) -> None:
+        if peer.life is not None and not peer.over:
+            self._presence.close_eyes(peer)
+            peer.life, peer.learner, peer.missed = None, None, []
+            peer.generation = {}
+            peer.counters["crashes"] += 1
+            self._fates.add(peer, time_s + self.world.settings.devices.restart_s, "restarts")
+        self._fates.next_crash(peer)
+
+    def _take_up(self, peer: SimulatedPeer, time_s: float) -> None:
+        """What has waited for the device; who leaves has to be there first."""
+        postponed, peer.postponed = peer.postponed, []
+        for what in sorted(postponed, key="leaves".__eq__):
+            self._befall(peer, what, time_s)
