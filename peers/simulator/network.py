@@ -84,13 +84,14 @@ class Network:
 
     def _latency_s(self, way: str, *, sender: int, to: int, number: int) -> float:
         config, seed = self._config, self._seed
+        exponent = 0.0
         if self._trace_s is not None:
             drawn = draws.uniform(seed, draws.LATENCY, sender, number)
-            return self._trace_s[int(drawn * len(self._trace_s))]
-        median_ms = config.lan_latency_ms if way == "tcp" else config.broker_latency_ms
-        exponent = config.latency_spread and config.latency_spread * draws.normal(
-            seed, draws.LATENCY, sender, number
-        )
+            latency_s = self._trace_s[int(drawn * len(self._trace_s))]
+        else:
+            latency_s = 1e-3 * (config.lan_latency_ms if way == "tcp" else config.broker_latency_ms)
+            if config.latency_spread:
+                exponent = config.latency_spread * draws.normal(seed, draws.LATENCY, sender, number)
         if config.asymmetry:
             exponent += config.asymmetry * draws.normal(seed, draws.ASYMMETRY, sender, to)
-        return 1e-3 * median_ms * math.exp(exponent)
+        return latency_s * math.exp(exponent)

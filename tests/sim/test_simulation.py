@@ -305,6 +305,18 @@ def test_the_command_prints_what_a_swarm_prints(tmp_path: Path) -> None:
         ("[simulation.devices]\nday_from_h = 25\n", "hours of one day"),
         ("[simulation]\nslice_s = -1.0\n", "simulation.slice_s"),
         (
+            '[simulation.network]\nlatency_trace = "t.csv"\nlatency_spread = 0.8\n',
+            "latency_spread = 0.8 would change nothing beside simulation.network.latency_trace",
+        ),
+        (
+            '[simulation.network]\nlatency_trace = "t.csv"\nbroker_latency_ms = 10\n',
+            "simulation.network.broker_latency_ms = 10 would change nothing",
+        ),
+        (
+            '[simulation.devices]\nsession_trace = "t.csv"\nonline_h = 2\n',
+            "online_h = 2 would change nothing beside simulation.devices.session_trace",
+        ),
+        (
             '[[simulation.devices.classes]]\nname = "pi"\nshare = 0.5\n',
             "add up to 0.5",
         ),

@@ -97,6 +97,19 @@ def test_a_trace_of_latencies_takes_the_place_of_the_distribution(tmp_path: Path
     assert found == {0.010, 0.030}
 
 
+def test_directions_of_a_link_differ_by_a_trace_too(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("ms\n10\n")
+    network = Network(LinkConfig(latency_trace=str(trace), asymmetry=1.0), seed=0)
+    found = {
+        network.passage("tcp", sender=a, to=b, number=n, left_s=0.0).arrivals_s[0]
+        for a, b in ((0, 1), (1, 0))
+        for n in range(5)
+    }
+    assert len(found) == 2
+    assert 0.010 not in found
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -149,6 +162,16 @@ def test_sessions_can_come_from_a_trace(tmp_path: Path) -> None:
     trace.write_text("peer,from_s\n0,10\n")
     with pytest.raises(ConfigError, match="the columns peer,from_s,to_s; there is no to_s"):
         Devices(DeviceConfig(session_trace=str(trace)), seed=0)
+
+
+def test_a_trace_of_sessions_leaves_nights_as_they_are(tmp_path: Path) -> None:
+    trace = tmp_path / "sessions.csv"
+    hour = 3_600.0
+    trace.write_text(f"peer,from_s,to_s\n0,{5 * hour},{30 * hour}\n")
+    config = DeviceConfig(session_trace=str(trace), day_from_h=7.0, day_to_h=23.0)
+    away = list(Devices(config, seed=0).away(0, 86_400.0 * 365))
+    assert away == [(-hour, 7 * hour), (23 * hour, float("inf"))]
+    assert list(Devices(config, seed=0).away(1, 0.0)) == [(-hour, float("inf"))]
 
 
 def test_crashes_come_at_their_rate() -> None:
