@@ -75,7 +75,7 @@ class SimulatedPeer:
         self.advert: Advert | None = None
         self.binding = b""
         self.asleep = False
-        self.missed: list[tuple[float, int, object]] = []  # while it sleeps
+        self.missed: list[object] = []  # timers and what was under way when it fell asleep
         self.postponed: list[str] = []  # what befalls a device only while it is on
         self.lives = 0  # crashed and left lives are over: what was meant for them is dropped
         self.generation: dict[ev.Timer, int] = {}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from p2prec.errors import LocalProtocolError, RemoteProtocolError
 from peers import events as ev
 from peers.codec import decode_message, encode_message
-from peers.keys import Keyring
+from peers.keys import GRACE_S, Keyring
 from peers.messages import Message, PeerId, Pseudonym, Share
 from peers.replay import BoundedReplayMemory
 from peers.sealing import Opener, seal, sealed_bytes
 from peers.simulator.examiner import Examiner
 from peers.simulator.happenings import Calendar, Parcel
+from peers.simulator.meeting import Announcement
 from peers.simulator.papers import peer_id
 from peers.simulator.peer import SimulatedPeer
 from peers.simulator.world import World
@@ -29,13 +31,14 @@ class Post:
 
     Attributes:
         parcels: What this slice has sent.
-        index_of: Who stands behind a pseudonym, whichever shard the peer is in.
+        index_of: Who stands behind a pseudonym, whichever shard the peer is in, and when it was
+            shown last; the one that was shown longest ago comes first.
     """
 
     def __init__(self, world: World, calendar: Calendar, examiner: Examiner) -> None:
         self._world, self._calendar, self._examiner = world, calendar, examiner
         self.parcels: list[Parcel] = []
-        self.index_of: dict[Pseudonym, int] = {}
+        self.index_of: OrderedDict[Pseudonym, tuple[int, float]] = OrderedDict()
         self._bodies: dict[int, tuple[Message, bytes, Message]] = {}
         self._openers: dict[int, Opener] = {}
         self._names: dict[int, PeerId] = {}
@@ -44,6 +47,14 @@ class Post:
         """Another slice."""
         self.parcels = []
         self._bodies.clear()
+
+    def hear(self, announcements: Sequence[Announcement]) -> None:
+        """Know who shows which pseudonym; one is forgotten when its prekey opens nothing more."""
+        for said in announcements:
+            self.index_of[said.advert.pseudonym] = (said.peer, said.at_s)
+            self.index_of.move_to_end(said.advert.pseudonym)
+            while next(iter(self.index_of.values()))[1] < said.at_s - GRACE_S:
+                self.index_of.popitem(last=False)
 
     def opened(self, members: Sequence[int]) -> dict[int, BoundedReplayMemory]:
         """What some peers have opened, for ``restore``."""
@@ -64,7 +75,7 @@ class Post:
 
     def send(self, peer: SimulatedPeer, effect: ev.Send, time_s: float) -> None:
         """Hand a message over to the network."""
-        to = self.index_of.get(effect.to.pseudonym)
+        to, _ = self.index_of.get(effect.to.pseudonym, (None, 0.0))
         both = peer.endpoints.tcp and effect.to.endpoints.tcp
         way = "tcp" if both else "mqtt"
         try:

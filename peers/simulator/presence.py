@@ -69,13 +69,24 @@ class Presence:
 
     def _look(self, peer: SimulatedPeer, topics: list[Topic], time_s: float) -> None:
         for topic in topics:
-            if topic in peer.topics:
-                continue
-            peer.topics.append(topic)
-            shown = self.places.look(peer.index, topic)
-            if shown:
-                announced = tuple(Announcement(time_s, i, topic, a) for i, a in shown)
-                self._calendar.later(peer, time_s, Seen(announced))
+            if topic not in peer.topics:
+                peer.topics.append(topic)
+                self._look_at(peer, topic, time_s)
+
+    def _look_at(self, peer: SimulatedPeer, topic: Topic, time_s: float) -> None:
+        shown = self.places.look(peer.index, topic)
+        if shown:
+            announced = tuple(Announcement(time_s, i, topic, a) for i, a in shown)
+            self._calendar.later(peer, time_s, Seen(announced))
+
+    def doze(self, peer: SimulatedPeer) -> None:
+        """See nothing for a while; a broker keeps no more for a peer than what is shown then."""
+        self.places.close_eyes(peer.index, peer.topics)
+
+    def look_anew(self, peer: SimulatedPeer, time_s: float) -> None:
+        """See what is shown by now where the peer looked before."""
+        for topic in peer.topics:
+            self._look_at(peer, topic, time_s)
 
     def close_eyes(self, peer: SimulatedPeer) -> None:
         """Look nowhere any longer."""

@@ -9,7 +9,7 @@ all peers together; the outcome reaches a peer when its device would have finish
 from __future__ import annotations
 
 import gc
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -87,11 +87,11 @@ class Shard:
         """Live through a slice."""
         self._post.begin()
         self._presence.announcements = []
-        for time_s, _, order, index, life, event in self._calendar.begin(number):
+        for time_s, _, _, index, life, event in self._calendar.begin(number):
             peer = self.peers[index]
             if life and life != peer.lives:
                 continue
-            self._happen(peer, event, time_s, order)
+            self._happen(peer, event, time_s)
         self._work.compute()
         return Outgoing(self._post.parcels, self._presence.announcements)
 
@@ -101,8 +101,7 @@ class Shard:
             self._calendar.schedule(
                 parcel.arrival_s, parcel.sender, parcel.number, parcel.to, 0, parcel
             )
-        for said in announcements:
-            self._post.index_of[said.advert.pseudonym] = said.peer
+        self._post.hear(announcements)
         for said in announcements:
             for i in self._presence.places.take(said):
                 peer = self.peers[i]
@@ -161,7 +160,7 @@ class Shard:
             case "world":
                 self._calendar.restore(state["slice"])  # what the beginning held is over
                 self._presence.places.restore(state["shown"])
-                self._post.index_of = dict(state["index_of"])
+                self._post.index_of = OrderedDict(state["index_of"])
             case "counts":
                 self.peer_rounds += state["peer_rounds"]
                 for kind, sizes in state["sizes"].items():
@@ -176,15 +175,14 @@ class Shard:
 
     def _restore_peer(self, peer: SimulatedPeer, held: Mapping[str, Any]) -> None:
         restore_peer(peer, held, self.world)
-        for topic in peer.topics:
-            self._presence.places.look(peer.index, topic)
+        if not peer.asleep:
+            for topic in peer.topics:
+                self._presence.places.look(peer.index, topic)
         self._fates.restore(peer)
 
     # --- events --------------------------------------------------------------------------------
 
-    def _happen(  # noqa: C901
-        self, peer: SimulatedPeer, event: object, time_s: float, order: int
-    ) -> None:
+    def _happen(self, peer: SimulatedPeer, event: object, time_s: float) -> None:  # noqa: C901
         if isinstance(event, Fate):
             self._befall(peer, event.what, time_s)
         elif isinstance(event, CheckIn):
@@ -192,14 +190,13 @@ class Shard:
             if peer.life is not None:
                 self._work.lengthen(peer, event.known)
                 self._handle(peer, ev.InteractionsAdded(n=1), time_s)
-        elif isinstance(event, Parcel):
+        elif isinstance(event, Parcel) and (event.message is not None or not peer.asleep):
             heard = self._post.arrived(peer, event, time_s)
             if heard is not None:
                 self._handle(peer, heard, time_s)
         elif peer.asleep:
-            by_mdns = isinstance(event, Seen) and event.announced[0].topic.source == "mdns"
-            if not by_mdns:
-                peer.missed.append((time_s, order, event))
+            if not isinstance(event, Seen):  # it looks anew when it wakes
+                peer.missed.append(event)
         elif isinstance(event, Timeout):
             if peer.generation.get(event.timer) == event.generation:
                 self._handle(peer, _FIRED[event.timer], time_s)
@@ -297,6 +294,7 @@ class Shard:
                     self._handle(peer, ev.StopRequested(), time_s)
             case "sleeps":
                 peer.asleep = True
+                self._presence.doze(peer)
             case "wakes":
                 self._wake(peer, time_s)
             case "crashes":
@@ -305,8 +303,9 @@ class Shard:
     def _wake(self, peer: SimulatedPeer, time_s: float) -> None:
         peer.asleep = False
         missed, peer.missed = peer.missed, []
-        for _, order, event in missed:
-            self._happen(peer, event, time_s, order)
+        for event in missed:
+            self._happen(peer, event, time_s)
+        self._presence.look_anew(peer, time_s)
         self._take_up(peer, time_s)
         self._fates.next_sleep(peer)
 

@@ -1,0 +1,81 @@
+"""Messages and adverts of simulated peers: what is kept of them, and what a device takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from peers import events as ev
+from peers.keys import GRACE_S
+from peers.messages import Goodbye
+from peers.simulator.hands import InProcess
+from peers.simulator.happenings import Fate, Parcel
+from peers.simulator.shard import Shard
+from tests.sim.worlds import SCENARIO, world_of
+
+SENDER, RECIPIENT = 0, 1
+
+
+def two(*, seal: bool = False, **network: Any) -> Shard:
+    """A shard in which two peers know each other's adverts; both are reached by brokers."""
+    base = SCENARIO.simulation
+    simulation = replace(base, seal=seal, network=replace(base.network, **network))
+    peers = replace(SCENARIO.peers, count=2, mdns_only=0.0, mqtt_only=1.0)
+    shard = InProcess(world_of(simulation, peers=peers), 0, 1).shard
+    out = shard.advance(0)
+    shard.deliver(out.parcels, out.announcements)
+    return shard
+
+
+def sent(shard: Shard, at_s: float = 1.0) -> list[Parcel]:
+    """A message on its way, and its copies."""
+    to = shard.peers[RECIPIENT].advert
+    assert to is not None
+    shard._post.begin()
+    shard._post.send(shard.peers[SENDER], ev.Send(to=to, message=Goodbye()), at_s)
+    return shard._post.parcels
+
+
+def test_a_pseudonym_is_forgotten_when_its_prekey_opens_nothing_more() -> None:
+    shard = two()
+    names = {peer.advert.pseudonym for peer in shard.peers.values() if peer.advert}
+    peer = shard.peers[SENDER]
+    for day in range(1, 30):
+        shard._presence.announcements = []
+        shard._presence.advertise(peer, ev.Advertise(rotate=True), 86_400.0 * day)
+        shard.deliver([], shard._presence.announcements)
+    assert peer.advert is not None
+    assert peer.advert.pseudonym in shard._post.index_of
+    assert not names & shard._post.index_of.keys()
+    assert len(shard._post.index_of) <= GRACE_S / 86_400.0 + 2
+
+
+def test_a_sleeper_keeps_nothing_of_what_is_shown_and_sees_what_is_there_when_it_wakes() -> None:
+    shard = two()
+    sleeper, other = shard.peers[RECIPIENT], shard.peers[SENDER]
+    assert sleeper.life is not None
+    shard._happen(sleeper, Fate("sleeps"), 1.0)
+    for minute in range(1, 50):
+        shard._presence.announcements = []
+        shard._presence.advertise(other, ev.Advertise(rotate=True), 60.0 * minute)
+        shard.deliver([], shard._presence.announcements)
+        shard.advance(shard.next_slice() or 0)
+    assert len(sleeper.missed) <= len(ev.Timer)
+    shard._happen(sleeper, Fate("wakes"), 3_000.0)
+    while (number := shard.next_slice()) is not None and number * shard.world.slice_s < 3_002.0:
+        shard.advance(number)
+    assert other.advert is not None
+    assert other.advert.pseudonym in sleeper.life.adverts
+
+
+def test_the_news_that_somebody_did_not_answer_wakes_no_sleeper() -> None:
+    shard = two()
+    sleeper = shard.peers[RECIPIENT]
+    (parcel,) = sent(shard)
+    news = parcel._replace(sender=RECIPIENT, to=SENDER, message=None, missed="somebody")
+    shard._happen(sleeper, Fate("sleeps"), 1.0)
+    shard._happen(sleeper, news, 2.0)
+    assert sleeper.missed == [news]
+    assert not sleeper.counters["dropped.not_delivered"]
+    shard._happen(sleeper, Fate("wakes"), 3.0)
+    assert sleeper.counters["dropped.not_delivered"] == 1
