@@ -40,7 +40,8 @@ class Parcel(NamedTuple):
         n_bytes: Of all its envelopes.
         message: None for the news that a message of the recipient's was not delivered.
         envelopes: Where messages are really sealed.
-        copy: Whether the network made it out of another one.
+        doubled: Whether the network has made two of it.
+        copy: Whether it is the later one of these.
         missed: Pseudonym of whom the recipient could not reach.
     """
 
@@ -52,6 +53,7 @@ class Parcel(NamedTuple):
     n_bytes: int
     message: Message | None
     envelopes: tuple[bytes, ...] = ()
+    doubled: bool = False
     copy: bool = False
     missed: str = ""
 

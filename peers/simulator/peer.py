@@ -45,7 +45,7 @@ class SimulatedPeer:
         "device_seed", "elsewhere", "endpoints", "generation", "index", "known", "learner", "life",
         "lives", "missed", "n_crashes_drawn", "n_pauses_drawn", "next_number", "papers", "portrait",
         "postponed", "ready_s", "released", "released_round", "result", "saved", "skew_s", "speed",
-        "topics", "uplink_free_s",
+        "taken", "topics", "uplink_free_s",
     )  # fmt: skip
 
     def __init__(self, world: World, index: int) -> None:
@@ -82,6 +82,7 @@ class SimulatedPeer:
         self.next_number = 0
         self.n_pauses_drawn = self.n_crashes_drawn = 0  # of the device's, which have no end
         self.uplink_free_s = 0.0
+        self.taken: tuple[tuple[int, int], ...] = ()  # messages of which a copy is on its way
         self.topics: list[Topic] = []
         self.around: set[str] = set()  # labels of the cells around in which it looks
         self.counters: Counter[str] = Counter()

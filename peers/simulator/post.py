@@ -109,10 +109,14 @@ class Post:
         passage = self._world.network.passage(
             way, sender=peer.index, to=to, number=number, left_s=left_s
         )
+        doubled = len(passage.arrivals_s) > 1
         for i, arrival_s in enumerate(passage.arrivals_s):
             self.parcels.append(
-                Parcel(arrival_s, peer.index, number, to, way, n_bytes, message, envelopes, i > 0)
-            )
+                Parcel(
+                    arrival_s, peer.index, number, to, way, n_bytes, message, envelopes, doubled,
+                    copy=i > 0,
+                )
+            )  # fmt: skip
 
     def _encoded(self, message: Message) -> tuple[bytes, int, Message]:
         """The body of a payload, how long a sealed message is, what its recipients will read."""
@@ -129,6 +133,7 @@ class Post:
         """What a life hears of what has arrived at its device, if anything."""
         if parcel.message is None:
             return ev.SendFailed(to=Pseudonym(parcel.missed), reason="it does not answer")
+        again = parcel.copy and self._was_taken(peer, parcel)
         unreachable = (
             peer.asleep
             or peer.life is None
@@ -149,11 +154,14 @@ class Post:
             else:
                 peer.counters["dropped.away"] += 1
             return None
-        if parcel.copy:
+        if parcel.envelopes:
+            if not self._opens(peer, parcel, time_s):
+                return None
+        elif again:
             peer.counters["dropped.replayed"] += 1
             return None
-        if parcel.envelopes and not self._opens(peer, parcel, time_s):
-            return None
+        elif parcel.doubled and not parcel.copy:
+            peer.taken += ((parcel.sender, parcel.number),)
         peer.counters[f"received.{parcel.way}"] += 1
         return ev.Arrived(
             sender=self._named(parcel.sender),
@@ -162,6 +170,13 @@ class Post:
             n_bytes=parcel.n_bytes,
             order=parcel.number,
         )
+
+    @staticmethod
+    def _was_taken(peer: SimulatedPeer, copy: Parcel) -> bool:
+        """Whether the first of two was heard; what is not sealed is remembered until then."""
+        message = copy.sender, copy.number
+        before, peer.taken = peer.taken, tuple(m for m in peer.taken if m != message)
+        return message in before
 
     def _opens(self, peer: SimulatedPeer, parcel: Parcel, time_s: float) -> bool:
         """Open the envelopes for real; whether the message is the one that was sent."""

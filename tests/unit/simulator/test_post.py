@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from peers import events as ev
 from peers.keys import GRACE_S
 from peers.messages import Goodbye
+from peers.replay import BoundedReplayMemory
 from peers.simulator.hands import InProcess
 from peers.simulator.happenings import Fate, Parcel
 from peers.simulator.shard import Shard
@@ -79,3 +82,27 @@ def test_the_news_that_somebody_did_not_answer_wakes_no_sleeper() -> None:
     assert not sleeper.counters["dropped.not_delivered"]
     shard._happen(sleeper, Fate("wakes"), 3.0)
     assert sleeper.counters["dropped.not_delivered"] == 1
+
+
+@pytest.mark.parametrize("seal", [False, True])
+def test_a_copy_is_heard_where_the_first_one_was_not_and_only_there(*, seal: bool) -> None:
+    shard = two(seal=seal, duplication=1.0)
+    peer = shard.peers[RECIPIENT]
+    for first_is_heard in (True, False):
+        first, copy = sent(shard)
+        peer.asleep = not first_is_heard
+        assert (shard._post.arrived(peer, first, 2.0) is not None) is first_is_heard
+        peer.asleep = False
+        assert (shard._post.arrived(peer, copy, 3.0) is None) is first_is_heard
+        assert not peer.taken
+    assert peer.counters["dropped.replayed"] == 1
+
+
+def test_copies_of_sealed_messages_meet_the_protection_against_replay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(BoundedReplayMemory, "seen", lambda *_, **__: False)
+    shard = two(seal=True, duplication=1.0)
+    peer = shard.peers[RECIPIENT]
+    heard = [shard._post.arrived(peer, parcel, 2.0) for parcel in sent(shard)]
+    assert all(heard)  # with a memory that knows nothing again
