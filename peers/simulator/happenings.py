@@ -38,6 +38,7 @@ class Parcel(NamedTuple):
         to: Index.
         way: ``"tcp"`` or ``"mqtt"``.
         n_bytes: Of all its envelopes.
+        created_s: When it was made by the sender's clock, UTC epoch seconds.
         message: None for the news that a message of the recipient's was not delivered.
         envelopes: Where messages are really sealed.
         doubled: Whether the network has made two of it.
@@ -51,6 +52,7 @@ class Parcel(NamedTuple):
     to: int
     way: str
     n_bytes: int
+    created_s: float
     message: Message | None
     envelopes: tuple[bytes, ...] = ()
     doubled: bool = False

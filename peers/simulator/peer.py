@@ -124,6 +124,10 @@ class SimulatedPeer:
         """As hellos carry it."""
         return None if self.advert is None else (self.advert, self.binding)
 
+    def clock_s(self, utc_s: float) -> float:
+        """What the clock of the device says at a time, both in UTC epoch seconds."""
+        return utc_s + self.skew_s
+
     def number(self) -> int:
         """The next number of what this peer sets going; makes the order of events total."""
         self.next_number += 1

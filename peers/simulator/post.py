@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 
 from p2prec.errors import LocalProtocolError, RemoteProtocolError
 from peers import events as ev
+from peers.adverts import check_times
 from peers.codec import decode_message, encode_message
 from peers.keys import GRACE_S, Keyring
-from peers.messages import Message, PeerId, Pseudonym, Share
+from peers.messages import Hello, Message, PeerId, Pseudonym, Share
 from peers.replay import BoundedReplayMemory
-from peers.sealing import Opener, seal, sealed_bytes
+from peers.sealing import DEFAULT_LIFETIME_S, Opener, check_age, seal, sealed_bytes
 from peers.simulator.examiner import Examiner
 from peers.simulator.happenings import Calendar, Parcel
 from peers.simulator.meeting import Announcement
@@ -88,11 +89,11 @@ class Post:
                 peer, time_s, ev.SendFailed(to=effect.to.pseudonym, reason="nobody is there")
             )
             return
+        created_s = peer.clock_s(self._world.epoch_s + time_s)
         envelopes: tuple[bytes, ...] = ()
         if peer.papers.keyring is not None:
-            now = self._world.epoch_s + time_s
             body = body or encode_message(message)
-            sealed = seal(body, keyring=peer.papers.keyring, to=effect.to, now_s=now)
+            sealed = seal(body, keyring=peer.papers.keyring, to=effect.to, now_s=created_s)
             envelopes = tuple(sealed)
             n_bytes = sum(map(len, envelopes))
         peer.counters[f"sent.{way}"] += 1
@@ -113,8 +114,8 @@ class Post:
         for i, arrival_s in enumerate(passage.arrivals_s):
             self.parcels.append(
                 Parcel(
-                    arrival_s, peer.index, number, to, way, n_bytes, message, envelopes, doubled,
-                    copy=i > 0,
+                    arrival_s, peer.index, number, to, way, n_bytes, created_s, message, envelopes,
+                    doubled, copy=i > 0,
                 )
             )  # fmt: skip
 
@@ -154,13 +155,12 @@ class Post:
             else:
                 peer.counters["dropped.away"] += 1
             return None
-        if parcel.envelopes:
-            if not self._opens(peer, parcel, time_s):
-                return None
-        elif again:
-            peer.counters["dropped.replayed"] += 1
+        try:
+            self._check(peer, parcel, again=again, now_s=peer.clock_s(self._world.epoch_s + time_s))
+        except RemoteProtocolError as error:
+            peer.counters[f"dropped.{error.reason}"] += 1
             return None
-        elif parcel.doubled and not parcel.copy:
+        if parcel.doubled and not parcel.copy:
             peer.taken += ((parcel.sender, parcel.number),)
         peer.counters[f"received.{parcel.way}"] += 1
         return ev.Arrived(
@@ -178,20 +178,29 @@ class Post:
         before, peer.taken = peer.taken, tuple(m for m in peer.taken if m != message)
         return message in before
 
-    def _opens(self, peer: SimulatedPeer, parcel: Parcel, time_s: float) -> bool:
-        """Open the envelopes for real; whether the message is the one that was sent."""
+    def _check(self, peer: SimulatedPeer, parcel: Parcel, *, again: bool, now_s: float) -> None:
+        """What an inbox checks: by opening the envelopes, or by what is known of them.
+
+        Raises:
+            RemoteProtocolError: With the reason for which the message is dropped.
+        """
+        if parcel.envelopes:
+            self._open(peer, parcel, now_s)
+        else:
+            created_s = parcel.created_s
+            check_age(created_s, created_s + DEFAULT_LIFETIME_S, now_s=now_s)
+            if again:
+                raise RemoteProtocolError("replayed")
+        if isinstance(parcel.message, Hello):
+            check_times(parcel.message.advert, now_s)
+
+    def _open(self, peer: SimulatedPeer, parcel: Parcel, now_s: float) -> None:
         opener = self._openers.get(peer.index)
         if opener is None:
             opener = self._openers[peer.index] = Opener(self._keyring(peer), BoundedReplayMemory())
-        opened = None
-        try:
-            for envelope in parcel.envelopes:
-                now_s = self._world.epoch_s + time_s + peer.skew_s
-                opened = opener.open(envelope, now_s=now_s)
-        except RemoteProtocolError as error:
-            peer.counters[f"dropped.{error.reason}"] += 1
-            return False
-        return opened is not None and opened.sender == self._named(parcel.sender)
+        opened = [opener.open(envelope, now_s=now_s) for envelope in parcel.envelopes][-1]
+        if opened is None or opened.sender != self._named(parcel.sender):
+            raise RemoteProtocolError("unfinished")
 
     @staticmethod
     def _keyring(peer: SimulatedPeer) -> Keyring:

@@ -201,23 +201,15 @@ class Shard:
             if peer.generation.get(event.timer) == event.generation:
                 self._handle(peer, _FIRED[event.timer], time_s)
         elif isinstance(event, Seen):
-            for said in event.announced:
-                self._handle(
-                    peer,
-                    ev.AdvertGone(pseudonym=said.advert.pseudonym)
-                    if said.gone
-                    else ev.AdvertSeen(
-                        advert=said.advert, source=self._presence.source(peer, said.topic)
-                    ),
-                    time_s,
-                )
+            for heard_of in self._presence.seen(peer, event.announced, time_s):
+                self._handle(peer, heard_of, time_s)
         else:
             self._handle(peer, event, time_s)  # type: ignore[arg-type]  # an event of the life
 
     def _handle(self, peer: SimulatedPeer, event: ev.Event, time_s: float) -> None:
         if peer.life is None:
             return
-        now = self.world.epoch_s + time_s + peer.skew_s
+        now = peer.clock_s(self.world.epoch_s + time_s)
         for effect in peer.life.handle(event, now):
             self._perform(peer, effect, time_s)
 

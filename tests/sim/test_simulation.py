@@ -9,6 +9,7 @@ import shlex
 import socket
 import sys
 import weakref
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,7 @@ from peers.simulator.world import World
 from peers.swarm.data import load_realm
 from peers.swarm.repeats import asked
 from peers.version import version
-from tests.sim.worlds import REALM, SCENARIO, TOML, hard, written
+from tests.sim.worlds import REALM, SCENARIO, TOML, hard, lived, world_of, written
 from topology.cells import home_cell
 
 
@@ -99,6 +100,25 @@ def test_a_hard_world_is_reproducible_and_goes_on(monkeypatch: pytest.MonkeyPatc
     assert one["digest"] == simulated(hard(), processes=2)["digest"]
     assert one["restarted"] > 0
     assert one["methods"]["dclr"]["all"]["n"] > SCENARIO.peers.count // 2
+
+
+@pytest.mark.parametrize(("skew_s", "dropped"), [(30.0, False), (2_000.0, True)])
+def test_clocks_that_are_too_far_apart_do_not_understand_each_other(
+    skew_s: float, *, dropped: bool
+) -> None:
+    base = SCENARIO.simulation
+    devices = replace(base.devices, clock_skew_s=skew_s)
+    found = [
+        lived(world_of(replace(base, hours=0.01, seal=seal, devices=devices)))[0].peers
+        for seal in (True, False)
+    ]
+    sealed, measured = (
+        sum((peer.counters for peer in peers.values()), Counter()) for peers in found
+    )
+    assert sealed["received.tcp"] > 0
+    assert (sealed["dropped.from_the_future"] > 0) is dropped
+    assert (sealed["dropped.advert_from_the_future"] > 0) is dropped
+    assert sealed == measured
 
 
 @of_hypothesis(

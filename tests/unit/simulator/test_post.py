@@ -106,3 +106,33 @@ def test_copies_of_sealed_messages_meet_the_protection_against_replay(
     peer = shard.peers[RECIPIENT]
     heard = [shard._post.arrived(peer, parcel, 2.0) for parcel in sent(shard)]
     assert all(heard)  # with a memory that knows nothing again
+
+
+@pytest.mark.parametrize("seal", [False, True])
+@pytest.mark.parametrize(
+    ("ahead_s", "reason"),
+    [(400.0, "from_the_future"), (200.0, None), (-3_000.0, None), (-4_000.0, "expired")],
+)
+def test_a_sender_dates_messages_by_its_own_clock(
+    ahead_s: float, reason: str | None, *, seal: bool
+) -> None:
+    shard = two(seal=seal)
+    shard.peers[SENDER].skew_s = ahead_s
+    peer = shard.peers[RECIPIENT]
+    (parcel,) = sent(shard)
+    heard = shard._post.arrived(peer, parcel, 2.0)
+    assert (heard is None) is (reason is not None)
+    assert peer.counters[f"dropped.{reason}"] == (reason is not None)
+
+
+def test_an_advert_is_dated_by_its_own_clock_and_judged_by_that_of_who_sees_it() -> None:
+    shard = two()
+    peer, other = shard.peers[RECIPIENT], shard.peers[SENDER]
+    for ahead_s, reason in ((400.0, "advert_from_the_future"), (-3_700.0, "advert_expired")):
+        other.skew_s = ahead_s
+        shard._presence.announcements = []
+        shard._presence.advertise(other, ev.Advertise(), 10.0)
+        assert other.advert is not None
+        assert other.advert.not_before_s == shard.world.epoch_s + 10.0 + ahead_s
+        assert not list(shard._presence.seen(peer, shard._presence.announcements, 11.0))
+        assert peer.counters[f"dropped.{reason}"] > 0
