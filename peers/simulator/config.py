@@ -33,8 +33,13 @@ class LinkConfig:
         broker_latency_ms: Median one-way latency by a broker.
         latency_spread: Standard deviation of the logarithm of latencies.
         latency_trace: CSV with a column ``ms``; its values take the place of medians and spread.
-        lan_mbit_s: Uplink to the local network.
-        broker_mbit_s: Uplink to brokers.
+        lan_mbit_s: Median uplink to the local network.
+        broker_mbit_s: Median uplink to brokers.
+        bandwidth_spread: Standard deviation of the logarithm of a factor that is drawn for each
+            device, on both of its uplinks.
+        bandwidth_trace: CSV with a column ``mbit_s``; each device draws one of its values as its
+            uplink to brokers, in place of median and spread. Such traces measure lines to the
+            Internet: the local network stays at ``lan_mbit_s``.
         loss: Share of messages that vanish.
         duplication: Share of messages that arrive twice.
         reordering: Share of messages that are held back, up to ``held_back_s``.
@@ -51,6 +56,8 @@ class LinkConfig:
     latency_trace: str = ""
     lan_mbit_s: float = 100.0
     broker_mbit_s: float = 20.0
+    bandwidth_spread: float = 0.0
+    bandwidth_trace: str = ""
     loss: float = 0.0
     duplication: float = 0.0
     reordering: float = 0.0
@@ -174,7 +181,10 @@ class SimulationConfig:
 
 # What a trace takes the place of: its values have a median and a spread of their own.
 _INSTEAD_OF: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
-    "network": {"latency_trace": ("lan_latency_ms", "broker_latency_ms", "latency_spread")},
+    "network": {
+        "latency_trace": ("lan_latency_ms", "broker_latency_ms", "latency_spread"),
+        "bandwidth_trace": ("broker_mbit_s", "bandwidth_spread"),
+    },
     "devices": {"session_trace": ("online_h", "offline_h", "session_spread")},
 }
 

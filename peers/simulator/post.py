@@ -105,11 +105,10 @@ class Post:
             peer.counters["payload_bytes"] += n_bytes
             self._examiner.size(type(message.payload).__name__, n_bytes)
         number = peer.number()
-        left_s = max(time_s, peer.uplink_free_s) + self._world.network.upload_s(way, n_bytes)
-        peer.uplink_free_s = left_s
-        passage = self._world.network.passage(
-            way, sender=peer.index, to=to, number=number, left_s=left_s
-        )
+        network = self._world.network
+        upload_s = network.upload_s(way, n_bytes, sender=peer.index)
+        left_s = peer.uplink_free_s = max(time_s, peer.uplink_free_s) + upload_s
+        passage = network.passage(way, sender=peer.index, to=to, number=number, left_s=left_s)
         doubled = len(passage.arrivals_s) > 1
         for i, arrival_s in enumerate(passage.arrivals_s):
             self.parcels.append(

@@ -333,6 +333,14 @@ def test_the_command_prints_what_a_swarm_prints(tmp_path: Path) -> None:
             "simulation.network.broker_latency_ms = 10 would change nothing",
         ),
         (
+            '[simulation.network]\nbandwidth_trace = "t.csv"\nbandwidth_spread = 0.4\n',
+            "bandwidth_spread = 0.4 would change nothing beside simulation.network.bandwidth_trace",
+        ),
+        (
+            "[simulation.network]\nbandwidth_spread = -1\n",
+            "simulation.network.bandwidth_spread = -1.0 is out of range",
+        ),
+        (
             '[simulation.devices]\nsession_trace = "t.csv"\nonline_h = 2\n',
             "online_h = 2 would change nothing beside simulation.devices.session_trace",
         ),

@@ -136,3 +136,12 @@ def test_an_advert_is_dated_by_its_own_clock_and_judged_by_that_of_who_sees_it()
         assert other.advert.not_before_s == shard.world.epoch_s + 10.0 + ahead_s
         assert not list(shard._presence.seen(peer, shard._presence.announcements, 11.0))
         assert peer.counters[f"dropped.{reason}"] > 0
+
+
+def test_messages_wait_for_the_uplink_of_their_sender() -> None:
+    shard = two(broker_mbit_s=0.01, broker_latency_ms=0.0)
+    (first,), (second,) = sent(shard, 1.0), sent(shard, 1.5)
+    (later,) = sent(shard, 1_000.0)
+    upload_s = 8e-6 * first.n_bytes / 0.01
+    arrivals_s = [parcel.arrival_s for parcel in (first, second, later)]
+    assert arrivals_s == pytest.approx([1.0 + upload_s, 1.0 + 2 * upload_s, 1_000.0 + upload_s])

@@ -110,6 +110,53 @@ def test_directions_of_a_link_differ_by_a_trace_too(tmp_path: Path) -> None:
     assert 0.010 not in found
 
 
+def uplinks_mbit_s(config: LinkConfig, way: str, n: int = 4_000) -> list[float]:
+    network = Network(config, seed=0)
+    return [8.0 / network.upload_s(way, 1_000_000, sender=i) for i in range(n)]
+
+
+def test_uplinks_are_as_fast_as_said_and_differ_by_device() -> None:
+    config = LinkConfig(lan_mbit_s=100.0, broker_mbit_s=20.0)
+    assert uplinks_mbit_s(config, "tcp", 9) == pytest.approx([100.0] * 9)
+    assert uplinks_mbit_s(config, "mqtt", 9) == pytest.approx([20.0] * 9)
+    spread = replace(config, bandwidth_spread=0.5)
+    lan, broker = (np.array(uplinks_mbit_s(spread, way)) for way in ("tcp", "mqtt"))
+    assert np.median(broker) == pytest.approx(20.0, rel=0.05)
+    assert np.log(broker).std() == pytest.approx(0.5, rel=0.05)
+    assert lan / broker == pytest.approx(5.0)  # a slow device is slow on both
+    network = Network(spread, seed=0)
+    assert len({network.upload_s("mqtt", 1_000, sender=3) for _ in range(5)}) == 1
+
+
+def test_uplinks_to_brokers_can_come_from_a_trace(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("at,mbit_s\n1,2\n2,8\n3,8\n")
+    config = LinkConfig(bandwidth_trace=str(trace))
+    found = np.array(uplinks_mbit_s(config, "mqtt")).round(6)
+    assert set(found) == {2.0, 8.0}
+    assert (found == 8.0).mean() == pytest.approx(2 / 3, abs=0.03)
+    assert set(np.round(uplinks_mbit_s(config, "tcp"), 6)) == {100.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("mbit\n10\n", "a trace of bandwidths has the columns mbit_s; there is no mbit_s"),
+        ("mbit_s\n10\nmany\n", "line 3 of the trace of bandwidths: could not convert"),
+        ("mbit_s\n10\n0\n", "holds mbit_s = 0, at which nothing ever leaves; leave out what"),
+        (None, "there is no .+, the trace of bandwidths"),
+    ],
+)
+def test_a_trace_of_bandwidths_that_is_none_is_refused(
+    text: str | None, says: str, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace.csv"
+    if text is not None:
+        trace.write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        Network(LinkConfig(bandwidth_trace=str(trace)), seed=0)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
