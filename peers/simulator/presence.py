@@ -40,9 +40,13 @@ class Presence:
         if effect.rotate:
             self.withdraw(peer, time_s)
             peer.papers.rotate(now_s)
+        label = self._label(peer.cell, now_s)
+        if label not in peer.around:  # in a new week nobody shows itself under the old names
+            self.close_eyes(peer)
+            peer.around.clear()
         advert, binding = peer.papers.advert(
             endpoints=peer.endpoints,
-            cell_label=self._label(peer.cell, now_s),
+            cell_label=label,
             now_s=now_s,
             lifetime_s=peer.config.network.advert_lifetime_s,
         )

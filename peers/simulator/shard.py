@@ -39,6 +39,8 @@ from peers.simulator.work import Workbench
 from peers.simulator.world import World
 
 _COLLECT: Final = (100_000, 20, 100)  # thresholds of the collector of cycles
+_MOST_DEAD: Final = 32  # lives that crashed, or a quarter of the peers: each is a circle of objects
+_SWEPT_EVERY_S: Final = 86_400.0  # what is shown is looked through once a virtual day
 Part = tuple[Literal["world", "counts", "group"], int]  # of what is saved, and its number
 _NEED_THE_DEVICE: Final = frozenset({"joins", "restarts", "leaves"})  # it has to be on
 _FIRED: Final = {timer: ev.TimerFired(timer=timer) for timer in ev.Timer}
@@ -70,6 +72,8 @@ class Shard:
             on_done=lambda peer, event: self._handle(peer, event, self._calendar.end_s),
         )
         self.peer_rounds = 0
+        self._dead = 0  # lives that crashed and may still be in memory
+        self._swept_s = 0.0
         for peer in self.peers.values():
             self._fates.begin(peer)
         # Nearly all objects live as long as the run: to look for dead cycles among them again and
@@ -93,6 +97,9 @@ class Shard:
                 continue
             self._happen(peer, event, time_s)
         self._work.compute()
+        if self._dead > max(_MOST_DEAD, len(self.members) // 4):
+            gc.collect()
+            self._dead = 0
         return Outgoing(self._post.parcels, self._presence.announcements)
 
     def deliver(self, parcels: Sequence[Parcel], announcements: Sequence[Announcement]) -> None:
@@ -102,6 +109,9 @@ class Shard:
                 parcel.arrival_s, parcel.sender, parcel.number, parcel.to, 0, parcel
             )
         self._post.hear(announcements)
+        if self._calendar.end_s - self._swept_s > _SWEPT_EVERY_S:
+            self._swept_s = self._calendar.end_s
+            self._presence.places.sweep(self.world.epoch_s + self._swept_s - _SWEPT_EVERY_S)
         for said in announcements:
             for i in self._presence.places.take(said):
                 peer = self.peers[i]
@@ -305,6 +315,7 @@ class Shard:
         if peer.life is not None and not peer.over:
             self._presence.close_eyes(peer)
             peer.life, peer.learner, peer.missed = None, None, []
+            self._dead += 1
             peer.generation = {}
             peer.counters["crashes"] += 1
             self._fates.add(peer, time_s + self.world.settings.devices.restart_s, "restarts")

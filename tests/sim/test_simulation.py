@@ -73,6 +73,31 @@ def test_a_world_that_is_over_leaves_the_memory() -> None:
     assert {life() for life in gone} == {None}
 
 
+def test_lives_that_crashed_leave_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a circle of objects, and circles are seldom looked for while a run lasts."""
+    lives: list[weakref.ref[object]] = []
+    begin = SimulatedPeer.begin
+
+    def noting(peer: SimulatedPeer, world: World) -> object:
+        life = begin(peer, world)
+        lives.append(weakref.ref(life))
+        return life
+
+    monkeypatch.setattr(SimulatedPeer, "begin", noting)
+    base = SCENARIO.simulation
+    devices = replace(base.devices, crashes_per_day=20_000.0, restart_s=1.0)
+    at_once: list[int] = []
+    lived(
+        world_of(
+            replace(base, hours=0.03, devices=devices),
+            schedule=replace(SCENARIO.schedule, max_rounds=0),
+        ),
+        look=lambda *_: at_once.append(sum(life() is not None for life in lives)),
+    )
+    assert len(lives) > 100
+    assert max(at_once) < 60
+
+
 def test_all_peers_meet_exchange_and_finish() -> None:
     summary = simulated(SCENARIO.simulation)
     method = summary["methods"]["dclr"]

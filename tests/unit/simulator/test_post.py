@@ -71,6 +71,19 @@ def test_a_sleeper_keeps_nothing_of_what_is_shown_and_sees_what_is_there_when_it
     assert other.advert.pseudonym in sleeper.life.adverts
 
 
+def test_nobody_looks_where_nothing_is_shown_since_a_week_is_over() -> None:
+    shard = two()
+    peer = shard.peers[SENDER]
+    before = len(peer.topics)
+    for day in range(1, 30):
+        shard._presence.announcements = []
+        shard._presence.advertise(peer, ev.Advertise(), 86_400.0 * day)
+        shard.advance(2 * 86_400 * day)
+        shard.deliver([], shard._presence.announcements)
+    assert len(peer.topics) <= before + 1
+    assert len(shard._presence.places.shown) <= 2
+
+
 def test_the_news_that_somebody_did_not_answer_wakes_no_sleeper() -> None:
     shard = two()
     sleeper = shard.peers[RECIPIENT]

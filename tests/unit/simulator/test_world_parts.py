@@ -254,6 +254,18 @@ def test_who_looks_at_a_topic_hears_of_those_who_come_and_sees_those_who_are_the
     assert places.take(Announcement(0.0, 1, topic, adverts[1])) == [0]
 
 
+def test_what_has_expired_is_swept_away() -> None:
+    places, topic = MeetingPlaces(), Topic(Source.MQTT, "cell", 0)
+    papers = [Papers(realm=REALM, seed=1, peer=i, seal=False) for i in range(2)]
+    for i, p in enumerate(papers):
+        advert, _ = p.advert(endpoints=Endpoints(), cell_label="", now_s=50.0 * i, lifetime_s=60.0)
+        places.take(Announcement(0.0, i, topic, advert))
+    places.sweep(100.0)
+    assert places.shown[topic].keys() == {1}
+    places.sweep(200.0)
+    assert not places.shown
+
+
 @given(a=st.integers(0, 2**40), b=st.integers(-5, 2**40))
 def test_draws_are_a_function_of_what_they_are_for(a: int, b: int) -> None:
     one = draws.uniform(1, draws.LOSS, a, b)
