@@ -100,10 +100,7 @@ def check_advert(
     """
     if advert.realm != realm:
         raise RemoteProtocolError("advert_other_realm")
-    if advert.expires_s <= now_s:
-        raise RemoteProtocolError("advert_expired")
-    if advert.not_before_s > now_s + MAX_CLOCK_SKEW_S:
-        raise RemoteProtocolError("advert_from_the_future")
+    check_times(advert, now_s)
     if advert.expires_s - advert.not_before_s > MAX_ADVERT_LIFETIME_S:
         raise RemoteProtocolError("advert_lives_too_long")
     if verified is not None and verified.holds(advert):
@@ -116,6 +113,18 @@ def check_advert(
     )
     if verified is not None:
         verified.add(advert)
+
+
+def check_times(advert: Advert, now_s: float) -> None:
+    """Check that an advert holds now, in UTC epoch seconds.
+
+    Raises:
+        RemoteProtocolError: ``advert_expired`` or ``advert_from_the_future``.
+    """
+    if advert.expires_s <= now_s:
+        raise RemoteProtocolError("advert_expired")
+    if advert.not_before_s > now_s + MAX_CLOCK_SKEW_S:
+        raise RemoteProtocolError("advert_from_the_future")
 
 
 def is_address(host: str) -> bool:

@@ -45,6 +45,7 @@ SIMULATION: Final[Mapping[str, Range]] = {
     "network.latency_spread": _ANY,
     "network.lan_mbit_s": _SOME,
     "network.broker_mbit_s": _SOME,
+    "network.bandwidth_spread": _ANY,
     "network.loss": _SHARE,
     "network.duplication": _SHARE,
     "network.reordering": _SHARE,

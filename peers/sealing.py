@@ -198,14 +198,23 @@ class Opener:
         verify(sealed.sender_key, sealed.signature, _signed(sealed), reason="bad_signature")
         if sealed.realm != self.keyring.realm:
             raise RemoteProtocolError("wrong_realm")
-        if sealed.created_s > now_s + limits.MAX_CLOCK_SKEW_S:
-            raise RemoteProtocolError("from_the_future")
-        if sealed.expires_s <= now_s:
-            raise RemoteProtocolError("expired")
+        check_age(sealed.created_s, sealed.expires_s, now_s=now_s)
         if sealed.expires_s - sealed.created_s > limits.MAX_MESSAGE_LIFETIME_S:
             raise RemoteProtocolError("lives_too_long")
         if sealed.chunk >= sealed.chunks:
             raise RemoteProtocolError("malformed_chunk", "beyond the last")
+
+
+def check_age(created_s: float, expires_s: float, *, now_s: float) -> None:
+    """Check the times of a message, all in UTC epoch seconds.
+
+    Raises:
+        RemoteProtocolError: ``from_the_future`` or ``expired``.
+    """
+    if created_s > now_s + limits.MAX_CLOCK_SKEW_S:
+        raise RemoteProtocolError("from_the_future")
+    if expires_s <= now_s:
+        raise RemoteProtocolError("expired")
 
 
 def _info(realm: bytes, pseudonym: str) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from p2prec.errors import ConfigError
 
@@ -30,9 +32,14 @@ class LinkConfig:
         lan_latency_ms: Median one-way latency of TCP on the local network.
         broker_latency_ms: Median one-way latency by a broker.
         latency_spread: Standard deviation of the logarithm of latencies.
-        latency_trace: CSV with a column ``ms``; its values take the place of the distributions.
-        lan_mbit_s: Uplink to the local network.
-        broker_mbit_s: Uplink to brokers.
+        latency_trace: CSV with a column ``ms``; its values take the place of medians and spread.
+        lan_mbit_s: Median uplink to the local network.
+        broker_mbit_s: Median uplink to brokers.
+        bandwidth_spread: Standard deviation of the logarithm of a factor that is drawn for each
+            device, on both of its uplinks.
+        bandwidth_trace: CSV with a column ``mbit_s``; each device draws one of its values as its
+            uplink to brokers, in place of median and spread. Such traces measure lines to the
+            Internet: the local network stays at ``lan_mbit_s``.
         loss: Share of messages that vanish.
         duplication: Share of messages that arrive twice.
         reordering: Share of messages that are held back, up to ``held_back_s``.
@@ -49,6 +56,8 @@ class LinkConfig:
     latency_trace: str = ""
     lan_mbit_s: float = 100.0
     broker_mbit_s: float = 20.0
+    bandwidth_spread: float = 0.0
+    bandwidth_trace: str = ""
     loss: float = 0.0
     duplication: float = 0.0
     reordering: float = 0.0
@@ -94,7 +103,8 @@ class DeviceConfig:
         online_h: Median of on-line sessions; 0 is always on.
         offline_h: Median of the pauses between them.
         session_spread: Standard deviation of the logarithm of both.
-        session_trace: CSV ``peer,from_s,to_s`` of on-line sessions, in place of the distributions.
+        session_trace: CSV ``peer,from_s,to_s`` of on-line sessions, in place of medians and spread;
+            hours of the day hold beside it.
         day_from_h: From this hour of the day (UTC) a device may be on line.
         day_to_h: Until this hour.
         crashes_per_day: Mean number of crashes of one device; it goes on from its last saved state.
@@ -169,6 +179,16 @@ class SimulationConfig:
     people: PeopleConfig = field(default_factory=PeopleConfig)
 
 
+# What a trace takes the place of: its values have a median and a spread of their own.
+_INSTEAD_OF: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "network": {
+        "latency_trace": ("lan_latency_ms", "broker_latency_ms", "latency_spread"),
+        "bandwidth_trace": ("broker_mbit_s", "bandwidth_spread"),
+    },
+    "devices": {"session_trace": ("online_h", "offline_h", "session_spread")},
+}
+
+
 def check_simulation(config: SimulationConfig) -> None:
     """Refuse settings that do not go together; each alone is in its range.
 
@@ -190,5 +210,20 @@ def check_simulation(config: SimulationConfig) -> None:
         raise ConfigError(
             "simulation.devices.charge_per_h must be above 0 where there are batteries"
         )
+    for table, traces in _INSTEAD_OF.items():
+        settings = getattr(config, table)
+        for trace, keys in traces.items():
+            if getattr(settings, trace):
+                _check_trace(settings, f"simulation.{table}", trace, keys)
     if not all(p.from_s < p.to_s for p in config.network.partitions):
         raise ConfigError("simulation.network.partitions: from_s must lie before to_s")
+
+
+def _check_trace(settings: Any, table: str, trace: str, keys: Sequence[str]) -> None:
+    for key in keys:
+        value = getattr(settings, key)
+        if value != getattr(type(settings)(), key):
+            raise ConfigError(
+                f"{table}.{key} = {value:g} would change nothing beside {table}.{trace}, whose "
+                "values are taken as they are; leave one of them out"
+            )

@@ -79,10 +79,8 @@ class Devices:
             peer: Index.
             epoch_s: UTC time of virtual second 0, for hours of the day.
         """
-        if self._trace is not None:
-            yield from _gaps(self._trace.get(peer, []))
-            return
-        yield from _joined(self._pauses(peer), self._nights(epoch_s))
+        pauses = self._pauses(peer) if self._trace is None else _gaps(self._trace.get(peer, []))
+        yield from _joined(pauses, self._nights(epoch_s))
 
     def crashes_s(self, peer: int) -> Iterator[float]:
         """When a device crashes; a Poisson process."""
@@ -145,6 +143,8 @@ def _joined(
             current = head
         else:
             current = (current[0], max(current[1], head[1]))
+        if current[1] == math.inf:  # nothing comes behind it, and nights never end
+            break
     if current is not None:
         yield current
 

@@ -16,7 +16,7 @@ _PACK: Final = struct.Struct("<qqqq").pack
 _SCALE: Final = 2.0**-64
 
 LATENCY, LOSS, DUPLICATE, HELD_BACK, HELD_BACK_S, ASYMMETRY, SIDE = range(7)
-DEVICE, SKEW, SESSION, CRASH, LATE, LEAVE, KEYS, BUCKET, ELSEWHERE = range(7, 16)
+DEVICE, SKEW, SESSION, CRASH, LATE, LEAVE, KEYS, BUCKET, ELSEWHERE, BANDWIDTH = range(7, 17)
 
 
 def bits(seed: int, purpose: int, a: int, b: int = 0) -> int:

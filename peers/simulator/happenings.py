@@ -38,9 +38,11 @@ class Parcel(NamedTuple):
         to: Index.
         way: ``"tcp"`` or ``"mqtt"``.
         n_bytes: Of all its envelopes.
+        created_s: When it was made by the sender's clock, UTC epoch seconds.
         message: None for the news that a message of the recipient's was not delivered.
         envelopes: Where messages are really sealed.
-        copy: Whether the network made it out of another one.
+        doubled: Whether the network has made two of it.
+        copy: Whether it is the later one of these.
         missed: Pseudonym of whom the recipient could not reach.
     """
 
@@ -50,8 +52,10 @@ class Parcel(NamedTuple):
     to: int
     way: str
     n_bytes: int
+    created_s: float
     message: Message | None
     envelopes: tuple[bytes, ...] = ()
+    doubled: bool = False
     copy: bool = False
     missed: str = ""
 

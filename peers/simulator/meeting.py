@@ -72,6 +72,16 @@ class MeetingPlaces:
             if peer in self._looking[topic]:
                 self._looking[topic].remove(peer)
 
+    def sweep(self, before_s: float) -> None:
+        """Forget adverts that expired before a time, UTC epoch seconds, and topics without any."""
+        for topic, shown in list(self._shown.items()):
+            for peer in [i for i, advert in shown.items() if advert.expires_s < before_s]:
+                del shown[peer]
+            if not shown:
+                del self._shown[topic]
+        for topic in [topic for topic, looking in self._looking.items() if not looking]:
+            del self._looking[topic]
+
     @property
     def shown(self) -> dict[Topic, dict[int, Advert]]:
         """Who shows which advert where; the same in every shard."""

@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from p2prec.errors import ConfigError
 from peers.simulator import draws
 from peers.simulator.config import LinkConfig, Partition
 from peers.simulator.traces import read_trace
 
 _BITS_PER_MBIT = 8e-6  # megabits of one byte
+_LEAST_MBIT_S = 1e-6  # as of the settings: 0 would divide by it
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Network:
         seed: Of everything that is drawn.
 
     Raises:
-        ConfigError: The trace of latencies cannot be read.
+        ConfigError: A trace cannot be read, or names a bandwidth at which nothing can be sent.
     """
 
     def __init__(self, config: LinkConfig, seed: int) -> None:
@@ -38,11 +40,21 @@ class Network:
         if config.latency_trace:
             trace = read_trace(Path(config.latency_trace), ("ms",), what="latencies")
             self._trace_s = sorted(1e-3 * ms for (ms,) in trace)
+        self._uplinks_mbit_s = _uplinks(config.bandwidth_trace) if config.bandwidth_trace else []
 
-    def upload_s(self, way: str, n_bytes: int) -> float:
-        """How long the sender's uplink is busy with a message."""
+    def upload_s(self, way: str, n_bytes: int, *, sender: int) -> float:
+        """How long the sender's uplink is busy with a message of so many bytes."""
         config = self._config
-        mbit_s = config.lan_mbit_s if way == "tcp" else config.broker_mbit_s
+        if way == "tcp":
+            mbit_s = config.lan_mbit_s
+        elif self._uplinks_mbit_s:
+            drawn = draws.uniform(self._seed, draws.BANDWIDTH, sender)
+            mbit_s = self._uplinks_mbit_s[int(drawn * len(self._uplinks_mbit_s))]
+        else:
+            mbit_s = config.broker_mbit_s
+        if config.bandwidth_spread:
+            exponent = config.bandwidth_spread * draws.normal(self._seed, draws.BANDWIDTH, sender)
+            mbit_s *= math.exp(exponent)
         return n_bytes * _BITS_PER_MBIT / mbit_s
 
     def passage(self, way: str, *, sender: int, to: int, number: int, left_s: float) -> Passage:
@@ -84,13 +96,30 @@ class Network:
 
     def _latency_s(self, way: str, *, sender: int, to: int, number: int) -> float:
         config, seed = self._config, self._seed
+        exponent = 0.0
         if self._trace_s is not None:
             drawn = draws.uniform(seed, draws.LATENCY, sender, number)
-            return self._trace_s[int(drawn * len(self._trace_s))]
-        median_ms = config.lan_latency_ms if way == "tcp" else config.broker_latency_ms
-        exponent = config.latency_spread and config.latency_spread * draws.normal(
-            seed, draws.LATENCY, sender, number
-        )
+            latency_s = self._trace_s[int(drawn * len(self._trace_s))]
+        else:
+            latency_s = 1e-3 * (config.lan_latency_ms if way == "tcp" else config.broker_latency_ms)
+            if config.latency_spread:
+                exponent = config.latency_spread * draws.normal(seed, draws.LATENCY, sender, number)
         if config.asymmetry:
             exponent += config.asymmetry * draws.normal(seed, draws.ASYMMETRY, sender, to)
-        return 1e-3 * median_ms * math.exp(exponent)
+        return latency_s * math.exp(exponent)
+
+
+def _uplinks(path: str) -> list[float]:
+    """The values of a trace of bandwidths, ascending.
+
+    Raises:
+        ConfigError: It cannot be read, or one of them is 0.
+    """
+    trace = read_trace(Path(path), ("mbit_s",), what="bandwidths")
+    found = sorted(mbit_s for (mbit_s,) in trace)
+    if found[0] < _LEAST_MBIT_S:
+        raise ConfigError(
+            f"{path}: the trace of bandwidths holds mbit_s = {found[0]:g}, at which nothing "
+            f"ever leaves; leave out what is below {_LEAST_MBIT_S:g}"
+        )
+    return found

@@ -44,8 +44,8 @@ class SimulatedPeer:
         "advert", "around", "asleep", "battery", "binding", "cell", "config", "counters",
         "device_seed", "elsewhere", "endpoints", "generation", "index", "known", "learner", "life",
         "lives", "missed", "n_crashes_drawn", "n_pauses_drawn", "next_number", "papers", "portrait",
-        "ready_s", "released", "released_round", "result", "saved", "skew_s", "speed", "topics",
-        "uplink_free_s",
+        "postponed", "ready_s", "released", "released_round", "result", "saved", "skew_s", "speed",
+        "taken", "topics", "uplink_free_s",
     )  # fmt: skip
 
     def __init__(self, world: World, index: int) -> None:
@@ -75,12 +75,14 @@ class SimulatedPeer:
         self.advert: Advert | None = None
         self.binding = b""
         self.asleep = False
-        self.missed: list[tuple[float, int, object]] = []  # while it sleeps
+        self.missed: list[object] = []  # timers and what was under way when it fell asleep
+        self.postponed: list[str] = []  # what befalls a device only while it is on
         self.lives = 0  # crashed and left lives are over: what was meant for them is dropped
         self.generation: dict[ev.Timer, int] = {}
         self.next_number = 0
         self.n_pauses_drawn = self.n_crashes_drawn = 0  # of the device's, which have no end
         self.uplink_free_s = 0.0
+        self.taken: tuple[tuple[int, int], ...] = ()  # messages of which a copy is on its way
         self.topics: list[Topic] = []
         self.around: set[str] = set()  # labels of the cells around in which it looks
         self.counters: Counter[str] = Counter()
@@ -121,6 +123,10 @@ class SimulatedPeer:
     def own_advert(self) -> tuple[Advert, bytes] | None:
         """As hellos carry it."""
         return None if self.advert is None else (self.advert, self.binding)
+
+    def clock_s(self, utc_s: float) -> float:
+        """What the clock of the device says at a time, both in UTC epoch seconds."""
+        return utc_s + self.skew_s
 
     def number(self) -> int:
         """The next number of what this peer sets going; makes the order of events total."""

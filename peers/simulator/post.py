@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from p2prec.errors import LocalProtocolError, RemoteProtocolError
 from peers import events as ev
+from peers.adverts import check_times
 from peers.codec import decode_message, encode_message
-from peers.keys import Keyring
-from peers.messages import Message, PeerId, Pseudonym, Share
+from peers.keys import GRACE_S, Keyring
+from peers.messages import Hello, Message, PeerId, Pseudonym, Share
 from peers.replay import BoundedReplayMemory
-from peers.sealing import Opener, seal, sealed_bytes
+from peers.sealing import DEFAULT_LIFETIME_S, Opener, check_age, seal, sealed_bytes
 from peers.simulator.examiner import Examiner
 from peers.simulator.happenings import Calendar, Parcel
+from peers.simulator.meeting import Announcement
 from peers.simulator.papers import peer_id
 from peers.simulator.peer import SimulatedPeer
 from peers.simulator.world import World
@@ -29,13 +32,14 @@ class Post:
 
     Attributes:
         parcels: What this slice has sent.
-        index_of: Who stands behind a pseudonym, whichever shard the peer is in.
+        index_of: Who stands behind a pseudonym, whichever shard the peer is in, and when it was
+            shown last; the one that was shown longest ago comes first.
     """
 
     def __init__(self, world: World, calendar: Calendar, examiner: Examiner) -> None:
         self._world, self._calendar, self._examiner = world, calendar, examiner
         self.parcels: list[Parcel] = []
-        self.index_of: dict[Pseudonym, int] = {}
+        self.index_of: OrderedDict[Pseudonym, tuple[int, float]] = OrderedDict()
         self._bodies: dict[int, tuple[Message, bytes, Message]] = {}
         self._openers: dict[int, Opener] = {}
         self._names: dict[int, PeerId] = {}
@@ -44,6 +48,14 @@ class Post:
         """Another slice."""
         self.parcels = []
         self._bodies.clear()
+
+    def hear(self, announcements: Sequence[Announcement]) -> None:
+        """Know who shows which pseudonym; one is forgotten when its prekey opens nothing more."""
+        for said in announcements:
+            self.index_of[said.advert.pseudonym] = (said.peer, said.at_s)
+            self.index_of.move_to_end(said.advert.pseudonym)
+            while next(iter(self.index_of.values()))[1] < said.at_s - GRACE_S:
+                self.index_of.popitem(last=False)
 
     def opened(self, members: Sequence[int]) -> dict[int, BoundedReplayMemory]:
         """What some peers have opened, for ``restore``."""
@@ -64,7 +76,7 @@ class Post:
 
     def send(self, peer: SimulatedPeer, effect: ev.Send, time_s: float) -> None:
         """Hand a message over to the network."""
-        to = self.index_of.get(effect.to.pseudonym)
+        to, _ = self.index_of.get(effect.to.pseudonym, (None, 0.0))
         both = peer.endpoints.tcp and effect.to.endpoints.tcp
         way = "tcp" if both else "mqtt"
         try:
@@ -77,11 +89,11 @@ class Post:
                 peer, time_s, ev.SendFailed(to=effect.to.pseudonym, reason="nobody is there")
             )
             return
+        created_s = peer.clock_s(self._world.epoch_s + time_s)
         envelopes: tuple[bytes, ...] = ()
         if peer.papers.keyring is not None:
-            now = self._world.epoch_s + time_s
             body = body or encode_message(message)
-            sealed = seal(body, keyring=peer.papers.keyring, to=effect.to, now_s=now)
+            sealed = seal(body, keyring=peer.papers.keyring, to=effect.to, now_s=created_s)
             envelopes = tuple(sealed)
             n_bytes = sum(map(len, envelopes))
         peer.counters[f"sent.{way}"] += 1
@@ -93,15 +105,18 @@ class Post:
             peer.counters["payload_bytes"] += n_bytes
             self._examiner.size(type(message.payload).__name__, n_bytes)
         number = peer.number()
-        left_s = max(time_s, peer.uplink_free_s) + self._world.network.upload_s(way, n_bytes)
-        peer.uplink_free_s = left_s
-        passage = self._world.network.passage(
-            way, sender=peer.index, to=to, number=number, left_s=left_s
-        )
+        network = self._world.network
+        upload_s = network.upload_s(way, n_bytes, sender=peer.index)
+        left_s = peer.uplink_free_s = max(time_s, peer.uplink_free_s) + upload_s
+        passage = network.passage(way, sender=peer.index, to=to, number=number, left_s=left_s)
+        doubled = len(passage.arrivals_s) > 1
         for i, arrival_s in enumerate(passage.arrivals_s):
             self.parcels.append(
-                Parcel(arrival_s, peer.index, number, to, way, n_bytes, message, envelopes, i > 0)
-            )
+                Parcel(
+                    arrival_s, peer.index, number, to, way, n_bytes, created_s, message, envelopes,
+                    doubled, copy=i > 0,
+                )
+            )  # fmt: skip
 
     def _encoded(self, message: Message) -> tuple[bytes, int, Message]:
         """The body of a payload, how long a sealed message is, what its recipients will read."""
@@ -118,6 +133,7 @@ class Post:
         """What a life hears of what has arrived at its device, if anything."""
         if parcel.message is None:
             return ev.SendFailed(to=Pseudonym(parcel.missed), reason="it does not answer")
+        again = parcel.copy and self._was_taken(peer, parcel)
         unreachable = (
             peer.asleep
             or peer.life is None
@@ -138,11 +154,13 @@ class Post:
             else:
                 peer.counters["dropped.away"] += 1
             return None
-        if parcel.copy:
-            peer.counters["dropped.replayed"] += 1
+        try:
+            self._check(peer, parcel, again=again, now_s=peer.clock_s(self._world.epoch_s + time_s))
+        except RemoteProtocolError as error:
+            peer.counters[f"dropped.{error.reason}"] += 1
             return None
-        if parcel.envelopes and not self._opens(peer, parcel, time_s):
-            return None
+        if parcel.doubled and not parcel.copy:
+            peer.taken += ((parcel.sender, parcel.number),)
         peer.counters[f"received.{parcel.way}"] += 1
         return ev.Arrived(
             sender=self._named(parcel.sender),
@@ -152,20 +170,36 @@ class Post:
             order=parcel.number,
         )
 
-    def _opens(self, peer: SimulatedPeer, parcel: Parcel, time_s: float) -> bool:
-        """Open the envelopes for real; whether the message is the one that was sent."""
+    @staticmethod
+    def _was_taken(peer: SimulatedPeer, copy: Parcel) -> bool:
+        """Whether the first of two was heard; what is not sealed is remembered until then."""
+        message = copy.sender, copy.number
+        before, peer.taken = peer.taken, tuple(m for m in peer.taken if m != message)
+        return message in before
+
+    def _check(self, peer: SimulatedPeer, parcel: Parcel, *, again: bool, now_s: float) -> None:
+        """What an inbox checks: by opening the envelopes, or by what is known of them.
+
+        Raises:
+            RemoteProtocolError: With the reason for which the message is dropped.
+        """
+        if parcel.envelopes:
+            self._open(peer, parcel, now_s)
+        else:
+            created_s = parcel.created_s
+            check_age(created_s, created_s + DEFAULT_LIFETIME_S, now_s=now_s)
+            if again:
+                raise RemoteProtocolError("replayed")
+        if isinstance(parcel.message, Hello):
+            check_times(parcel.message.advert, now_s)
+
+    def _open(self, peer: SimulatedPeer, parcel: Parcel, now_s: float) -> None:
         opener = self._openers.get(peer.index)
         if opener is None:
             opener = self._openers[peer.index] = Opener(self._keyring(peer), BoundedReplayMemory())
-        opened = None
-        try:
-            for envelope in parcel.envelopes:
-                now_s = self._world.epoch_s + time_s + peer.skew_s
-                opened = opener.open(envelope, now_s=now_s)
-        except RemoteProtocolError as error:
-            peer.counters[f"dropped.{error.reason}"] += 1
-            return False
-        return opened is not None and opened.sender == self._named(parcel.sender)
+        opened = [opener.open(envelope, now_s=now_s) for envelope in parcel.envelopes][-1]
+        if opened is None or opened.sender != self._named(parcel.sender):
+            raise RemoteProtocolError("unfinished")
 
     @staticmethod
     def _keyring(peer: SimulatedPeer) -> Keyring:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+from p2prec.errors import RemoteProtocolError
 from peers import events as ev
+from peers.adverts import check_times
 from peers.discovery.labels import WEEK_S, cell_label
 from peers.simulator import draws
 from peers.simulator.happenings import Calendar, Seen
@@ -32,13 +36,17 @@ class Presence:
 
     def advertise(self, peer: SimulatedPeer, effect: ev.Advertise, time_s: float) -> None:
         """Show the own advert, renewed, and look where it is shown."""
-        now_s = self._world.epoch_s + time_s
+        now_s = peer.clock_s(self._world.epoch_s + time_s)
         if effect.rotate:
             self.withdraw(peer, time_s)
             peer.papers.rotate(now_s)
+        label = self._label(peer.cell, now_s)
+        if label not in peer.around:  # in a new week nobody shows itself under the old names
+            self.close_eyes(peer)
+            peer.around.clear()
         advert, binding = peer.papers.advert(
             endpoints=peer.endpoints,
-            cell_label=self._label(peer.cell, now_s),
+            cell_label=label,
             now_s=now_s,
             lifetime_s=peer.config.network.advert_lifetime_s,
         )
@@ -55,7 +63,7 @@ class Presence:
         """Take the own advert back everywhere."""
         if peer.advert is None:
             return
-        now_s = self._world.epoch_s + time_s
+        now_s = peer.clock_s(self._world.epoch_s + time_s)
         self.announcements += [
             Announcement(time_s, peer.index, topic, peer.advert, gone=True)
             for topic in self._topics(peer, peer.cell, now_s, shown=True)
@@ -63,19 +71,30 @@ class Presence:
 
     def look(self, peer: SimulatedPeer, cell: str, time_s: float) -> None:
         """Look into a cell from now on; it is one around the own one."""
-        now_s = self._world.epoch_s + time_s
+        now_s = peer.clock_s(self._world.epoch_s + time_s)
         peer.around.add(self._label(cell, now_s))
         self._look(peer, self._topics(peer, cell, now_s, shown=False), time_s)
 
     def _look(self, peer: SimulatedPeer, topics: list[Topic], time_s: float) -> None:
         for topic in topics:
-            if topic in peer.topics:
-                continue
-            peer.topics.append(topic)
-            shown = self.places.look(peer.index, topic)
-            if shown:
-                announced = tuple(Announcement(time_s, i, topic, a) for i, a in shown)
-                self._calendar.later(peer, time_s, Seen(announced))
+            if topic not in peer.topics:
+                peer.topics.append(topic)
+                self._look_at(peer, topic, time_s)
+
+    def _look_at(self, peer: SimulatedPeer, topic: Topic, time_s: float) -> None:
+        shown = self.places.look(peer.index, topic)
+        if shown:
+            announced = tuple(Announcement(time_s, i, topic, a) for i, a in shown)
+            self._calendar.later(peer, time_s, Seen(announced))
+
+    def doze(self, peer: SimulatedPeer) -> None:
+        """See nothing for a while; a broker keeps no more for a peer than what is shown then."""
+        self.places.close_eyes(peer.index, peer.topics)
+
+    def look_anew(self, peer: SimulatedPeer, time_s: float) -> None:
+        """See what is shown by now where the peer looked before."""
+        for topic in peer.topics:
+            self._look_at(peer, topic, time_s)
 
     def close_eyes(self, peer: SimulatedPeer) -> None:
         """Look nowhere any longer."""
@@ -89,7 +108,23 @@ class Presence:
         label = self._label(peer.elsewhere, now_s)
         return [Topic(ev.Source.MQTT, label, self._drawn_part(peer))]
 
-    def source(self, peer: SimulatedPeer, topic: Topic) -> ev.Source:
+    def seen(
+        self, peer: SimulatedPeer, announced: Sequence[Announcement], time_s: float
+    ) -> Iterator[ev.AdvertSeen | ev.AdvertGone]:
+        """What a life hears of adverts; nothing of those that do not hold by its clock."""
+        now_s = peer.clock_s(self._world.epoch_s + time_s)
+        for said in announced:
+            if said.gone:
+                yield ev.AdvertGone(pseudonym=said.advert.pseudonym)
+                continue
+            try:
+                check_times(said.advert, now_s)
+            except RemoteProtocolError as error:
+                peer.counters[f"dropped.{error.reason}"] += 1
+                continue
+            yield ev.AdvertSeen(advert=said.advert, source=self._source(peer, said.topic))
+
+    def _source(self, peer: SimulatedPeer, topic: Topic) -> ev.Source:
         """How a peer came to see what is shown there."""
         elsewhere = topic.label not in peer.around and topic.source is ev.Source.MQTT
         return ev.Source.ELSEWHERE if elsewhere else topic.source

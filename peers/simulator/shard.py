@@ -9,7 +9,7 @@ all peers together; the outcome reaches a peer when its device would have finish
 from __future__ import annotations
 
 import gc
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -39,7 +39,10 @@ from peers.simulator.work import Workbench
 from peers.simulator.world import World
 
 _COLLECT: Final = (100_000, 20, 100)  # thresholds of the collector of cycles
+_MOST_DEAD: Final = 32  # lives that crashed, or a quarter of the peers: each is a circle of objects
+_SWEPT_EVERY_S: Final = 86_400.0  # what is shown is looked through once a virtual day
 Part = tuple[Literal["world", "counts", "group"], int]  # of what is saved, and its number
+_NEED_THE_DEVICE: Final = frozenset({"joins", "restarts", "leaves"})  # it has to be on
 _FIRED: Final = {timer: ev.TimerFired(timer=timer) for timer in ev.Timer}
 
 
@@ -69,6 +72,8 @@ class Shard:
             on_done=lambda peer, event: self._handle(peer, event, self._calendar.end_s),
         )
         self.peer_rounds = 0
+        self._dead = 0  # lives that crashed and may still be in memory
+        self._swept_s = 0.0
         for peer in self.peers.values():
             self._fates.begin(peer)
         # Nearly all objects live as long as the run: to look for dead cycles among them again and
@@ -86,12 +91,15 @@ class Shard:
         """Live through a slice."""
         self._post.begin()
         self._presence.announcements = []
-        for time_s, _, order, index, life, event in self._calendar.begin(number):
+        for time_s, _, _, index, life, event in self._calendar.begin(number):
             peer = self.peers[index]
             if life and life != peer.lives:
                 continue
-            self._happen(peer, event, time_s, order)
+            self._happen(peer, event, time_s)
         self._work.compute()
+        if self._dead > max(_MOST_DEAD, len(self.members) // 4):
+            gc.collect()
+            self._dead = 0
         return Outgoing(self._post.parcels, self._presence.announcements)
 
     def deliver(self, parcels: Sequence[Parcel], announcements: Sequence[Announcement]) -> None:
@@ -100,8 +108,10 @@ class Shard:
             self._calendar.schedule(
                 parcel.arrival_s, parcel.sender, parcel.number, parcel.to, 0, parcel
             )
-        for said in announcements:
-            self._post.index_of[said.advert.pseudonym] = said.peer
+        self._post.hear(announcements)
+        if self._calendar.end_s - self._swept_s > _SWEPT_EVERY_S:
+            self._swept_s = self._calendar.end_s
+            self._presence.places.sweep(self.world.epoch_s + self._swept_s - _SWEPT_EVERY_S)
         for said in announcements:
             for i in self._presence.places.take(said):
                 peer = self.peers[i]
@@ -115,7 +125,9 @@ class Shard:
     def finish(self) -> None:
         """The end of the run: who has no result yet is examined now."""
         for peer in self.peers.values():
-            if peer.result is None and peer.learner is not None:
+            if peer.result is None and peer.lives:
+                if peer.learner is None:  # it has crashed, and what was saved is what it knows
+                    peer.begin(self.world)
                 self.examiner.last(peer)
 
     # --- saving, between two slices ------------------------------------------------------------
@@ -158,7 +170,7 @@ class Shard:
             case "world":
                 self._calendar.restore(state["slice"])  # what the beginning held is over
                 self._presence.places.restore(state["shown"])
-                self._post.index_of = dict(state["index_of"])
+                self._post.index_of = OrderedDict(state["index_of"])
             case "counts":
                 self.peer_rounds += state["peer_rounds"]
                 for kind, sizes in state["sizes"].items():
@@ -173,15 +185,14 @@ class Shard:
 
     def _restore_peer(self, peer: SimulatedPeer, held: Mapping[str, Any]) -> None:
         restore_peer(peer, held, self.world)
-        for topic in peer.topics:
-            self._presence.places.look(peer.index, topic)
+        if not peer.asleep:
+            for topic in peer.topics:
+                self._presence.places.look(peer.index, topic)
         self._fates.restore(peer)
 
     # --- events --------------------------------------------------------------------------------
 
-    def _happen(  # noqa: C901
-        self, peer: SimulatedPeer, event: object, time_s: float, order: int
-    ) -> None:
+    def _happen(self, peer: SimulatedPeer, event: object, time_s: float) -> None:  # noqa: C901
         if isinstance(event, Fate):
             self._befall(peer, event.what, time_s)
         elif isinstance(event, CheckIn):
@@ -189,35 +200,26 @@ class Shard:
             if peer.life is not None:
                 self._work.lengthen(peer, event.known)
                 self._handle(peer, ev.InteractionsAdded(n=1), time_s)
-        elif isinstance(event, Parcel):
+        elif isinstance(event, Parcel) and (event.message is not None or not peer.asleep):
             heard = self._post.arrived(peer, event, time_s)
             if heard is not None:
                 self._handle(peer, heard, time_s)
         elif peer.asleep:
-            by_mdns = isinstance(event, Seen) and event.announced[0].topic.source == "mdns"
-            if not by_mdns:
-                peer.missed.append((time_s, order, event))
+            if not isinstance(event, Seen):  # it looks anew when it wakes
+                peer.missed.append(event)
         elif isinstance(event, Timeout):
             if peer.generation.get(event.timer) == event.generation:
                 self._handle(peer, _FIRED[event.timer], time_s)
         elif isinstance(event, Seen):
-            for said in event.announced:
-                self._handle(
-                    peer,
-                    ev.AdvertGone(pseudonym=said.advert.pseudonym)
-                    if said.gone
-                    else ev.AdvertSeen(
-                        advert=said.advert, source=self._presence.source(peer, said.topic)
-                    ),
-                    time_s,
-                )
+            for heard_of in self._presence.seen(peer, event.announced, time_s):
+                self._handle(peer, heard_of, time_s)
         else:
             self._handle(peer, event, time_s)  # type: ignore[arg-type]  # an event of the life
 
     def _handle(self, peer: SimulatedPeer, event: ev.Event, time_s: float) -> None:
         if peer.life is None:
             return
-        now = self.world.epoch_s + time_s + peer.skew_s
+        now = peer.clock_s(self.world.epoch_s + time_s)
         for effect in peer.life.handle(event, now):
             self._perform(peer, effect, time_s)
 
@@ -272,6 +274,9 @@ class Shard:
         )
 
     def _befall(self, peer: SimulatedPeer, what: str, time_s: float) -> None:
+        if peer.asleep and what in _NEED_THE_DEVICE:
+            peer.postponed.append(what)
+            return
         match what:
             case "joins" | "restarts":
                 if what == "restarts" and peer.result is not None:
@@ -283,24 +288,41 @@ class Shard:
                 self._handle(
                     peer, ev.Started(round=round_, merged_rounds=saved.merged_rounds), time_s
                 )
+                self._take_up(peer, time_s)
             case "leaves":
-                if peer.life is not None:
+                if peer.life is None:  # crashed: it says goodbye when it is back
+                    peer.postponed.append(what)
+                else:
                     self._handle(peer, ev.StopRequested(), time_s)
             case "sleeps":
                 peer.asleep = True
+                self._presence.doze(peer)
             case "wakes":
-                peer.asleep = False
-                missed, peer.missed = peer.missed, []
-                for _, order, event in missed:
-                    self._happen(peer, event, time_s, order)
-                self._fates.next_sleep(peer)
+                self._wake(peer, time_s)
             case "crashes":
-                if peer.life is not None and not peer.over:
-                    self._presence.close_eyes(peer)
-                    peer.life, peer.learner, peer.missed = None, None, []
-                    peer.generation = {}
-                    peer.counters["crashes"] += 1
-                    self._fates.add(
-                        peer, time_s + self.world.settings.devices.restart_s, "restarts"
-                    )
-                self._fates.next_crash(peer)
+                self._crash(peer, time_s)
+
+    def _wake(self, peer: SimulatedPeer, time_s: float) -> None:
+        peer.asleep = False
+        missed, peer.missed = peer.missed, []
+        for event in missed:
+            self._happen(peer, event, time_s)
+        self._presence.look_anew(peer, time_s)
+        self._take_up(peer, time_s)
+        self._fates.next_sleep(peer)
+
+    def _crash(self, peer: SimulatedPeer, time_s: float) -> None:
+        if peer.life is not None and not peer.over:
+            self._presence.close_eyes(peer)
+            peer.life, peer.learner, peer.missed = None, None, []
+            self._dead += 1
+            peer.generation = {}
+            peer.counters["crashes"] += 1
+            self._fates.add(peer, time_s + self.world.settings.devices.restart_s, "restarts")
+        self._fates.next_crash(peer)
+
+    def _take_up(self, peer: SimulatedPeer, time_s: float) -> None:
+        """What has waited for the device; who leaves has to be there first."""
+        postponed, peer.postponed = peer.postponed, []
+        for what in sorted(postponed, key="leaves".__eq__):
+            self._befall(peer, what, time_s)

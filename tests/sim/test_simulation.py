@@ -9,6 +9,7 @@ import shlex
 import socket
 import sys
 import weakref
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,7 @@ from peers.simulator.world import World
 from peers.swarm.data import load_realm
 from peers.swarm.repeats import asked
 from peers.version import version
-from tests.sim.worlds import REALM, SCENARIO, TOML, hard, written
+from tests.sim.worlds import REALM, SCENARIO, TOML, hard, lived, world_of, written
 from topology.cells import home_cell
 
 
@@ -72,6 +73,31 @@ def test_a_world_that_is_over_leaves_the_memory() -> None:
     assert {life() for life in gone} == {None}
 
 
+def test_lives_that_crashed_leave_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a circle of objects, and circles are seldom looked for while a run lasts."""
+    lives: list[weakref.ref[object]] = []
+    begin = SimulatedPeer.begin
+
+    def noting(peer: SimulatedPeer, world: World) -> object:
+        life = begin(peer, world)
+        lives.append(weakref.ref(life))
+        return life
+
+    monkeypatch.setattr(SimulatedPeer, "begin", noting)
+    base = SCENARIO.simulation
+    devices = replace(base.devices, crashes_per_day=20_000.0, restart_s=1.0)
+    at_once: list[int] = []
+    lived(
+        world_of(
+            replace(base, hours=0.03, devices=devices),
+            schedule=replace(SCENARIO.schedule, max_rounds=0),
+        ),
+        look=lambda *_: at_once.append(sum(life() is not None for life in lives)),
+    )
+    assert len(lives) > 100
+    assert max(at_once) < 60
+
+
 def test_all_peers_meet_exchange_and_finish() -> None:
     summary = simulated(SCENARIO.simulation)
     method = summary["methods"]["dclr"]
@@ -99,6 +125,25 @@ def test_a_hard_world_is_reproducible_and_goes_on(monkeypatch: pytest.MonkeyPatc
     assert one["digest"] == simulated(hard(), processes=2)["digest"]
     assert one["restarted"] > 0
     assert one["methods"]["dclr"]["all"]["n"] > SCENARIO.peers.count // 2
+
+
+@pytest.mark.parametrize(("skew_s", "dropped"), [(30.0, False), (2_000.0, True)])
+def test_clocks_that_are_too_far_apart_do_not_understand_each_other(
+    skew_s: float, *, dropped: bool
+) -> None:
+    base = SCENARIO.simulation
+    devices = replace(base.devices, clock_skew_s=skew_s)
+    found = [
+        lived(world_of(replace(base, hours=0.01, seal=seal, devices=devices)))[0].peers
+        for seal in (True, False)
+    ]
+    sealed, measured = (
+        sum((peer.counters for peer in peers.values()), Counter()) for peers in found
+    )
+    assert sealed["received.tcp"] > 0
+    assert (sealed["dropped.from_the_future"] > 0) is dropped
+    assert (sealed["dropped.advert_from_the_future"] > 0) is dropped
+    assert sealed == measured
 
 
 @of_hypothesis(
@@ -304,6 +349,26 @@ def test_the_command_prints_what_a_swarm_prints(tmp_path: Path) -> None:
         ("[simulation.network]\nlos = 0.5\n", "did you mean simulation.network.loss"),
         ("[simulation.devices]\nday_from_h = 25\n", "hours of one day"),
         ("[simulation]\nslice_s = -1.0\n", "simulation.slice_s"),
+        (
+            '[simulation.network]\nlatency_trace = "t.csv"\nlatency_spread = 0.8\n',
+            "latency_spread = 0.8 would change nothing beside simulation.network.latency_trace",
+        ),
+        (
+            '[simulation.network]\nlatency_trace = "t.csv"\nbroker_latency_ms = 10\n',
+            "simulation.network.broker_latency_ms = 10 would change nothing",
+        ),
+        (
+            '[simulation.network]\nbandwidth_trace = "t.csv"\nbandwidth_spread = 0.4\n',
+            "bandwidth_spread = 0.4 would change nothing beside simulation.network.bandwidth_trace",
+        ),
+        (
+            "[simulation.network]\nbandwidth_spread = -1\n",
+            "simulation.network.bandwidth_spread = -1.0 is out of range",
+        ),
+        (
+            '[simulation.devices]\nsession_trace = "t.csv"\nonline_h = 2\n',
+            "online_h = 2 would change nothing beside simulation.devices.session_trace",
+        ),
         (
             '[[simulation.devices.classes]]\nname = "pi"\nshare = 0.5\n',
             "add up to 0.5",

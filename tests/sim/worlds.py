@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from p2prec.training.config import TrainingConfig
 from peers.config import NeighbourConfig, ScheduleConfig
 from peers.scenario import DataConfig, MethodConfig, PeersConfig, Scenario
 from peers.simulator.config import SimulationConfig
+from peers.simulator.hands import InProcess
+from peers.simulator.peer import SimulatedPeer
+from peers.simulator.run import live
+from peers.simulator.shard import Shard
+from peers.simulator.world import World
 from peers.swarm.data import Realm, load_realm
 
 SCENARIO = Scenario(
@@ -55,3 +62,38 @@ def written(folder: Path, more: str = "") -> Path:
     path = folder / "small.toml"
     path.write_text(TOML.read_text() + more)
     return path
+
+
+def world_of(simulation: SimulationConfig, **more: Any) -> World:
+    """The small world with other settings of the simulation, and of the scenario."""
+    scenario = replace(SCENARIO, simulation=simulation, **more)
+    return World(scenario, scenario.methods[0], REALM)
+
+
+def lived(
+    world: World,
+    *,
+    look: Callable[[float, dict[int, SimulatedPeer]], object] = lambda *_: None,
+    prepare: Callable[[Shard], object] = lambda _: None,
+) -> tuple[Shard, float]:
+    """One shard that has lived through a world, and the virtual seconds that it took.
+
+    Args:
+        world: It lives in.
+        look: Called between two slices with the virtual time and all peers.
+        prepare: Called before the first one.
+    """
+    hand = InProcess(world, 0, 1)
+    prepare(hand.shard)
+    _, virtual_s = live(world, [hand], between=lambda at: look(at.virtual_s, hand.shard.peers))
+    return hand.shard, virtual_s
+
+
+def sessions(folder: Path, of: dict[int, list[tuple[float, float]]]) -> str:
+    """A trace in which the named peers have these sessions, and all others are always on line."""
+    lines = ["peer,from_s,to_s"]
+    for i in range(SCENARIO.peers.count):
+        lines += [f"{i},{begin},{end}" for begin, end in of.get(i, [(0.0, 1e9)])]
+    path = folder / "sessions.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)

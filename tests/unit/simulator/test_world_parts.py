@@ -97,6 +97,66 @@ def test_a_trace_of_latencies_takes_the_place_of_the_distribution(tmp_path: Path
     assert found == {0.010, 0.030}
 
 
+def test_directions_of_a_link_differ_by_a_trace_too(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("ms\n10\n")
+    network = Network(LinkConfig(latency_trace=str(trace), asymmetry=1.0), seed=0)
+    found = {
+        network.passage("tcp", sender=a, to=b, number=n, left_s=0.0).arrivals_s[0]
+        for a, b in ((0, 1), (1, 0))
+        for n in range(5)
+    }
+    assert len(found) == 2
+    assert 0.010 not in found
+
+
+def uplinks_mbit_s(config: LinkConfig, way: str, n: int = 4_000) -> list[float]:
+    network = Network(config, seed=0)
+    return [8.0 / network.upload_s(way, 1_000_000, sender=i) for i in range(n)]
+
+
+def test_uplinks_are_as_fast_as_said_and_differ_by_device() -> None:
+    config = LinkConfig(lan_mbit_s=100.0, broker_mbit_s=20.0)
+    assert uplinks_mbit_s(config, "tcp", 9) == pytest.approx([100.0] * 9)
+    assert uplinks_mbit_s(config, "mqtt", 9) == pytest.approx([20.0] * 9)
+    spread = replace(config, bandwidth_spread=0.5)
+    lan, broker = (np.array(uplinks_mbit_s(spread, way)) for way in ("tcp", "mqtt"))
+    assert np.median(broker) == pytest.approx(20.0, rel=0.05)
+    assert np.log(broker).std() == pytest.approx(0.5, rel=0.05)
+    assert lan / broker == pytest.approx(5.0)  # a slow device is slow on both
+    network = Network(spread, seed=0)
+    assert len({network.upload_s("mqtt", 1_000, sender=3) for _ in range(5)}) == 1
+
+
+def test_uplinks_to_brokers_can_come_from_a_trace(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("at,mbit_s\n1,2\n2,8\n3,8\n")
+    config = LinkConfig(bandwidth_trace=str(trace))
+    found = np.array(uplinks_mbit_s(config, "mqtt")).round(6)
+    assert set(found) == {2.0, 8.0}
+    assert (found == 8.0).mean() == pytest.approx(2 / 3, abs=0.03)
+    assert set(np.round(uplinks_mbit_s(config, "tcp"), 6)) == {100.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("mbit\n10\n", "a trace of bandwidths has the columns mbit_s; there is no mbit_s"),
+        ("mbit_s\n10\nmany\n", "line 3 of the trace of bandwidths: could not convert"),
+        ("mbit_s\n10\n0\n", "holds mbit_s = 0, at which nothing ever leaves; leave out what"),
+        (None, "there is no .+, the trace of bandwidths"),
+    ],
+)
+def test_a_trace_of_bandwidths_that_is_none_is_refused(
+    text: str | None, says: str, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace.csv"
+    if text is not None:
+        trace.write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        Network(LinkConfig(bandwidth_trace=str(trace)), seed=0)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -151,6 +211,16 @@ def test_sessions_can_come_from_a_trace(tmp_path: Path) -> None:
         Devices(DeviceConfig(session_trace=str(trace)), seed=0)
 
 
+def test_a_trace_of_sessions_leaves_nights_as_they_are(tmp_path: Path) -> None:
+    trace = tmp_path / "sessions.csv"
+    hour = 3_600.0
+    trace.write_text(f"peer,from_s,to_s\n0,{5 * hour},{30 * hour}\n")
+    config = DeviceConfig(session_trace=str(trace), day_from_h=7.0, day_to_h=23.0)
+    away = list(Devices(config, seed=0).away(0, 86_400.0 * 365))
+    assert away == [(-hour, 7 * hour), (23 * hour, float("inf"))]
+    assert list(Devices(config, seed=0).away(1, 0.0)) == [(-hour, float("inf"))]
+
+
 def test_crashes_come_at_their_rate() -> None:
     devices = Devices(DeviceConfig(crashes_per_day=4.0), seed=0)
     times = list(itertools.islice(devices.crashes_s(3), 2_000))
@@ -182,6 +252,18 @@ def test_who_looks_at_a_topic_hears_of_those_who_come_and_sees_those_who_are_the
     assert places.take(Announcement(0.0, 1, topic, adverts[1], gone=True)) == [0, 2]
     places.close_eyes(2, [topic])
     assert places.take(Announcement(0.0, 1, topic, adverts[1])) == [0]
+
+
+def test_what_has_expired_is_swept_away() -> None:
+    places, topic = MeetingPlaces(), Topic(Source.MQTT, "cell", 0)
+    papers = [Papers(realm=REALM, seed=1, peer=i, seal=False) for i in range(2)]
+    for i, p in enumerate(papers):
+        advert, _ = p.advert(endpoints=Endpoints(), cell_label="", now_s=50.0 * i, lifetime_s=60.0)
+        places.take(Announcement(0.0, i, topic, advert))
+    places.sweep(100.0)
+    assert places.shown[topic].keys() == {1}
+    places.sweep(200.0)
+    assert not places.shown
 
 
 @given(a=st.integers(0, 2**40), b=st.integers(-5, 2**40))
