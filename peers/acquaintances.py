@@ -196,17 +196,24 @@ class Acquaintances:
             return []
         if not _reachable(own[0], advert):
             return [dropped("no_common_transport")]
+        held = self.adverts.get(name)
+        if held is not None and held.expires_s > advert.expires_s:
+            return []  # gossip may bring what its owner has renewed since
         if self.adverts.pop(name, None) is None:
             self.discovered[source] += 1
         self.adverts[name] = advert
-        if self._is_far(advert):  # a large city must not push out those who are near
-            self._far.pop(name, None)
-            self._far[name] = None
+        self._make_room(advert)
+        return []
+
+    def _make_room(self, newest: Advert) -> None:
+        """Forget the adverts seen longest ago where there are too many, of those far away first."""
+        if self._is_far(newest):  # a large city must not push out those who are near
+            self._far.pop(newest.pseudonym, None)
+            self._far[newest.pseudonym] = None
             if len(self._far) > _MOST_FAR:
                 self.adverts.pop(self._far.popitem(last=False)[0], None)
         while len(self.adverts) > limits.MAX_KNOWN_ADVERTS:
             del self.adverts[next(iter(self.adverts))]
-        return []
 
     def _strangers(self, now: float) -> list[Advert]:
         """Those that we only know by their advert and have not greeted lately."""
@@ -318,6 +325,8 @@ class Acquaintances:
         """Forget the expired, replace lost neighbours; both sides of a change hear of it."""
         for peer in [p for p, a in self.known.items() if a.advert.expires_s <= now]:
             self.forget(peer)
+        for name in [n for n, advert in self.adverts.items() if advert.expires_s <= now]:
+            del self.adverts[name]
         config = self._config
         usable = {
             peer: a for peer, a in self.known.items() if a.compatible and a.failures < MAX_FAILURES
@@ -388,19 +397,21 @@ class Acquaintances:
         expected = bool(self._unanswered(now) or self._strangers(now))
         return expected and now - self._started_s < _PATIENCE_S
 
-    def shuffle(self) -> list[ev.Effect]:
+    def shuffle(self, now: float) -> list[ev.Effect]:
         """Exchange adverts with a random known peer, so that those out of sight are found too."""
         if not self.known:
             return []
         peers = list(self.known)
         to = self.known[peers[int(self._rng.integers(len(peers)))]].advert
-        return [ev.Send(to=to, message=self.sample(to, wants_reply=True))]
+        return [ev.Send(to=to, message=self.sample(to, now, wants_reply=True))]
 
-    def sample(self, to: Advert, *, wants_reply: bool) -> Shuffle:
-        """Some adverts for the peer behind ``to``."""
-        others = list(self.adverts.values())
-        if to.pseudonym in self.adverts:
-            del others[list(self.adverts).index(to.pseudonym)]
+    def sample(self, to: Advert, now: float, *, wants_reply: bool) -> Shuffle:
+        """Some adverts that hold, for the peer behind ``to``."""
+        others = [
+            advert
+            for name, advert in self.adverts.items()
+            if name != to.pseudonym and advert.expires_s > now
+        ]
         order = self._rng.permutation(len(others))[: limits.MAX_ADVERTS_PER_SHUFFLE].tolist()
         return Shuffle(adverts=tuple(others[i] for i in order), wants_reply=wants_reply)
 

@@ -30,6 +30,8 @@ from p2prec.limits import (
 from peers.messages import Advert
 from peers.wire import AdvertWire, advert_fields, decode_record
 
+# Reasons that speak of the moment alone, not of who made an advert or has passed it on.
+OUT_OF_TIME: Final = frozenset({"advert_expired", "advert_from_the_future"})
 _DECODER: Final = msgspec.msgpack.Decoder(AdvertWire)
 _ADVERT_LABEL: Final = b"p2prec/advert/1"
 _BIND_LABEL: Final = b"p2prec/bind/1"

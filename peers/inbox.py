@@ -13,7 +13,7 @@ from p2prec.models.families import exchanged_models, model_of
 from p2prec.models.tabled import Tabled
 from p2prec.training.config import ModelConfig
 from peers import events as ev
-from peers.adverts import VerifiedAdverts, check_advert, verify_binding
+from peers.adverts import OUT_OF_TIME, VerifiedAdverts, check_advert, verify_binding
 from peers.books import Books
 from peers.codec import decode_message
 from peers.keys import Keyring
@@ -90,7 +90,7 @@ class Inbox:
             with crypto.part("decode"):
                 message = decode_message(opened.body, schema=self.schema)
             with crypto.part("adverts"):
-                self._verify(message, opened.sender_key)
+                message = self._verified_message(message, opened.sender_key)
         except RemoteProtocolError as error:
             self._books.dropped(error.reason)
             return error.reason == "replayed"
@@ -110,12 +110,27 @@ class Inbox:
         )
         return True
 
-    def _verify(self, message: Message, sender_key: bytes) -> None:
+    def _verified_message(self, message: Message, sender_key: bytes) -> Message:
+        """The message with those adverts that hold now.
+
+        One of a shuffle may have expired on its way, or been made by a clock that is ahead: whoever
+        passes it on has no part in that, and the others are as good.
+        """
         now_s, realm = time.time(), self._realm
         match message:
             case Hello():
                 check_advert(message.advert, realm=realm, now_s=now_s, verified=self._verified)
                 verify_binding(message.advert, message.binding, sender_key)
             case Shuffle():
+                held = []
                 for advert in message.adverts:
-                    check_advert(advert, realm=realm, now_s=now_s, verified=self._verified)
+                    try:
+                        check_advert(advert, realm=realm, now_s=now_s, verified=self._verified)
+                    except RemoteProtocolError as error:
+                        if error.reason not in OUT_OF_TIME:
+                            raise
+                        self._books.dropped(error.reason)
+                    else:
+                        held.append(advert)
+                return Shuffle(adverts=tuple(held), wants_reply=message.wants_reply)
+        return message

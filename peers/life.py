@@ -194,7 +194,7 @@ class Peer:
                 return [*self.acquaintances.look_around(now), again]
             case ev.Timer.SHUFFLE:
                 again = ev.SetTimer(timer=timer, delay_s=self.acquaintances.shuffle_delay_s())
-                return [*self.acquaintances.shuffle(), again]
+                return [*self.acquaintances.shuffle(now), again]
             case ev.Timer.RENEW:
                 return self._renew(now)
 
@@ -399,7 +399,7 @@ class Peer:
                     effects += self.acquaintances.remember(advert, ev.Source.GOSSIP)
                 if message.wants_reply:
                     to = acquaintance.advert
-                    sample = self.acquaintances.sample(to, wants_reply=False)
+                    sample = self.acquaintances.sample(to, now, wants_reply=False)
                     effects.append(ev.Send(to=to, message=sample))
                 return effects
         return []

@@ -459,6 +459,42 @@ def test_a_greeting_that_got_lost_is_repeated_after_a_while() -> None:
     assert greeted == [1, 301, 601]
 
 
+def test_gossip_tells_of_nobody_whose_advert_has_expired() -> None:
+    """Who hears one would have to refuse it, and it fills the place of somebody who is there."""
+    life = peer()
+    life.handle(ev.Started(), NOW)
+
+    def arrives(message: Hello | Shuffle, now: float) -> list[ev.Effect]:
+        event = ev.Arrived(sender=PeerId("id5"), message=message, transport="tcp", n_bytes=1)
+        return life.handle(event, now)
+
+    arrives(hello(5), NOW)
+    for name, expires in ((6, NOW + 100), (7, NOW + 1e6)):
+        seen = ev.AdvertSeen(advert=advert(name, expires=expires), source=ev.Source.MQTT)
+        life.handle(seen, NOW)
+
+    def told(now: float) -> set[str]:
+        [reply] = arrives(Shuffle(adverts=(), wants_reply=True), now)
+        assert isinstance(reply, ev.Send)
+        assert isinstance(reply.message, Shuffle)
+        return {a.pseudonym for a in reply.message.adverts}
+
+    assert told(NOW + 99) == {advert(6).pseudonym, advert(7).pseudonym}
+    assert told(NOW + 101) == {advert(7).pseudonym}
+    assert advert(6).pseudonym in life.adverts
+    life.handle(ev.TimerFired(timer=ev.Timer.DISCOVER), NOW + 101)
+    assert advert(6).pseudonym not in life.adverts
+
+
+def test_an_advert_is_not_replaced_by_an_older_one_of_the_same_peer() -> None:
+    life = peer()
+    life.handle(ev.Started(), NOW)
+    for lasts in (200.0, 300.0, 100.0):
+        seen = ev.AdvertSeen(advert=advert(6, expires=NOW + lasts), source=ev.Source.GOSSIP)
+        life.handle(seen, NOW)
+    assert life.adverts[advert(6).pseudonym].expires_s == NOW + 300
+
+
 def test_who_is_known_is_not_greeted_under_a_former_name() -> None:
     life = peer()
     life.handle(ev.Started(), NOW)
