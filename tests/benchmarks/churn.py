@@ -89,7 +89,7 @@ def main() -> None:
     line = np.polyfit([d["day"] for d in second], [d["rss_mib"] for d in second], 1)
     found: dict[str, Any] = {
         "peers": world.n,
-        "days": days,
+        "rows": days,
         "seed": args.seed,
         "slope_kib_per_day": round(float(line[0]) * _KIB, 1),
         "cpu_s": round(time.process_time() - begun_s, 1),
