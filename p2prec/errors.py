@@ -26,6 +26,10 @@ class DataError(P2PRecError):
     """A file of interactions or items cannot be read; names the file, the line and the reason."""
 
 
+class BadLineError(DataError):
+    """Some lines of a file are bad; the others could be kept."""
+
+
 class StoreError(P2PRecError):
     """The store cannot be opened or written; nothing that was stored before is lost."""
 

@@ -18,7 +18,7 @@ from p2prec.data.dataset import Dataset
 from p2prec.data.friends import read_friends
 from p2prec.data.interactions import Interactions
 from p2prec.data.movielens import read_movielens
-from p2prec.errors import ConfigError, DataError
+from p2prec.errors import BadLineError, ConfigError, DataError
 from p2prec.text import closest
 
 MOVIELENS: Final = "ml-100k"  # the files of its folder, without their endings
@@ -142,9 +142,7 @@ def _until_damage(lines: TextIO, path: Path, damage: list[str] | None) -> Iterat
     except (EOFError, zlib.error, OSError) as error:
         sentence = f"{path}, line {number + 1}: the file is damaged from here on: {error}"
         if damage is None:
-            raise DataError(
-                f"{sentence}. Get it again, or keep the good lines only (--keep-good-lines)."
-            ) from None
+            raise BadLineError(f"{sentence}. Get it again.") from None
         damage.append(sentence)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.dataset import Dataset
 from p2prec.data.interactions import Interactions
-from p2prec.errors import DataError
+from p2prec.errors import BadLineError, DataError
 from p2prec.limits import MAX_CSV_FIELD_CHARS
 from p2prec.text import UNREADABLE, printable
 
@@ -54,8 +54,8 @@ def parse_lines(
     """Good check-ins in the order of the file, and a sentence for each bad line.
 
     Raises:
-        DataError: The header is wrong, or a line is bad and ``keep_good_lines`` is false; names
-            the file, the line and the reason.
+        DataError: The header is wrong; ``BadLineError`` where a line is bad and ``keep_good_lines``
+            is false. Both name the file, the line and the reason.
     """
     good: list[CheckIn] = []
     rejected: list[str] = []
@@ -74,9 +74,7 @@ def parse_lines(
         except ValueError as error:
             sentence = f"{source}, line {number}: {error}"
             if not keep_good_lines:
-                raise DataError(
-                    f"{sentence}. Mend it, or keep the good lines only (--keep-good-lines)."
-                ) from None
+                raise BadLineError(f"{sentence}. Mend it, or leave it out.") from None
             if len(rejected) >= _MAX_REJECTED_SHOWN:
                 raise DataError(f"{source}: more than {len(rejected)} bad lines") from None
             rejected.append(sentence)
@@ -113,7 +111,7 @@ def read_check_ins(
             if c.poi not in catalogue.index
         ]
         if strangers and not keep_good_lines:
-            raise DataError(strangers[0])
+            raise BadLineError(f"{strangers[0]}.")
         good, rejected = known, rejected + strangers
     if not good:
         raise DataError(f"{source} holds no check-in")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from p2prec.errors import ConfigError, DataError, P2PRecError
+from p2prec.errors import BadLineError, ConfigError, DataError, P2PRecError
 from peers.cli.app import EXIT_FAILURE, Json, Quiet, app, printed
 
 _REJECTED_SHOWN = 20
@@ -74,9 +74,12 @@ def import_(
 
     catalogue = read_catalogue(catalogue_path(owner_config()))
     with reading(file, quiet=quiet) as on_read:
-        read = read_check_in_file(
-            file, keep_good_lines=keep_good_lines, catalogue=catalogue, on_read=on_read
-        )
+        try:
+            read = read_check_in_file(
+                file, keep_good_lines=keep_good_lines, catalogue=catalogue, on_read=on_read
+            )
+        except BadLineError as error:
+            raise DataError(f"{error} --keep-good-lines imports the others.") from None
     interactions = read.dataset.interactions
     names = interactions.user_ids
     if user:

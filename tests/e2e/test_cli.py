@@ -284,6 +284,7 @@ def test_wrong_settings_and_files_are_one_sentence(home: Path) -> None:
     done = p2prec(home, "import", str(broken))
     assert done.returncode == 1
     assert "line 42: lat 'nowhere' is no number" in done.stderr
+    assert "--keep-good-lines imports the others" in done.stderr
     done = p2prec(home, "import", str(broken), "--keep-good-lines", "--json")
     assert json.loads(done.stdout)["added"] == 40
     assert len(json.loads(done.stdout)["rejected"]) == 2

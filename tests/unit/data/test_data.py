@@ -16,7 +16,7 @@ from p2prec.data.check_ins import read_check_ins
 from p2prec.data.city import generate_city, generate_towns
 from p2prec.data.interactions import History
 from p2prec.data.split import leave_one_out
-from p2prec.errors import DataError
+from p2prec.errors import BadLineError, DataError
 from p2prec.evaluation.baselines import BASELINES
 from p2prec.evaluation.metrics import quality, rank_of
 from p2prec.models.recommender import Context
@@ -81,7 +81,7 @@ def half_written(tmp_path: Path, name: str) -> Path:
 @pytest.mark.parametrize("name", ["half.csv", "half.csv.gz"])
 def test_a_half_written_file_is_refused_by_line_and_reason(name: str, tmp_path: Path) -> None:
     path = half_written(tmp_path, name)
-    with pytest.raises(DataError, match=rf"{name}, line \d+: .*--keep-good-lines") as caught:
+    with pytest.raises(BadLineError, match=rf"{name}, line \d+: .*\.$") as caught:
         read_check_in_file(path)
     kept = read_check_in_file(path, keep_good_lines=True)
     [sentence] = kept.rejected
