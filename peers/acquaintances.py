@@ -190,6 +190,7 @@ class Acquaintances:
             _shorten(self._around, _CELLS_AROUND)
         if self.adverts.get(name) is advert:
             self.adverts[name] = self.adverts.pop(name)  # to the end
+            self._make_room(advert)  # as for a copy of it, which another process would bring
             return []
         own = self._own_advert()
         if own is None or name == own[0].pseudonym or name in self._former:
@@ -197,8 +198,9 @@ class Acquaintances:
         if not _reachable(own[0], advert):
             return [dropped("no_common_transport")]
         held = self.adverts.get(name)
-        if held is not None and held.expires_s > advert.expires_s:
-            return []  # gossip may bring what its owner has renewed since
+        gossip = source is ev.Source.GOSSIP
+        if gossip and held is not None and held.not_before_s > advert.not_before_s:
+            return []  # its owner has made another one since
         if self.adverts.pop(name, None) is None:
             self.discovered[source] += 1
         self.adverts[name] = advert

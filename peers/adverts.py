@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 from collections import OrderedDict
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -30,8 +31,6 @@ from p2prec.limits import (
 from peers.messages import Advert
 from peers.wire import AdvertWire, advert_fields, decode_record
 
-# Reasons that speak of the moment alone, not of who made an advert or has passed it on.
-OUT_OF_TIME: Final = frozenset({"advert_expired", "advert_from_the_future"})
 _DECODER: Final = msgspec.msgpack.Decoder(AdvertWire)
 _ADVERT_LABEL: Final = b"p2prec/advert/1"
 _BIND_LABEL: Final = b"p2prec/bind/1"
@@ -127,6 +126,23 @@ def check_times(advert: Advert, now_s: float) -> None:
         raise RemoteProtocolError("advert_expired")
     if advert.not_before_s > now_s + MAX_CLOCK_SKEW_S:
         raise RemoteProtocolError("advert_from_the_future")
+
+
+def in_time(adverts: Iterable[Advert], now_s: float) -> tuple[tuple[Advert, ...], list[str]]:
+    """The adverts of a shuffle that hold now, and why each of the others does not.
+
+    One may have expired on its way, or been made by a clock that is ahead: whoever passes it on has
+    no part in that, and the others are as good.
+    """
+    held, reasons = [], []
+    for advert in adverts:
+        try:
+            check_times(advert, now_s)
+        except RemoteProtocolError as error:
+            reasons.append(error.reason)
+        else:
+            held.append(advert)
+    return tuple(held), reasons
 
 
 def is_address(host: str) -> bool:

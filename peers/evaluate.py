@@ -130,7 +130,7 @@ def run_evaluation(
     tasks = _tasks(asked)
     for scenario in tasks.values():  # all of them before hours of the first one
         realm = load_realm(scenario, data=data)
-        check_memory(scenario, realm, scenario.methods, processes=processes)
+        check_memory(scenario, realm, scenario.methods, processes=processes, key="--users")
     if not quiet:
         _announce(asked, tasks)
     summary = _next_items(tasks[""], asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import io
 import os
@@ -58,9 +59,11 @@ def make_folder(path: Path | None, *, key: str) -> None:
         return
     try:
         path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise ConfigError(
-            f"{key}: {path} cannot be a folder: {error.strerror}; name a new one"
+            f"{key}: {path} cannot be a folder to write into: {error.strerror}; name a new one"
         ) from None
 
 

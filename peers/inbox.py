@@ -13,7 +13,7 @@ from p2prec.models.families import exchanged_models, model_of
 from p2prec.models.tabled import Tabled
 from p2prec.training.config import ModelConfig
 from peers import events as ev
-from peers.adverts import OUT_OF_TIME, VerifiedAdverts, check_advert, verify_binding
+from peers.adverts import VerifiedAdverts, check_advert, in_time, verify_binding
 from peers.books import Books
 from peers.codec import decode_message
 from peers.keys import Keyring
@@ -111,26 +111,17 @@ class Inbox:
         return True
 
     def _verified_message(self, message: Message, sender_key: bytes) -> Message:
-        """The message with those adverts that hold now.
-
-        One of a shuffle may have expired on its way, or been made by a clock that is ahead: whoever
-        passes it on has no part in that, and the others are as good.
-        """
+        """The message with those adverts that hold now."""
         now_s, realm = time.time(), self._realm
         match message:
             case Hello():
                 check_advert(message.advert, realm=realm, now_s=now_s, verified=self._verified)
                 verify_binding(message.advert, message.binding, sender_key)
             case Shuffle():
-                held = []
-                for advert in message.adverts:
-                    try:
-                        check_advert(advert, realm=realm, now_s=now_s, verified=self._verified)
-                    except RemoteProtocolError as error:
-                        if error.reason not in OUT_OF_TIME:
-                            raise
-                        self._books.dropped(error.reason)
-                    else:
-                        held.append(advert)
-                return Shuffle(adverts=tuple(held), wants_reply=message.wants_reply)
+                held, reasons = in_time(message.adverts, now_s)
+                for reason in reasons:
+                    self._books.dropped(reason)
+                for advert in held:
+                    check_advert(advert, realm=realm, now_s=now_s, verified=self._verified)
+                return Shuffle(adverts=held, wants_reply=message.wants_reply)
         return message

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from p2prec.limits import MAX_ADVERT_LIFETIME_S
 from p2prec.ranges import EVER, Range, check_range
 
 # By table and key, but for protection and the options of a method, which a learner checks. What is
@@ -108,7 +109,7 @@ OWNER: Final[Mapping[str, Range]] = {
     **{f"learner.{key}": bounds for key, bounds in LEARNER.items()},
     **LIFE,
     "network.port": (0, 65_535),
-    "network.advert_lifetime_s": (1.0, EVER),
+    "network.advert_lifetime_s": (1.0, MAX_ADVERT_LIFETIME_S),
     "network.pseudonym_lifetime_s": (1.0, EVER),
     "network.prekey_grace_s": (0.0, EVER),
     "seed": (0, 2**63 - 1),

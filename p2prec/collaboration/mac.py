@@ -97,7 +97,7 @@ class MAC(PlainMethod):
         self._pool = ReferencePool(POOL)
         self._taught: dict[bytes, Soft] = {}
         self._began = False
-        self._spoken: dict[bytes, ReferenceSequence] = {}  # of until the merge
+        self._spoken: dict[bytes, ReferenceSequence] = {}  # of, until the merge
 
     @classmethod
     def publish_together(

@@ -26,7 +26,8 @@ from p2prec.models.geo import distance_km, drawn_alike
 from p2prec.models.moments import Moment, Timeline
 
 _WEEK_S = 7 * 86_400
-# Situations kept in a process: more than all of one common pool, and 5 MiB at most.
+# Situations kept in a process: more than all of one common pool. They take 4 MiB where sequences
+# have the usual 8 places, 12 where all have as many as a stranger may send.
 _MOMENTS = 1_024
 _ALIKE = 20  # a place is replaced by one of so many nearest of its category
 

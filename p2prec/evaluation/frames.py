@@ -56,6 +56,8 @@ def frame(
         found: Mapping[str, Any] = json.loads(Path(results).read_text(encoding="utf-8"))
     else:
         found = results
+    if not isinstance(found, Mapping):
+        raise DataError("these are no results; an object is, as p2prec evaluate --json writes it")
     if table != "next":
         found = found.get(table, {})
     if "answers" in found:
@@ -113,15 +115,16 @@ def _long(by_method: Mapping[str, list[float]]) -> NDArray[np.float64]:
 def _told(found: Mapping[str, Any]) -> dict[str, Any]:
     """Columns of results without answers; none where nothing in them is a table."""
     rows = found.get("results", found.get("rows"))
-    if "spread" in found:
+    if "methods" in found.get("spread", ()):
         rows = list(_by_seed(found["spread"]))
     elif not isinstance(rows, list):
         named = rows or found.get("methods", found)
         rows = [
             {"row": name, **dict(_figures(figures))}
-            for name, figures in named.items()
-            if isinstance(figures, Mapping) and name not in _NO_ROWS
+            for name, figures in (named.items() if isinstance(named, Mapping) else ())
+            if isinstance(figures, Mapping) and name not in _NO_ROWS and figures
         ]
+    rows = [row for row in rows if isinstance(row, Mapping)]
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 

@@ -84,6 +84,7 @@ def run_simulation(
     if save is not None and resume is not None:
         raise ConfigError("--save begins a run and --continue goes on with one; take one of them")
     make_folder(save, key="--save")
+    make_folder(pictures, key="--pictures")
 
     def command(*more: str, number: int = scenario.seed, n: int = seeds) -> str:
         return command_line(

@@ -63,14 +63,14 @@ def bytes_per_peer(world: World) -> float:
     del shared
     models = [p.learner.knowledge for p in peers if p.learner is not None]
     held = sum(len(m.table.rows) for m in models) / len(models)
-    width = models[0].model.width
+    width = sum(m.model.width for m in models) / len(models)
     k = world.scenario.neighbours.k
     method = METHODS[world.method.name]
     # Each neighbour tells of its own rows and as much hearsay again; half of it is known already.
     heard = most = 0.0
     if method.sends in {"parameters", "both"}:
         amounts = read_amounts(world.method.options, method.amounts)
-        most = min(most_rows(amounts, width), 4.0 * held)
+        most = min(most_rows(amounts, models[0].model.width), 4.0 * held)
         heard = min(len(world.realm.catalogue) - held, 0.5 * k * most)
         # A quarter more is kept for a while, before the least popular go.
         heard = min(heard, 1.25 * amounts["max_hearsay"])
@@ -87,7 +87,8 @@ def bytes_per_peer(world: World) -> float:
     rows = heard * 4.0 * (width + 3) + taught + _sessions(world, models[0].model)
     if world.method.name == "gossip_adam":  # its moments, which are not there before a training
         rows += 4.0 * 4.0 * float(directed(models[0].model).sum())
-    moments = min(KEPT_BYTES, ALL_KEPT_BYTES / world.n) if models[0].model.of_moments else 0.0
+    of_moments = any(m.model.of_moments for m in models)
+    moments = min(KEPT_BYTES, ALL_KEPT_BYTES / world.n) if of_moments else 0.0
     on_its_way = _COPIES * 4.0 * (most * (width + 1) + models[0].model.n_dense) if most else 0.0
     known = k * (5 * _ACQUAINTANCE_BYTES + _PARCEL_BYTES)
     return _ROOM * (built + rows) + on_its_way + known + moments
@@ -103,8 +104,11 @@ def _sessions(world: World, model: Model) -> float:
 
 
 def _begun(world: World, n: int) -> list[SimulatedPeer]:
-    """Some peers, evenly spread."""
-    peers = [SimulatedPeer(world, i) for i in range(0, world.n, max(1, world.n // n))]
+    """Some peers, evenly spread; models are given in turn, and all of them are among these."""
+    turns = len(world.method.models)
+    step = max(turns, world.n * turns // n // turns * turns)
+    chosen = [i + j for i in range(0, world.n, step) for j in range(turns) if i + j < world.n]
+    peers = [SimulatedPeer(world, i) for i in chosen]
     for peer in peers:
         peer.begin(world)
     return peers
@@ -117,6 +121,7 @@ def check_memory(
     *,
     processes: int = 1,
     available: int = 0,
+    key: str = "--peers",
 ) -> None:
     """Refuse methods whose peers do not fit, all of them before the first one begins.
 
@@ -126,6 +131,7 @@ def check_memory(
         methods: That are about to be simulated, one after the other.
         processes: That share the peers, at most.
         available: Bytes for all of them on other machines; 0 for those of this one.
+        key: What sets how many peers there are.
 
     Raises:
         ConfigError: With the figures.
@@ -142,7 +148,9 @@ def check_memory(
         if not free or each * world.n + copies <= free:
             continue
         fit = max(0, int((free - copies) / each))
-        hint = f"some {fit:,} peers fit (--peers)" if fit else "take fewer processes"
+        hint = f"some {fit:,} peers fit ({key})" if fit else "free some of it"
+        if further > 1:
+            hint += ", or take fewer processes"
         also = f" and {further} processes of {copies / further / _MIB:.0f} MiB" if further else ""
         raise ConfigError(
             f"{method.title}: {world.n:,} peers of {each / 1024:.0f} KiB each{also} need "

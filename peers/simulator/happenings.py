@@ -43,7 +43,7 @@ class Parcel(NamedTuple):
         envelopes: Where messages are really sealed.
         doubled: Whether the network has made two of it.
         copy: Whether it is the later one of these.
-        missed: Pseudonym of whom the recipient could not reach.
+        missed: Pseudonym under which the recipient was written to.
     """
 
     arrival_s: float
@@ -172,7 +172,7 @@ class Calendar:
 
     def restore(self, at: int) -> None:
         """Go on after a slice, with nothing to happen."""
-        self.slice = at
+        self.slice, self.end_s = at, (at + 1) * self._slice_s
         self._slices, self._ahead = {}, []
 
     def put(self, at: int, item: Item) -> None:

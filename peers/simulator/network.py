@@ -6,13 +6,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2prec.errors import ConfigError
 from peers.simulator import draws
 from peers.simulator.config import LinkConfig, Partition
 from peers.simulator.traces import read_trace
 
 _BITS_PER_MBIT = 8e-6  # megabits of one byte
-_LEAST_MBIT_S = 1e-6  # as of the settings: 0 would divide by it
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,9 @@ class Network:
         if config.latency_trace:
             trace = read_trace(Path(config.latency_trace), ("ms",), what="latencies")
             self._trace_s = sorted(1e-3 * ms for (ms,) in trace)
-        self._uplinks_mbit_s = _uplinks(config.bandwidth_trace) if config.bandwidth_trace else []
+        path = config.bandwidth_trace
+        uplinks = read_trace(Path(path), ("mbit_s",), what="bandwidths") if path else []
+        self._uplinks_mbit_s = sorted(mbit_s for (mbit_s,) in uplinks)
 
     def upload_s(self, way: str, n_bytes: int, *, sender: int) -> float:
         """How long the sender's uplink is busy with a message of so many bytes."""
@@ -107,19 +107,3 @@ class Network:
         if config.asymmetry:
             exponent += config.asymmetry * draws.normal(seed, draws.ASYMMETRY, sender, to)
         return latency_s * math.exp(exponent)
-
-
-def _uplinks(path: str) -> list[float]:
-    """The values of a trace of bandwidths, ascending.
-
-    Raises:
-        ConfigError: It cannot be read, or one of them is 0.
-    """
-    trace = read_trace(Path(path), ("mbit_s",), what="bandwidths")
-    found = sorted(mbit_s for (mbit_s,) in trace)
-    if found[0] < _LEAST_MBIT_S:
-        raise ConfigError(
-            f"{path}: the trace of bandwidths holds mbit_s = {found[0]:g}, at which nothing "
-            f"ever leaves; leave out what is below {_LEAST_MBIT_S:g}"
-        )
-    return found

@@ -44,8 +44,8 @@ class SimulatedPeer:
         "advert", "around", "asleep", "battery", "binding", "cell", "config", "counters",
         "device_seed", "elsewhere", "endpoints", "generation", "index", "known", "learner", "life",
         "lives", "missed", "n_crashes_drawn", "n_pauses_drawn", "next_number", "papers", "portrait",
-        "postponed", "ready_s", "released", "released_round", "result", "saved", "skew_s", "speed",
-        "taken", "topics", "uplink_free_s",
+        "postponed", "ready_s", "released", "released_round", "result", "rings", "saved", "skew_s",
+        "speed", "taken", "topics", "uplink_free_s",
     )  # fmt: skip
 
     def __init__(self, world: World, index: int) -> None:
@@ -84,7 +84,8 @@ class SimulatedPeer:
         self.uplink_free_s = 0.0
         self.taken: tuple[tuple[int, int], ...] = ()  # messages of which a copy is on its way
         self.topics: list[Topic] = []
-        self.around: set[str] = set()  # labels of the cells around in which it looks
+        self.around: set[str] = set()  # labels of the cells around in which it looks,
+        self.rings = 0  # which are of so many rings
         self.counters: Counter[str] = Counter()
         self.released: list[float] = []
         self.released_round = -1
@@ -96,6 +97,7 @@ class SimulatedPeer:
     def begin(self, world: World) -> Peer:
         """A life, the first or one after a crash; the learner goes on from what was saved."""
         self.lives += 1
+        self.rings = 0
         learner = LocalLearner(
             world.realm.catalogue,
             self.config.learner,

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from p2prec.errors import LocalProtocolError, RemoteProtocolError
 from peers import events as ev
-from peers.adverts import check_times
+from peers.adverts import check_times, in_time
 from peers.codec import decode_message, encode_message
 from peers.keys import GRACE_S, Keyring
-from peers.messages import Hello, Message, PeerId, Pseudonym, Share
+from peers.life import Phase
+from peers.messages import Hello, Message, PeerId, Pseudonym, Share, Shuffle
 from peers.replay import BoundedReplayMemory
 from peers.sealing import DEFAULT_LIFETIME_S, Opener, check_age, seal, sealed_bytes
 from peers.simulator.examiner import Examiner
@@ -114,7 +115,7 @@ class Post:
             self.parcels.append(
                 Parcel(
                     arrival_s, peer.index, number, to, way, n_bytes, created_s, message, envelopes,
-                    doubled, copy=i > 0,
+                    doubled, copy=i > 0, missed=effect.to.pseudonym,
                 )
             )  # fmt: skip
 
@@ -137,10 +138,11 @@ class Post:
         unreachable = (
             peer.asleep
             or peer.life is None
+            or peer.life.phase is Phase.HALTED
             or self._world.network.cut(parcel.sender, peer.index, time_s)
         )
         if unreachable:
-            if parcel.way == "tcp" and not parcel.copy and peer.advert is not None:
+            if parcel.way == "tcp" and not parcel.copy:
                 self.parcels.append(
                     parcel._replace(
                         sender=peer.index,
@@ -148,23 +150,31 @@ class Post:
                         to=parcel.sender,
                         message=None,
                         envelopes=(),
-                        missed=peer.advert.pseudonym,
                     )
                 )
             else:
                 peer.counters["dropped.away"] += 1
             return None
+        now_s, message = peer.clock_s(self._world.epoch_s + time_s), parcel.message
         try:
-            self._check(peer, parcel, again=again, now_s=peer.clock_s(self._world.epoch_s + time_s))
+            self._open(peer, parcel, again=again, now_s=now_s)
+            if parcel.doubled and not parcel.copy:
+                peer.taken += ((parcel.sender, parcel.number),)
+            if isinstance(message, Hello):
+                check_times(message.advert, now_s)
         except RemoteProtocolError as error:
             peer.counters[f"dropped.{error.reason}"] += 1
             return None
-        if parcel.doubled and not parcel.copy:
-            peer.taken += ((parcel.sender, parcel.number),)
+        if isinstance(message, Shuffle):
+            held, reasons = in_time(message.adverts, now_s)
+            for reason in reasons:
+                peer.counters[f"dropped.{reason}"] += 1
+            if reasons:
+                message = Shuffle(adverts=held, wants_reply=message.wants_reply)
         peer.counters[f"received.{parcel.way}"] += 1
         return ev.Arrived(
             sender=self._named(parcel.sender),
-            message=parcel.message,
+            message=message,
             transport=parcel.way,
             n_bytes=parcel.n_bytes,
             order=parcel.number,
@@ -177,23 +187,18 @@ class Post:
         before, peer.taken = peer.taken, tuple(m for m in peer.taken if m != message)
         return message in before
 
-    def _check(self, peer: SimulatedPeer, parcel: Parcel, *, again: bool, now_s: float) -> None:
-        """What an inbox checks: by opening the envelopes, or by what is known of them.
+    def _open(self, peer: SimulatedPeer, parcel: Parcel, *, again: bool, now_s: float) -> None:
+        """What opening the envelopes checks, or the same by what is known of them.
 
         Raises:
             RemoteProtocolError: With the reason for which the message is dropped.
         """
-        if parcel.envelopes:
-            self._open(peer, parcel, now_s)
-        else:
+        if not parcel.envelopes:
             created_s = parcel.created_s
             check_age(created_s, created_s + DEFAULT_LIFETIME_S, now_s=now_s)
             if again:
                 raise RemoteProtocolError("replayed")
-        if isinstance(parcel.message, Hello):
-            check_times(parcel.message.advert, now_s)
-
-    def _open(self, peer: SimulatedPeer, parcel: Parcel, now_s: float) -> None:
+            return
         opener = self._openers.get(peer.index)
         if opener is None:
             opener = self._openers[peer.index] = Opener(self._keyring(peer), BoundedReplayMemory())

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from p2prec.errors import RemoteProtocolError
 from peers import events as ev
 from peers.adverts import check_times
-from peers.discovery.labels import WEEK_S, cell_label
+from peers.discovery.labels import WEEK_S, cell_label, cells_around
 from peers.simulator import draws
 from peers.simulator.happenings import Calendar, Seen
 from peers.simulator.meeting import Announcement, MeetingPlaces, Topic
@@ -56,6 +56,8 @@ class Presence:
             for topic in self._topics(peer, peer.cell, now_s, shown=True)
         ]
         self.look(peer, peer.cell, time_s)
+        for ring in range(1, peer.rings + 1):
+            self.look_around(peer, ring, time_s)
         if peer.elsewhere not in {NOWHERE, peer.cell}:
             self._look(peer, self._elsewhere(peer, now_s), time_s)
 
@@ -68,6 +70,12 @@ class Presence:
             Announcement(time_s, peer.index, topic, peer.advert, gone=True)
             for topic in self._topics(peer, peer.cell, now_s, shown=True)
         ]
+
+    def look_around(self, peer: SimulatedPeer, ring: int, time_s: float) -> None:
+        """Look into the cells of a ring around the own one from now on."""
+        peer.rings = max(peer.rings, ring)
+        for cell in cells_around(peer.cell, ring):
+            self.look(peer, cell, time_s)
 
     def look(self, peer: SimulatedPeer, cell: str, time_s: float) -> None:
         """Look into a cell from now on; it is one around the own one."""

@@ -15,7 +15,6 @@ from typing import Any, Final, Literal
 
 from p2prec.kernels import use_compiled
 from peers import events as ev
-from peers.discovery.labels import cells_around
 from peers.simulator.examiner import Examiner
 from peers.simulator.fates import Fates
 from peers.simulator.happenings import (
@@ -73,7 +72,6 @@ class Shard:
         )
         self.peer_rounds = 0
         self._dead = 0  # lives that crashed and may still be in memory
-        self._swept_s = 0.0
         for peer in self.peers.values():
             self._fates.begin(peer)
         # Nearly all objects live as long as the run: to look for dead cycles among them again and
@@ -91,7 +89,12 @@ class Shard:
         """Live through a slice."""
         self._post.begin()
         self._presence.announcements = []
-        for time_s, _, _, index, life, event in self._calendar.begin(number):
+        before = self._calendar.end_s // _SWEPT_EVERY_S  # of the last slice, which is saved
+        items = self._calendar.begin(number)
+        day = self._calendar.end_s // _SWEPT_EVERY_S
+        if day > before:
+            self._presence.places.sweep(self.world.epoch_s + (day - 1) * _SWEPT_EVERY_S)
+        for time_s, _, _, index, life, event in items:
             peer = self.peers[index]
             if life and life != peer.lives:
                 continue
@@ -109,9 +112,6 @@ class Shard:
                 parcel.arrival_s, parcel.sender, parcel.number, parcel.to, 0, parcel
             )
         self._post.hear(announcements)
-        if self._calendar.end_s - self._swept_s > _SWEPT_EVERY_S:
-            self._swept_s = self._calendar.end_s
-            self._presence.places.sweep(self.world.epoch_s + self._swept_s - _SWEPT_EVERY_S)
         for said in announcements:
             for i in self._presence.places.take(said):
                 peer = self.peers[i]
@@ -223,7 +223,7 @@ class Shard:
         for effect in peer.life.handle(event, now):
             self._perform(peer, effect, time_s)
 
-    def _perform(self, peer: SimulatedPeer, effect: ev.Effect, time_s: float) -> None:  # noqa: C901
+    def _perform(self, peer: SimulatedPeer, effect: ev.Effect, time_s: float) -> None:
         match effect:
             case ev.Send():
                 self._post.send(peer, effect, time_s)
@@ -243,8 +243,7 @@ class Shard:
                 self._presence.advertise(peer, effect, time_s)
                 self._handle(peer, ev.Advertised(), time_s)
             case ev.LookFurther():
-                for cell in cells_around(peer.cell, effect.ring):
-                    self._presence.look(peer, cell, time_s)
+                self._presence.look_around(peer, effect.ring, time_s)
             case ev.Withdraw():
                 self._presence.withdraw(peer, time_s)
             case ev.Halt():
@@ -324,5 +323,5 @@ class Shard:
     def _take_up(self, peer: SimulatedPeer, time_s: float) -> None:
         """What has waited for the device; who leaves has to be there first."""
         postponed, peer.postponed = peer.postponed, []
-        for what in sorted(postponed, key="leaves".__eq__):
+        for what in sorted(postponed, key=lambda what: what == "leaves"):
             self._befall(peer, what, time_s)

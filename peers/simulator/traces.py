@@ -6,10 +6,13 @@ import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from p2prec.errors import ConfigError
 from peers.files import check_there
 from peers.simulator.config import SimulationConfig
+
+_LEAST_MBIT_S: Final = 1e-6  # as of the settings: 0 would divide by it
 
 
 def read_trace(path: Path, columns: Sequence[str], *, what: str) -> list[tuple[float, ...]]:
@@ -22,7 +25,8 @@ def read_trace(path: Path, columns: Sequence[str], *, what: str) -> list[tuple[f
 
     Raises:
         ConfigError: The file cannot be read, lacks a column or holds none; or something in it is
-            no number, or below 0, a peer no whole one, or a session ends before it begins.
+            no number, or below 0, a peer no whole one, a bandwidth of nothing, or a session ends
+            before it begins.
     """
     rows: list[tuple[float, ...]] = []
     try:
@@ -61,9 +65,13 @@ def check_traces(config: SimulationConfig, *, peers: int, source: str) -> None:
         ConfigError: Names the source, the key, the file and what is wrong.
     """
     latencies, sessions = config.network.latency_trace, config.devices.session_trace
+    bandwidths = config.network.bandwidth_trace
     if latencies:
         key = f"{source}: simulation.network.latency_trace"
         _read(Path(latencies), ("ms",), key=key, what="latencies")
+    if bandwidths:
+        key = f"{source}: simulation.network.bandwidth_trace"
+        _read(Path(bandwidths), ("mbit_s",), key=key, what="bandwidths")
     if sessions:
         key = f"{source}: simulation.devices.session_trace"
         for peer, _, _ in _read(
@@ -87,6 +95,11 @@ def _read(path: Path, columns: Sequence[str], *, key: str, what: str) -> list[tu
 def _checked(row: dict[str, float]) -> tuple[float, ...]:
     if not row.get("peer", 0.0).is_integer():
         raise ValueError(f"peer {row['peer']:g} is no whole number; nearest is {row['peer']:.0f}")
+    if row.get("mbit_s", 1.0) < _LEAST_MBIT_S:
+        raise ValueError(
+            f"at mbit_s {row['mbit_s']:g} nothing ever leaves; leave out what is below "
+            f"{_LEAST_MBIT_S:g}"
+        )
     if "to_s" in row and not row["from_s"] < row["to_s"]:
         raise ValueError(f"from_s {row['from_s']:g} must lie before to_s {row['to_s']:g}")
     return tuple(row.values())

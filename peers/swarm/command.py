@@ -46,6 +46,7 @@ def run_swarm(
         )
     check_ends(scenario, source=str(path), virtual=False)
     make_folder(keep, key="--keep")
+    make_folder(pictures, key="--pictures")
 
     def live(seeded: Scenario, realm: Realm, label: str) -> dict[str, Any]:
         with _progress(label, quiet=quiet) as progress:

@@ -11,7 +11,6 @@ from typing import Any
 
 from p2prec.errors import StoppedByUserError
 from peers.cli.tables import print_table
-from peers.files import make_folder
 from peers.provenance import provenance
 from peers.ranges import SCENARIO, check_ranges
 from peers.scenario import Scenario, in_rounds, load_scenario
@@ -87,11 +86,10 @@ def over_seeds(
         show: Whether to print a table.
 
     Raises:
-        ConfigError: There are fewer users than peers, or pictures have no place.
+        ConfigError: There are fewer users than peers.
         DataError: The data cannot be read.
     """
     made = provenance()  # of now: the files may change while it runs
-    make_folder(pictures, key="--pictures")
     summaries = []
     for number in range(scenario.seed, scenario.seed + seeds):
         seeded = replace(scenario, seed=number)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -63,7 +64,7 @@ def by_day(shard: Shard, days: list[dict[str, int | float]]) -> Callable[[Standi
     def look(at: Standing) -> None:
         if at.virtual_s >= _DAY_S * (len(days) + 1):
             days.append({"day": len(days) + 1, **standing(shard)})
-            print(days[-1], flush=True)
+            print(days[-1], file=sys.stderr, flush=True)
 
     return look
 
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    made = provenance()  # of now: the files may change while it runs
     settings = [*args.settings, f"simulation.hours={24 * args.days + 1}"]
     scenario = replace(load_scenario(args.scenario, settings=settings), seed=args.seed)
     world = World(scenario, scenario.methods[0], load_realm(scenario, data=""))
@@ -93,7 +95,7 @@ def main() -> None:
         "seed": args.seed,
         "slope_kib_per_day": round(float(line[0]) * _KIB, 1),
         "cpu_s": round(time.process_time() - begun_s, 1),
-        "made_by": provenance(),
+        "made_by": made,
     }
     text = json.dumps(found, indent=1)
     if args.out:

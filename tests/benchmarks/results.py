@@ -40,45 +40,44 @@ class Results:
         self._commit = made["commit"]
         if made not in self._runs:
             self._runs.append(made)
+        self._run = self._runs.index(made)
 
     def add(self, result: Result) -> None:
         """Keep one, at once."""
         key = [result[name] for name in self._key]
         self.all = [r for r in self.all if [r[name] for name in self._key] != key]
         rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in result.items()}
-        self.all.append({**rounded, "commit": self._commit})
+        self.all.append({**rounded, "commit": self._commit, "run": self._run})
         self.save()
 
     def save(self) -> None:
         """What was added to a result afterwards."""
         if self._json is not None:
-            made, lines = (",\n".join(map(json.dumps, part)) for part in (self._made(), self.all))
+            made, lines = (",\n".join(map(json.dumps, part)) for part in (self._runs, self.all))
             text = f'{{"made_by": [\n{made}\n], "results": [\n{lines}\n]}}\n'
             self._json.write_text(text)
             self._json.with_suffix(".md").write_text(self.table())
 
     def table(self) -> str:
         """All results in Markdown."""
-        return self._table(self.all, origin(self._made(), self.all))
-
-    def _made(self) -> list[dict[str, str]]:
-        """Runs of whose commit a result is left."""
-        commits = {result["commit"] for result in self.all}
-        return [made for made in self._runs if made["commit"] in commits]
+        return self._table(self.all, origin(self._runs, self.all))
 
 
 def origin(runs: Sequence[Mapping[str, str]], results: Sequence[Result]) -> str:
     """The commands of some results, and where and with which seeds they ran.
 
     Args:
-        runs: As ``peers.provenance`` gives them.
-        results: With ``commit``, and ``seed`` where they have one.
+        runs: As ``peers.provenance`` gives them; those of which no result is left are not told.
+        results: With ``commit`` and ``run``, the number of their run, which older ones lack, and
+            ``seed`` where they have one.
     """
-    parts = []
-    for made in runs:
-        its = [result for result in results if result["commit"] == made["commit"]]
-        parts.append(made_by(made, seeds=sorted({int(r["seed"]) for r in its if "seed" in r})))
-    told = {made["commit"] for made in runs}
+    parts, told = [], set[str]()
+    for number, made in enumerate(runs):
+        its = [r for r in results if r.get("run", number) == number]
+        its = [r for r in its if r["commit"] == made["commit"]]
+        if its:
+            told.add(made["commit"])
+            parts.append(made_by(made, seeds=sorted({int(r["seed"]) for r in its if "seed" in r})))
     if rest := sorted({str(result["commit"]) for result in results} - told):
         parts.append(f"Further results are of {', '.join(rest)}; their commands were not kept.")
     return "\n\n".join(parts)

@@ -398,6 +398,8 @@ def test_a_run_without_an_end_is_refused(tmp_path: Path) -> None:
         ("network.latency_trace", None, "there is no .*trace.csv; did you mean .*traces.csv"),
         ("network.latency_trace", "ms\n-1\n", "trace.csv: line 2 .*: -1 is no number from 0 on"),
         ("network.latency_trace", "s\n1\n", "a trace of latencies has the columns ms; there is"),
+        ("network.bandwidth_trace", None, "there is no .*trace.csv; did you mean .*traces.csv"),
+        ("network.bandwidth_trace", "mbit_s\n9\n0\n", "line 3 .*: at mbit_s 0 nothing ever leaves"),
         ("devices.session_trace", "peer,from_s\n0,1\n", "there is no to_s"),
         ("devices.session_trace", "peer,from_s,to_s\n0.5,0,9\n", "line 2 .*peer 0.5 is no whole"),
         ("devices.session_trace", "peer,from_s,to_s\n1,9,9\n", "from_s 9 must lie before to_s 9"),

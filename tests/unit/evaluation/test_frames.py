@@ -91,3 +91,11 @@ def test_what_holds_no_table_is_refused() -> None:
             frame(found)
     with pytest.raises(DataError, match="no answers of 'clicks'"):
         frame(SUMMARY, table="clicks")
+
+
+@pytest.mark.parametrize(
+    "results", [[], {"methods": ["a"]}, {"rows": [1, 2]}, {"spread": {}}, {"results": {}}, {}]
+)
+def test_what_is_no_table_is_refused(results: Any) -> None:
+    with pytest.raises(DataError):
+        frame(results)

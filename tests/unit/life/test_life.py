@@ -489,10 +489,29 @@ def test_gossip_tells_of_nobody_whose_advert_has_expired() -> None:
 def test_an_advert_is_not_replaced_by_an_older_one_of_the_same_peer() -> None:
     life = peer()
     life.handle(ev.Started(), NOW)
-    for lasts in (200.0, 300.0, 100.0):
-        seen = ev.AdvertSeen(advert=advert(6, expires=NOW + lasts), source=ev.Source.GOSSIP)
-        life.handle(seen, NOW)
-    assert life.adverts[advert(6).pseudonym].expires_s == NOW + 300
+    first = advert(6, expires=NOW + 300)
+    later = replace(advert(6, expires=NOW + 100), not_before_s=NOW + 50)  # one that is to live less
+    for said in (first, later, first):
+        life.handle(ev.AdvertSeen(advert=said, source=ev.Source.GOSSIP), NOW + 50)
+    assert life.adverts[advert(6).pseudonym] == later
+    life.handle(ev.AdvertSeen(advert=first, source=ev.Source.MQTT), NOW + 50)
+    assert life.adverts[advert(6).pseudonym] == first  # what a peer shows itself is as it is
+
+
+def test_a_copy_of_an_advert_is_as_good_as_itself() -> None:
+    """What is the same object in one process comes as a copy from another."""
+
+    def kept(*, copy: bool) -> set[str]:
+        life = peer()
+        life.acquaintances._own_advert = lambda: (replace(advert(0), cell_label="own"), b"b")
+        life.handle(ev.Started(), NOW)
+        far = [replace(advert(n), cell_label=f"far{n}") for n in range(1, 150)]
+        for seen in [*far[:128], replace(far[0]) if copy else far[0], *far[128:]]:
+            life.handle(ev.AdvertSeen(advert=seen, source=ev.Source.GOSSIP), NOW)
+        return {a.pseudonym for a in life.adverts.values()}
+
+    assert kept(copy=True) == kept(copy=False)
+    assert len(kept(copy=True)) < 149
 
 
 def test_who_is_known_is_not_greeted_under_a_former_name() -> None:

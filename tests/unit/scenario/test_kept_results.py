@@ -54,10 +54,20 @@ def test_every_run_of_which_a_result_is_left_is_named(of_run: Any, tmp_path: Pat
     )
     for seed in (0, 1):
         second.add({"row": "a", "seed": seed})
-    assert [run["commit"] for run in kept(tmp_path)["made_by"]] == ["bbbbbbb"]
+    assert "aaaaaaa" not in (tmp_path / "some.md").read_text()
     again = of_run(made("bbbbbbb", "python -m some.thing --rows b"))
     again.add({"row": "b", "seed": 2})
-    assert len(kept(tmp_path)["made_by"]) == 1
+    assert [run["commit"] for run in kept(tmp_path)["made_by"]] == ["aaaaaaa", "bbbbbbb"]
+
+
+def test_two_commands_at_one_commit_are_told_apart(of_run: Any, tmp_path: Path) -> None:
+    of_run(made("aaaaaaa", "python -m some.thing --seed 0")).add({"row": "a", "seed": 0})
+    of_run(made("aaaaaaa", "python -m some.thing --seed 1")).add({"row": "a", "seed": 1})
+    assert (tmp_path / "some.md").read_text() == (
+        "# Title\n\n`python -m some.thing --seed 0`\n\nCommit aaaaaaa; seed 0; a toaster; Python 3."
+        "\n\n`python -m some.thing --seed 1`\n\nCommit aaaaaaa; seed 1; a toaster; Python 3.\n\n"
+        "2 rows\n"
+    )
 
 
 def test_results_whose_command_was_not_kept_are_said_to_be_such(

@@ -9,7 +9,7 @@ import pytest
 
 from peers import events as ev
 from peers.keys import GRACE_S
-from peers.messages import Goodbye
+from peers.messages import Goodbye, Hello, Message, Shuffle
 from peers.replay import BoundedReplayMemory
 from peers.simulator.hands import InProcess
 from peers.simulator.happenings import Fate, Parcel
@@ -17,6 +17,7 @@ from peers.simulator.shard import Shard
 from tests.sim.worlds import SCENARIO, world_of
 
 SENDER, RECIPIENT = 0, 1
+GOODBYE = Goodbye()
 
 
 def two(*, seal: bool = False, **network: Any) -> Shard:
@@ -30,12 +31,12 @@ def two(*, seal: bool = False, **network: Any) -> Shard:
     return shard
 
 
-def sent(shard: Shard, at_s: float = 1.0) -> list[Parcel]:
+def sent(shard: Shard, at_s: float = 1.0, message: Message = GOODBYE) -> list[Parcel]:
     """A message on its way, and its copies."""
     to = shard.peers[RECIPIENT].advert
     assert to is not None
     shard._post.begin()
-    shard._post.send(shard.peers[SENDER], ev.Send(to=to, message=Goodbye()), at_s)
+    shard._post.send(shard.peers[SENDER], ev.Send(to=to, message=message), at_s)
     return shard._post.parcels
 
 
@@ -158,3 +159,88 @@ def test_messages_wait_for_the_uplink_of_their_sender() -> None:
     upload_s = 8e-6 * first.n_bytes / 0.01
     arrivals_s = [parcel.arrival_s for parcel in (first, second, later)]
     assert arrivals_s == pytest.approx([1.0 + upload_s, 1.0 + 2 * upload_s, 1_000.0 + upload_s])
+
+
+@pytest.mark.parametrize("seal", [False, True])
+def test_of_a_shuffle_the_adverts_that_hold_by_the_clock_of_the_recipient_are_heard(
+    *, seal: bool
+) -> None:
+    shard = two(seal=seal)
+    peer, held = shard.peers[RECIPIENT], shard.peers[SENDER].advert
+    assert held is not None
+    now_s = shard.world.epoch_s
+    late, early = replace(held, expires_s=now_s), replace(held, not_before_s=now_s + 400.0)
+    message = Shuffle(adverts=(late, held, early), wants_reply=False)
+    (parcel,) = sent(shard, 1.0, message)
+    heard = shard._post.arrived(peer, parcel, 2.0)
+    assert isinstance(heard, ev.Arrived)
+    assert heard.message == Shuffle(adverts=(held,), wants_reply=False)
+    dropped = (peer.counters[f"dropped.advert_{why}"] for why in ("expired", "from_the_future"))
+    assert list(dropped) == [1, 1]
+
+
+@pytest.mark.parametrize("seal", [False, True])
+def test_two_of_a_hello_whose_advert_has_expired_are_one_that_has_and_one_that_is_no_other(
+    *, seal: bool
+) -> None:
+    shard = two(seal=seal, duplication=1.0)
+    peer, held = shard.peers[RECIPIENT], shard.peers[SENDER].advert
+    life = shard.peers[SENDER].life
+    assert held is not None
+    assert life is not None
+    late = replace(held, expires_s=shard.world.epoch_s)
+    [send] = life.acquaintances._hellos([held], wants_reply=True)
+    assert isinstance(send, ev.Send)
+    assert isinstance(send.message, Hello)
+    for parcel in sent(shard, 1.0, replace(send.message, advert=late)):
+        assert shard._post.arrived(peer, parcel, 2.0) is None
+    assert peer.counters["dropped.advert_expired"] == peer.counters["dropped.replayed"] == 1
+
+
+def test_who_has_left_takes_nothing_and_its_senders_are_told_under_the_name_they_wrote_to() -> None:
+    shard = two()
+    peer = shard.peers[RECIPIENT]
+    assert peer.advert is not None
+    written_to = peer.advert.pseudonym
+    (parcel,) = sent(shard)
+    shard._presence.advertise(peer, ev.Advertise(rotate=True), 1.5)
+    shard._happen(peer, Fate("leaves"), 1.6)
+    shard._post.begin()
+    assert shard._post.arrived(peer, parcel._replace(way="tcp"), 2.0) is None
+    assert not peer.counters["received.tcp"]
+    (news,) = shard._post.parcels
+    assert news.message is None
+    assert news.missed == written_to != peer.advert.pseudonym
+
+
+def test_in_a_new_week_the_cells_around_are_looked_into_again() -> None:
+    shard = two()
+    peer = shard.peers[SENDER]
+    shard._presence.look_around(peer, 1, 1.0)
+    shard._presence.look_around(peer, 2, 2.0)
+    before = set(peer.around)
+    assert len(before) > 7  # a cell and its six neighbours are not all
+    shard._presence.advertise(peer, ev.Advertise(), 8 * 86_400.0)
+    assert len(peer.around) == len(before)
+    assert not before & peer.around
+
+
+def test_what_is_shown_is_swept_at_the_same_time_with_and_without_a_stop() -> None:
+    """Adverts that have long expired count, since they are numbered where somebody sees them."""
+
+    def after(*, stop: bool) -> int:
+        shard, day = two(), 86_400.0
+        shard._calendar.schedule(1.05 * day, 0, 0, SENDER, 0, Fate("sleeps"))
+        shard._calendar.schedule(1.06 * day, 0, 0, RECIPIENT, 0, Fate("sleeps"))
+        slices = [int(at * day / shard.world.slice_s) for at in (0.9, 1.02, 1.3, 1.7)]
+        for number in slices:
+            out = shard.advance(number)
+            shard.deliver(out.parcels, out.announcements)
+            if stop and number == slices[1]:
+                other = Shard(shard.world)
+                for part, state in shard.parts():
+                    other.restore(part, state)
+                shard = other
+        return sum(map(len, shard._presence.places.shown.values()))
+
+    assert after(stop=False) == after(stop=True)

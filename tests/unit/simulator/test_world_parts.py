@@ -143,7 +143,7 @@ def test_uplinks_to_brokers_can_come_from_a_trace(tmp_path: Path) -> None:
     [
         ("mbit\n10\n", "a trace of bandwidths has the columns mbit_s; there is no mbit_s"),
         ("mbit_s\n10\nmany\n", "line 3 of the trace of bandwidths: could not convert"),
-        ("mbit_s\n10\n0\n", "holds mbit_s = 0, at which nothing ever leaves; leave out what"),
+        ("mbit_s\n10\n0\n", "line 3 .*: at mbit_s 0 nothing ever leaves; leave out what"),
         (None, "there is no .+, the trace of bandwidths"),
     ],
 )
