@@ -12,6 +12,7 @@ import numpy as np
 from topology.cells import cell_centre
 
 _DPI: Final = 110
+_FAR_BELOW: Final = 0.5  # of the best NDCG@10
 # Told apart without colours too, and in this order: what is under other lines is the widest.
 _COLOURS: Final = ("#7f8c8d", "#1f77b4", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#a6761d")
 _DASHES: Final = ("-", "--", ":", "-.")
@@ -64,13 +65,17 @@ def draw_curves(methods: Mapping[str, Any], path: Path, *, title: str = "") -> N
     """Quality on validation: two figures by round, then NDCG@10 by bytes and by time.
 
     Args:
-        methods: Of a summary; those without ``validation`` are left out.
+        methods: Of a summary; those without ``validation`` are left out, and those whose NDCG@10
+            never comes to half of the best are named instead of drawn.
         path: Of a PNG.
         title: Above it.
     """
     from matplotlib.ticker import MaxNLocator
 
     curves = {name: row for name, row in methods.items() if row.get("validation")}
+    best = {name: _best(row) for name, row in curves.items()}
+    below = [name for name in curves if best[name] < _FAR_BELOW * max(best.values())]
+    curves = {name: row for name, row in curves.items() if name not in below}
     with canvas(path, rows=2, columns=2, width=10, height=6.5) as grid:
         axes = grid.ravel()
         for name, style in styles(curves).items():
@@ -91,8 +96,15 @@ def draw_curves(methods: Mapping[str, Any], path: Path, *, title: str = "") -> N
             each.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure = axes[0].figure
         about = f"on validation; {_uncertain(curves)}"
+        if below:  # they would press all others into one line
+            named = ", ".join(f"{name} (at best {best[name]:.2f})" for name in below)
+            about += f"\nfar below, not drawn: {named}"
         figure.suptitle(f"{title}: {about}" if title else about)
         figure.legend(loc="outside lower center", ncols=5, fontsize=8, handlelength=4)
+
+
+def _best(row: Mapping[str, Any]) -> float:
+    return max(float(at["all"]["ndcg@10"]) for at in row["validation"])
 
 
 def _uncertain(curves: Mapping[str, Any]) -> str:
