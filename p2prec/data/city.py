@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from p2prec.data.catalogue import Catalogue
 from p2prec.data.dataset import Dataset
-from p2prec.data.interactions import Interactions
+from p2prec.data.interactions import Interactions, in_order
 from p2prec.data.people import Habits, Own, Places, lived
 
 _CENTRE_DEG = (52.0, 5.0)  # nowhere in particular
@@ -166,7 +166,7 @@ def _dataset(towns: Sequence[_Town], n_users: int) -> Dataset:
     )
     row_of = np.array([catalogue.index[str(i)] for i in range(len(xy))], np.int32)
     item = row_of[table[:, 1]]
-    order = np.lexsort((item, table[:, 2], table[:, 0]))  # as of all data, and in a peer's store
+    order = in_order(table[:, 0], table[:, 2], item)
     return Dataset(
         catalogue=catalogue,
         interactions=Interactions(
@@ -174,7 +174,7 @@ def _dataset(towns: Sequence[_Town], n_users: int) -> Dataset:
             user=table[order, 0].astype(np.int32),
             item=item[order],
             timestamp_s=table[order, 2],
-            rating=np.ones(len(table), np.float32),
+            rating=np.ones(len(order), np.float32),
             friends=np.empty((0, 2), np.int32),
         ),
     )

@@ -39,6 +39,21 @@ class History:
         return History(item=self.item[:n], timestamp_s=self.timestamp_s[:n], rating=self.rating[:n])
 
 
+def in_order(
+    user: NDArray[np.integer], timestamp_s: NDArray[np.integer], item: NDArray[np.integer]
+) -> NDArray[np.intp]:
+    """Interactions by user, time and item; where all three are equal, the first one alone.
+
+    So does a peer's store keep them: what is imported twice has happened once.
+    """
+    order = np.lexsort((item, timestamp_s, user))
+    again = np.zeros(len(order), np.bool_)
+    again[1:] = True
+    for column in (user, timestamp_s, item):
+        again[1:] &= column[order][1:] == column[order][:-1]
+    return order[~again]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interactions:
     """Interactions of many users, sorted by user and then by time.
@@ -70,6 +85,8 @@ class Interactions:
     ) -> Interactions:
         """Number and sort interactions that come in any order, without a social graph.
 
+        The same item at the same second is the same interaction, as of ``in_order``.
+
         Args:
             users: The user's name, one an interaction; numbers sort as numbers.
             item: Rows of the catalogue.
@@ -79,7 +96,7 @@ class Interactions:
         names = sorted(set(users), key=lambda name: (len(name), name))
         index = {name: row for row, name in enumerate(names)}
         user = np.array([index[name] for name in users], np.int32)
-        order = np.lexsort((item, timestamp_s, user))
+        order = in_order(user, timestamp_s, item)
         return cls(
             user_ids=tuple(names),
             user=user[order],

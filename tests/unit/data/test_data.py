@@ -78,6 +78,20 @@ def half_written(tmp_path: Path, name: str) -> Path:
     return path
 
 
+def test_a_check_in_that_is_there_twice_has_happened_once() -> None:
+    """A peer's store keeps it once, and whoever simulates a peer has to see the same history."""
+    lines = [HEADER, *("a,1,Bar,40,-70,100" for _ in range(3)), "a,1,Bar,40,-70,101"]
+    lines += ["a,2,Bar,41,-70,100", "b,1,Bar,40,-70,100"]
+    found = read_check_ins(lines, source="x").dataset.interactions
+    told = zip(found.user.tolist(), found.timestamp_s.tolist(), found.item.tolist(), strict=True)
+    assert list(told) == [(0, 100, 0), (0, 100, 1), (0, 101, 0), (1, 100, 0)]
+    assert len(found.rating) == 4
+    rng = np.random.default_rng(11)
+    of_city = generate_city(rng=rng, n_users=200, n_places=900).interactions
+    events = np.stack([of_city.user, of_city.timestamp_s, of_city.item])
+    assert len(np.unique(events, axis=1).T) == len(of_city) == len(of_city.rating)
+
+
 @pytest.mark.parametrize("name", ["half.csv", "half.csv.gz"])
 def test_a_half_written_file_is_refused_by_line_and_reason(name: str, tmp_path: Path) -> None:
     path = half_written(tmp_path, name)
