@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Final
@@ -370,16 +370,7 @@ class Acquaintances:
             )
             for peer, a in among.items()
         ]
-        ids = choose_neighbours(
-            candidates,
-            selection=config.selection,
-            k=config.k,
-            geographic_threshold=config.geographic_threshold,
-            semantic_threshold=config.semantic_threshold,
-            random_share=config.random_share,
-            rng=self._rng,
-        )
-        return [PeerId(peer) for peer in ids]
+        return [PeerId(peer) for peer in chosen_by(config, candidates, rng=self._rng)]
 
     def _with_friends(
         self, kept: list[PeerId], usable: Mapping[PeerId, Acquaintance]
@@ -387,9 +378,8 @@ class Acquaintances:
         """Friends who were met late take places of others, but for those drawn at random."""
         late = [p for p in usable if p in self._friends and p not in kept]
         others = [p for p in kept if p not in self._friends]
-        places = others[: max(0, len(others) - self._n_drawn)][::-1][
-            : len(late)
-        ]  # the least near first
+        by_likeness = others[: max(0, len(others) - self._n_drawn)]
+        places = by_likeness[::-1][: len(late)]  # the least near first
         return late[: len(places)] + [p for p in kept if p not in places]
 
     def _worth_waiting(self, usable: int, now: float) -> bool:
@@ -528,6 +518,21 @@ class Acquaintances:
         self.followers.pop(peer, None)
         self._on_forgotten(peer)
         self.neighbours = tuple(p for p in self.neighbours if p != peer)
+
+
+def chosen_by(
+    settings: NeighbourConfig, candidates: Sequence[Candidate], *, rng: np.random.Generator
+) -> list[str]:
+    """Ids of the neighbours that a peer with these settings chooses, best first."""
+    return choose_neighbours(
+        candidates,
+        selection=settings.selection,
+        k=settings.k,
+        geographic_threshold=settings.geographic_threshold,
+        semantic_threshold=settings.semantic_threshold,
+        random_share=settings.random_share,
+        rng=rng,
+    )
 
 
 def dropped(reason: str) -> ev.Tell:

@@ -8,7 +8,7 @@ also whether one will be clicked on; and where users have rated, which rating th
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -44,7 +44,7 @@ from peers.provenance import provenance
 from peers.ranges import SCENARIO
 from peers.scenario import Scenario, in_rounds, load_scenario, rounds_of
 from peers.simulator.estimate import check_memory
-from peers.swarm.data import load_realm, usable_users
+from peers.swarm.data import Realm, load_realm, usable_users
 from peers.swarm.repeats import stopped_by_ctrl_c
 from peers.swarm.summary import spread
 from peers.with_server import WITH_A_SERVER, learners_of
@@ -128,11 +128,7 @@ def run_evaluation(
         quiet=quiet,
     )
     tasks = _tasks(asked)
-    for scenario in tasks.values():  # all of them before hours of the first one
-        realm = load_realm(scenario, data=data)
-        check_memory(scenario, realm, scenario.methods, processes=processes, key="--users")
-    if not quiet:
-        _announce(asked, tasks)
+    _foresee(asked, tasks)
     summary = _next_items(tasks[""], asked)
     if "clicks" in tasks:
         summary["clicks"] = compared(tasks["clicks"], asked, clicked_on, base_rate, label="clicks ")
@@ -188,11 +184,23 @@ def _tasks(asked: Asked) -> dict[str, Scenario]:
     return tasks
 
 
-def _announce(asked: Asked, tasks: Mapping[str, Scenario]) -> None:
+def _foresee(asked: Asked, tasks: Mapping[str, Scenario]) -> None:
+    """Refuse what does not fit into memory, all of it before hours of the first; say how long.
+
+    Raises:
+        ConfigError: The peers of a method would not fit.
+    """
+    realms = [(scenario, load_realm(scenario, data=asked.data)) for scenario in tasks.values()]
+    for scenario, realm in realms:
+        check_memory(scenario, realm, scenario.methods, processes=asked.processes, key="--users")
+    if not asked.quiet:
+        _announce(asked, realms)
+
+
+def _announce(asked: Asked, tasks: Iterable[tuple[Scenario, Realm]]) -> None:
     """Say how long it will take, by what an example of a few users costs."""
     seconds = 0.0
-    for scenario in tasks.values():
-        realm = load_realm(scenario, data=asked.data)
+    for scenario, realm in tasks:
         model = scenario.methods[0].models[0]
         examination = Examination(realm)
         learners = learners_of(scenario, realm, examination, model, most=_PROBED)

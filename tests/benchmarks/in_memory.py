@@ -16,11 +16,12 @@ from p2prec.training.config import LearnerConfig
 from p2prec.training.local import (
     LocalLearner,
 )
+from peers.acquaintances import chosen_by
 from peers.config import NeighbourConfig
 from scenarios.in_step import exchange
 from topology.cells import blurred_area
 from topology.profile import sketch
-from topology.selection import Candidate, choose_neighbours
+from topology.selection import Candidate
 from topology.similarity import geographic_similarity, semantic_similarity
 
 
@@ -85,16 +86,7 @@ class InMemory:
             )
             for j in met
         ]
-        ids = choose_neighbours(
-            candidates,
-            selection=settings.selection,
-            k=settings.k,
-            geographic_threshold=settings.geographic_threshold,
-            semantic_threshold=settings.semantic_threshold,
-            random_share=settings.random_share,
-            rng=rng,
-        )
-        return [int(j) for j in ids]
+        return [int(j) for j in chosen_by(settings, candidates, rng=rng)]
 
 
 class Pushed:

@@ -15,11 +15,9 @@ import cProfile
 import io
 import json
 import pstats
-import resource
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import peers  # noqa: F401 - before NumPy, as in a peer: it says how many threads NumPy takes
 
@@ -45,6 +43,7 @@ from p2prec.training.local import (
     train_together,
 )
 from peers.provenance import provenance
+from peers.simulator.estimate import resident_bytes
 from scenarios.in_step import arrived
 
 _PHASES = ("train", "payloads", "merge")
@@ -90,7 +89,7 @@ def _arguments() -> argparse.Namespace:
 
 def _measured(n: int, args: argparse.Namespace, profile: cProfile.Profile) -> dict[str, float]:
     rng = np.random.default_rng(args.seed)
-    before = _resident_bytes()
+    before = resident_bytes()
     learners = _learners(n, args, rng)
     spent = dict.fromkeys(_PHASES, 0.0)
     last = dict.fromkeys(_PHASES, 0.0)
@@ -105,7 +104,7 @@ def _measured(n: int, args: argparse.Namespace, profile: cProfile.Profile) -> di
         "last_round": round(sum(last.values()) / n * 1e6, 1),
         "peer_rounds_per_s": round(n * args.rounds / sum(spent.values())),
         "rows_per_peer": round(float(np.mean(held))),
-        "bytes_per_peer": round((_resident_bytes() - before) / n),
+        "bytes_per_peer": round((resident_bytes() - before) / n),
     }
 
 
@@ -176,10 +175,6 @@ def _round(
         "payloads": spoken - trained,
         "merge": merged - delivered,
     }
-
-
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 if __name__ == "__main__":
