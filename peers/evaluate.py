@@ -24,6 +24,7 @@ from p2prec.models.families import FAMILIES, parse_model
 from p2prec.models.recommender import Task
 from p2prec.ranges import check_range
 from p2prec.text import nearest
+from p2prec.training.config import TrainingConfig
 from p2prec.training.local import train_together
 from peers.cli.comparison import print_comparison
 from peers.cli.progress import error_console
@@ -42,7 +43,7 @@ from peers.examination import Examination
 from peers.files import make_folder
 from peers.provenance import provenance
 from peers.ranges import SCENARIO
-from peers.scenario import Scenario, in_rounds, load_scenario, rounds_of
+from peers.scenario import Scenario, in_rounds, load_scenario, rounds_of, training_config
 from peers.simulator.estimate import check_memory
 from peers.swarm.data import Realm, load_realm, usable_users
 from peers.swarm.repeats import stopped_by_ctrl_c
@@ -210,18 +211,25 @@ def _announce(asked: Asked, tasks: Iterable[tuple[Scenario, Realm]]) -> None:
         spent, seen = time.process_time() - begun, sum(report.n_examples for report in reports)
         first, most = learners[0].knowledge.model.first, learners[0].config.training.max_examples
         examples = [min(max(len(s.train) - first, 0), most) for s in examination.splits]
-        round_s = spent / max(seen, 1) * sum(examples)
+        pass_s = spent / max(seen * scenario.training.epochs, 1) * sum(examples)
         costs = [
-            _COST[METHODS[method.name].sends] * rounds_of(scenario, method)
+            _COST[METHODS[method.name].sends]
+            * rounds_of(scenario, method)
+            * _passes(training_config(scenario, method))
             for method in scenario.methods
         ]
-        served = _COST["parameters"] * scenario.schedule.max_rounds
+        served = _COST["parameters"] * scenario.schedule.max_rounds * _passes(scenario.training)
         costs += [served for name in asked.methods if name in WITH_A_SERVER]
-        seconds += round_s * asked.seeds * sum(costs)
+        seconds += pass_s * asked.seeds * sum(costs)
     error_console().print(
         f"{asked.users} users, {len(asked.methods)} methods, {asked.seeds} seeds: some "
         f"{max(1, round(seconds / 60))} minutes on one core of this machine"
     )
+
+
+def _passes(training: TrainingConfig) -> float:
+    """Passes over all examples in one round."""
+    return training.epochs * training.part
 
 
 def _next_items(frozen: Scenario, asked: Asked) -> dict[str, Any]:

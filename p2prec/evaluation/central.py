@@ -188,19 +188,16 @@ class _Server:
         """
         some = [i for i, user in enumerate(self._users) if user.n_examples]
         users = [self._users[i] for i in some]
-        examples = Examples.of(users)
-        order = examples.order(keys[some])
+        drawn = Examples.of(users).drawn(keys[some])
         size = self.config.batch_size
-        for members, batch in _mixed(users, examples.counts, size, rng):
+        for members, batch in _mixed(users, drawn.counts, size, rng):
             begin = batch * size
-            lengths = np.minimum(examples.counts[members] - begin, size)
-            part = spans(examples.starts[members] + begin, lengths)
+            lengths = np.minimum(drawn.counts[members] - begin, size)
+            part = spans(drawn.starts[members] + begin, lengths)
             numbers = [some[i] for i in members.tolist()]
             stack = self._stack(numbers, own)
             nothing = [None] * len(members)
-            step = examples.step(
-                order, self.model, self.config, members, part=part, lessons=nothing
-            )
+            step = drawn.step(self.model, self.config, members, part=part, lessons=nothing)
             found = self.model.gradients(stack, step)
             self._notes |= {numbers[peer]: note for peer, note in stack.notes.items()}
             self._apply(stack, found, lengths.astype(np.float32)[:, None], own)

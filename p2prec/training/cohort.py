@@ -152,9 +152,9 @@ class Cohort:
             for bench in self._benches:
                 if bench.examples is None:
                     continue
-                order = bench.examples.order(drawing[bench.members[bench.pupils]])
+                drawn = bench.examples.drawn(drawing[bench.members[bench.pupils]])
                 group = self._group(bench, bench.pupils)
-                learn(group, bench.examples, order, lessons=[()] * len(bench.pupils))
+                learn(group, drawn, lessons=[()] * len(bench.pupils))
                 mended(group)
 
     def _say(

@@ -52,7 +52,7 @@ class Pupil:
 def train_epoch(pupils: Sequence[Pupil]) -> None:
     """One pass over the examples of each peer."""
     for pupil in pupils:
-        pupil.n_examples = pupil.knowledge.n_examples
+        pupil.n_examples = pupil.knowledge.n_in_pass
     # Those with the most steps first: whoever goes on in a group is at its front.
     going = sorted((p for p in pupils if p.n_examples), key=lambda p: -p.n_examples)
     peers = [pupil.knowledge for pupil in going]
@@ -62,9 +62,9 @@ def train_epoch(pupils: Sequence[Pupil]) -> None:
     ]
     for group in grouped(peers, more_rows=reading):
         learning = [going[i] for i in group.members]
-        histories = Examples.of([pupil.knowledge for pupil in learning])
-        order = histories.order(np.array([pupil.key for pupil in learning]))
-        loss = learn(group, histories, order, lessons=[pupil.lessons for pupil in learning])
+        examples = Examples.of([pupil.knowledge for pupil in learning])
+        drawn = examples.drawn(np.array([pupil.key for pupil in learning]))
+        loss = learn(group, drawn, lessons=[pupil.lessons for pupil in learning])
         for pupil, total in zip(learning, loss.tolist(), strict=True):
             pupil.loss = total
         diverged = mended(group)
@@ -74,27 +74,22 @@ def train_epoch(pupils: Sequence[Pupil]) -> None:
 
 
 def learn(
-    group: Group,
-    examples: Examples,
-    order: Order,
-    *,
-    lessons: Sequence[Sequence[Explored]],
+    group: Group, drawn: Pass, *, lessons: Sequence[Sequence[Explored]]
 ) -> NDArray[np.float64]:
     """One pass over the examples of a group; the summed loss of each peer, lessons left out.
 
     Args:
         group: Its peers learn; those with more examples come first.
-        examples: Of them, at least one each.
-        order: In which they are learned.
+        drawn: What they learn from, at least one example each.
         lessons: Of each peer.
     """
     model, config, stack = group.model, group.config, group.stack
     total = None
     if isinstance(model, WholePass) and not any(lessons):
-        total = model.whole_pass(stack, config, order.items, order.ratings, examples.counts)
+        total = model.whole_pass(stack, config, drawn.items, drawn.ratings, drawn.counts)
     if total is None:
         total = np.zeros(len(stack))
-        for step in _steps(group, examples, order, lessons):
+        for step in _steps(group, drawn, lessons):
             n_peers = len(step.timelines)
             found = model.gradients(stack, step)
             size = np.bincount(step.owner, minlength=n_peers).astype(np.float32)[:, None]
@@ -114,24 +109,20 @@ def mended(group: Group) -> NDArray[np.bool_] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examples:
-    """What some peers learn from in each pass, one peer after the other.
+    """What some peers can learn from, one peer after the other.
 
     Attributes:
         timelines: Of the peers.
         counts: Shape ``(n_peers,)``, examples.
-        owner: Shape ``(n,)``, the peer of each example.
-        place: Shape ``(n,)``, its place among those of its peer.
-        starts: Shape ``(n_peers,)``, the first example of each.
-        first: Shape ``(n_peers,)``, its position in the owner's history.
+        in_pass: Shape ``(n_peers,)``, how many of them one pass uses.
+        first: Shape ``(n_peers,)``, the position in the owner's history of each peer's first one.
         items: Shape ``(n,)``, the oldest of each peer first.
         ratings: Shape ``(n,)``.
     """
 
     timelines: Sequence[Timeline]
     counts: NDArray[np.int64]
-    owner: NDArray[np.int64]
-    place: NDArray[np.int64]
-    starts: NDArray[np.int64]
+    in_pass: NDArray[np.int64]
     first: NDArray[np.int64]
     items: NDArray[np.int32]
     ratings: NDArray[np.float32]
@@ -142,39 +133,76 @@ class Examples:
         counts = [peer.n_examples for peer in peers]
         histories = [peer.history for peer in peers]
         n = np.array(counts)
-        starts = np.cumsum(n) - n
-        owner = np.repeat(np.arange(len(n)), n)
         newest = list(zip(histories, counts, strict=True))
         return cls(
             timelines=[peer.timeline for peer in peers],
             counts=n,
-            owner=owner,
-            place=np.arange(len(owner)) - starts[owner],
-            starts=starts,
+            in_pass=np.array([peer.n_in_pass for peer in peers]),
             first=np.array([len(history.item) for history in histories]) - n,
             items=np.concatenate([history.item[-m:] for history, m in newest]),
             ratings=np.concatenate([history.rating[-m:] for history, m in newest]),
         )
 
-    def order(self, keys: NDArray[np.uint64]) -> Order:
-        """A random order of each peer's examples.
+    def drawn(self, keys: NDArray[np.uint64]) -> Pass:
+        """Those of one pass, in random order.
 
         Args:
             keys: Of a stream of each peer.
         """
-        shuffled = _shuffled(self.owner, self.place, stream(keys, _ORDER).repeat(self.counts))
-        which = self.starts.repeat(self.counts)
+        owner, place, starts = _one_after_the_other(self.counts)
+        shuffled = _shuffled(owner, place, stream(keys, _ORDER).repeat(self.counts))
+        if (self.in_pass < self.counts).any():
+            shuffled = shuffled[place < self.in_pass[owner]]
+            owner, place, begin = _one_after_the_other(self.in_pass)
+            which = starts.repeat(self.in_pass)
+            starts = begin
+        else:
+            which = starts.repeat(self.counts)
         which += shuffled
-        return Order(
+        return Pass(
+            timelines=self.timelines,
+            counts=self.in_pass,
+            owner=owner,
+            place=place,
+            starts=starts,
+            first=self.first,
             sampling=stream(keys, _SAMPLE),
             shuffled=shuffled,
             items=self.items.take(which),
             ratings=self.ratings.take(which),
         )
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """What some peers learn from in one pass, in its order, one peer after the other.
+
+    Attributes:
+        timelines: Of the peers.
+        counts: Shape ``(n_peers,)``, examples of each.
+        owner: Shape ``(n,)``, the peer of each example.
+        place: Shape ``(n,)``, its place in the order of its peer.
+        starts: Shape ``(n_peers,)``, the first example of each.
+        first: As of ``Examples``.
+        sampling: Key of each peer's stream of samples.
+        shuffled: Shape ``(n,)``, the place of each among all examples of its peer.
+        items: Shape ``(n,)``.
+        ratings: Shape ``(n,)``.
+    """
+
+    timelines: Sequence[Timeline]
+    counts: NDArray[np.int64]
+    owner: NDArray[np.int64]
+    place: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    first: NDArray[np.int64]
+    sampling: NDArray[np.uint64]
+    shuffled: NDArray[np.int64]
+    items: NDArray[np.int32]
+    ratings: NDArray[np.float32]
+
     def step(
         self,
-        order: Order,
         model: Model,
         config: TrainingConfig,
         members: NDArray[np.int64],
@@ -185,57 +213,46 @@ class Examples:
         """One step of some peers.
 
         Args:
-            order: Of the examples.
             model: Of all of them.
             config: Of all of them.
             members: The peers, ascending.
-            part: Which places of the order, ascending by peer.
+            part: Which examples, ascending by peer.
             lessons: One for each of the members.
         """
         timelines = [self.timelines[i] for i in members.tolist()]
         owner = np.searchsorted(members, self.owner[part])
-        at = order.shuffled[part] + self.first[self.owner[part]]
-        keys = order.sampling[members]
+        at = self.shuffled[part] + self.first[self.owner[part]]
+        keys = self.sampling[members]
         return Step(
             timelines=timelines,
             owner=owner,
             at=at,
-            item=order.items[part],
-            rating=order.ratings[part],
+            item=self.items[part],
+            rating=self.ratings[part],
             sampled=model.sample(timelines, owner, at, negatives=config.negatives, keys=keys),
             lessons=lessons,
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """Examples in the order in which each peer learns them, peer after peer.
-
-    Attributes:
-        sampling: Key of each peer's stream of samples.
-        shuffled: Shape ``(n,)``, the place of each among the examples of its peer.
-        items: Shape ``(n,)``.
-        ratings: Shape ``(n,)``.
-    """
-
-    sampling: NDArray[np.uint64]
-    shuffled: NDArray[np.int64]
-    items: NDArray[np.int32]
-    ratings: NDArray[np.float32]
-
-
-def _steps(
-    group: Group, examples: Examples, order: Order, lessons: Sequence[Sequence[Explored]]
-) -> Iterator[Step]:
+def _steps(group: Group, drawn: Pass, lessons: Sequence[Sequence[Explored]]) -> Iterator[Step]:
     model, config = group.model, group.config
-    step = examples.place // config.batch_size
+    step = drawn.place // config.batch_size
     by_step = np.argsort(step, kind="stable")  # peers stay in order within a step
     ends = np.cumsum(np.bincount(step))
     for number, (start, stop) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
         part = by_step[start:stop]
-        n_peers = int(examples.owner[part[-1]]) + 1
+        n_peers = int(drawn.owner[part[-1]]) + 1
         going = [own[number % len(own)] if own else None for own in lessons[:n_peers]]
-        yield examples.step(order, model, config, np.arange(n_peers), part=part, lessons=going)
+        yield drawn.step(model, config, np.arange(n_peers), part=part, lessons=going)
+
+
+def _one_after_the_other(
+    counts: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Of so many examples of each peer: the peer, the place among its own, and where they begin."""
+    starts = np.cumsum(counts) - counts
+    owner = np.repeat(np.arange(len(counts)), counts)
+    return owner, np.arange(len(owner)) - starts[owner], starts
 
 
 def _shuffled(

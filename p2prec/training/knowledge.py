@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ class Knowledge:
         table: Item rows. Their evidence says how often a row was a target or part of a sequence,
             by this peer or by those it listened to.
         timeline: The owner's history.
-        n_examples: How many of the newest interactions can be learned from in one pass.
+        n_examples: How many of the newest interactions can be learned from.
         pseudo_rows: Of the items that are shown beside the owner's; None until
             ``p2prec.privacy.protection`` shows some.
         sessions: Of others, as far as the collaboration method has gathered any.
@@ -75,6 +76,11 @@ class Knowledge:
         table = getattr(self, "table", None)  # none where the constructor has failed
         if table is not None:
             table.shelf.close(table.seat)
+
+    @property
+    def n_in_pass(self) -> int:
+        """How many interactions one pass learns from."""
+        return math.ceil(self.n_examples * self.config.part)
 
     @property
     def dense(self) -> NDArray[np.float32]:

@@ -36,11 +36,11 @@ class Received:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingReport:
-    """What one local epoch did.
+    """What one round of local training did.
 
     Attributes:
         loss: Mean over the examples.
-        n_examples: Of the epoch.
+        n_examples: Of one pass.
         diverged: Whether anything was no number any more, and went back to its start.
     """
 

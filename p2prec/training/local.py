@@ -259,7 +259,7 @@ def train_together(learners: Sequence[LocalLearner], rounds: Sequence[int]) -> l
         learner.knowledge.search(round_)
         learner.protection.after_training()
         learner.publish_snapshot()
-    examples = [learner.knowledge.n_examples for learner in learners]
+    examples = [learner.knowledge.n_in_pass for learner in learners]
     return [
         TrainingReport(loss=total / max(1, n * n_epochs), n_examples=n, diverged=strayed)
         for total, n, n_epochs, strayed in zip(

@@ -40,12 +40,18 @@ def learners(
     *,
     model: str = "mf/4",
     row_optimizer: Literal["adagrad", "sgd"] = "adagrad",
+    part: float = 1.0,
 ) -> list[LocalLearner]:
     family, size = model.split("/")
     config = LearnerConfig(
         model=ModelConfig(family=family, embedding_size=int(size), task=task),
         training=TrainingConfig(
-            epochs=2, batch_size=7, negatives=3, max_examples=30, row_optimizer=row_optimizer
+            epochs=2,
+            part=part,
+            batch_size=7,
+            negatives=3,
+            max_examples=30,
+            row_optimizer=row_optimizer,
         ),
         collaboration=CollaborationConfig(
             method=method,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 
@@ -16,7 +19,7 @@ from p2prec.training.config import (
     ModelConfig,
     TrainingConfig,
 )
-from p2prec.training.epoch import Pupil, train_epoch
+from p2prec.training.epoch import Examples, Pupil, train_epoch
 from p2prec.training.knowledge import Knowledge
 from p2prec.training.local import LocalLearner, train_together
 from scenarios.in_step import arrived
@@ -30,6 +33,54 @@ def knowledge(user: int, family: str, task: Task, size: int = 8) -> Knowledge:
     history = CITY.interactions.history(user).head(LENGTHS[user])
     model = build_model(CITY.catalogue, family=family, embedding_size=size, task=task)
     return Knowledge(CITY.catalogue, model, TrainingConfig(negatives=6, batch_size=16), history)
+
+
+def partly(user: int, part: float) -> Knowledge:
+    whole = knowledge(user, "mf", Task.RANKING)
+    config = dataclasses.replace(whole.config, part=part)
+    return Knowledge(CITY.catalogue, whole.model, config, whole.history)
+
+
+@pytest.mark.parametrize("part", [0.5, 0.3, 0.001])
+def test_a_pass_over_a_part_is_the_beginning_of_a_whole_one(part: float) -> None:
+    users = [0, 3, 4, 1]
+    keys = np.arange(4, dtype=np.uint64) + np.uint64(7)
+    whole = Examples.of([partly(user, 1.0) for user in users]).drawn(keys)
+    some = Examples.of([partly(user, part) for user in users]).drawn(keys)
+    assert some.counts.tolist() == [math.ceil(part * n) for n in whole.counts.tolist()]
+    for peer, (count, begin, start) in enumerate(
+        zip(some.counts, some.starts, whole.starts, strict=True)
+    ):
+        mine, theirs = slice(begin, begin + count), slice(start, start + count)
+        assert (some.owner[mine] == peer).all()
+        assert some.place[mine].tolist() == list(range(count))
+        for name in ("items", "ratings", "shuffled"):
+            assert np.array_equal(getattr(some, name)[mine], getattr(whole, name)[theirs])
+
+
+def test_each_pass_draws_its_part_anew_and_all_are_learned_from() -> None:
+    examples = Examples.of([partly(0, 0.5)])
+    drawn = [examples.drawn(np.array([key], np.uint64)).shuffled for key in range(200)]
+    times = np.bincount(np.concatenate(drawn), minlength=int(examples.counts[0]))
+    expected = 200 * len(drawn[0]) / examples.counts[0]
+    assert np.abs(times - expected).max() < 5 * np.sqrt(expected / 2)
+    assert all(len(set(one.tolist())) == len(one) for one in drawn)
+
+
+def test_a_report_is_of_what_was_learned_from() -> None:
+    half, whole = (
+        LocalLearner(
+            CITY.catalogue,
+            LearnerConfig(training=TrainingConfig(part=part, negatives=6)),
+            history=CITY.interactions.history(0),
+            seed=1,
+        )
+        for part in (0.5, 1.0)
+    )
+    n = whole.knowledge.n_examples
+    reports = half.train(0), whole.train(0)
+    assert [report.n_examples for report in reports] == [math.ceil(n / 2), n]
+    assert 0.8 < reports[0].loss / reports[1].loss < 1.25  # a mean, not a half of it
 
 
 def lesson(peer: Knowledge, n: int, width: int) -> Explored:
