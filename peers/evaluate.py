@@ -7,9 +7,11 @@ also whether one will be clicked on; and where users have rated, which rating th
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,7 +46,9 @@ from peers.files import make_folder
 from peers.provenance import provenance
 from peers.ranges import SCENARIO
 from peers.scenario import Scenario, in_rounds, load_scenario, rounds_of, training_config
+from peers.simulator.checkpoint import Keeper
 from peers.simulator.estimate import check_memory
+from peers.simulator.keeping import Keeping
 from peers.swarm.data import Realm, load_realm, usable_users
 from peers.swarm.repeats import stopped_by_ctrl_c
 from peers.swarm.summary import spread
@@ -53,6 +57,7 @@ from peers.with_server import WITH_A_SERVER, learners_of
 FROZEN: Final = Path(__file__).with_name("evaluate.toml")
 FROZEN_FILMS: Final = Path(__file__).with_name("evaluate_films.toml")
 FROZEN_RATINGS: Final = Path(__file__).with_name("evaluate_ratings.toml")
+_NOTHING: Final = Keeping()
 _PROBED: Final = 4  # users whose examples tell how long an evaluation takes: half a second
 # Rounds of training that a round of a peer costs, measured: publishing, merging and the network.
 _COST: Final = {
@@ -79,6 +84,7 @@ def run_evaluation(
     users: int = 0,
     rounds: int = 0,
     processes: int = 1,
+    keeping: Keeping = _NOTHING,
     pictures: Path | None = None,
     show: bool = True,
     quiet: bool = False,
@@ -95,14 +101,17 @@ def run_evaluation(
         users: Only so many of them; 0 for all.
         rounds: Of each peer; 0 as the frozen settings say.
         processes: For the simulated peers.
+        keeping: Whether, and where, what is over is kept.
         pictures: A folder to draw into; quality is then measured after every round too.
         show: Whether to print tables.
         quiet: Whether to say nothing on the way.
 
     Raises:
-        ConfigError: An unknown method, fewer users than asked for, or too many for the memory.
+        ConfigError: An unknown method, fewer users than asked for, or too many for the memory; or
+            what is kept in the folder is another evaluation.
         DataError: The file cannot be read.
-        StoppedByUserError: Ctrl-C; nothing that was started is left.
+        StoreError: The folder cannot be written, or what it holds is damaged.
+        StoppedByUserError: Ctrl-C or SIGTERM; nothing that was started is left.
     """
     made = provenance()  # of now: the files may change while it runs
     known = known_methods()
@@ -117,6 +126,7 @@ def run_evaluation(
     usable = usable_users(load_scenario(FROZEN), data=data)
     check_range(f"{data}: --users", users, (0, usable))
     check_range("--rounds", rounds, SCENARIO["schedule.max_rounds"])
+    keeping.check()
     make_folder(pictures, key="--pictures")
     asked = Asked(
         data=data,
@@ -128,15 +138,11 @@ def run_evaluation(
         validate=pictures is not None,
         quiet=quiet,
     )
-    tasks = _tasks(asked)
-    _foresee(asked, tasks)
-    summary = _next_items(tasks[""], asked)
-    if "clicks" in tasks:
-        summary["clicks"] = compared(tasks["clicks"], asked, clicked_on, base_rate, label="clicks ")
-    if "ratings" in tasks:
-        summary["ratings"] = compared(
-            tasks["ratings"], asked, rated, rated_by_means, label="ratings "
-        )
+
+    tasks, again = _tasks(asked), partial(_again, asked, methods, users, pictures)
+    with keeping.keepers(tasks, seeds=seeds, again=again, quiet=quiet) as kept:
+        _foresee(asked, tasks, announced=keeping.resume is None)
+        summary = _answered(asked, tasks, kept)
     summary["made_by"] = made
     if show:
         print_table(summary)
@@ -145,6 +151,40 @@ def run_evaluation(
         from peers.comparison_pictures import draw_comparison
 
         draw_comparison(summary, pictures)
+    return summary
+
+
+def _again(
+    asked: Asked, methods: Sequence[str], users: int, pictures: Path | None, *more: str
+) -> str:
+    """The command that asks for this, for a shell."""
+    words = ["p2prec", "evaluate", "--data", asked.data]
+    for option, value in (
+        ("--methods", ",".join(methods)),
+        ("--seeds", asked.seeds if asked.seeds > 1 else 0),
+        ("--users", users),
+        ("--rounds", asked.rounds),
+        ("--pictures", pictures),
+    ):
+        words += [option, str(value)] if value else []
+    return shlex.join([*words, *more])
+
+
+def _answered(
+    asked: Asked, tasks: Mapping[str, Scenario], kept: Mapping[str, Keeper]
+) -> dict[str, Any]:
+    """All questions, and the result where it is kept."""
+    summary = _next_items(tasks[""], asked, kept.get(""))
+    for name, begin, baselines in (
+        ("clicks", clicked_on, base_rate),
+        ("ratings", rated, rated_by_means),
+    ):
+        if name in tasks:
+            summary[name] = compared(
+                tasks[name], asked, begin, baselines, label=f"{name} ", keeper=kept.get(name)
+            )
+    if "" in kept:
+        kept[""].result(summary)
     return summary
 
 
@@ -185,7 +225,7 @@ def _tasks(asked: Asked) -> dict[str, Scenario]:
     return tasks
 
 
-def _foresee(asked: Asked, tasks: Mapping[str, Scenario]) -> None:
+def _foresee(asked: Asked, tasks: Mapping[str, Scenario], *, announced: bool) -> None:
     """Refuse what does not fit into memory, all of it before hours of the first; say how long.
 
     Raises:
@@ -194,7 +234,7 @@ def _foresee(asked: Asked, tasks: Mapping[str, Scenario]) -> None:
     realms = [(scenario, load_realm(scenario, data=asked.data)) for scenario in tasks.values()]
     for scenario, realm in realms:
         check_memory(scenario, realm, scenario.methods, processes=asked.processes, key="--users")
-    if not asked.quiet:
+    if announced and not asked.quiet:
         _announce(asked, realms)
 
 
@@ -232,7 +272,7 @@ def _passes(training: TrainingConfig) -> float:
     return training.epochs * training.part
 
 
-def _next_items(frozen: Scenario, asked: Asked) -> dict[str, Any]:
+def _next_items(frozen: Scenario, asked: Asked, keeper: Keeper | None) -> dict[str, Any]:
     """Which item is next: the object of a swarm, and the comparison over seeds."""
     summaries: list[dict[str, Any]] = []
     comparison: Comparison | None = None
@@ -241,7 +281,9 @@ def _next_items(frozen: Scenario, asked: Asked) -> dict[str, Any]:
         scenario = replace(frozen, seed=seed)
         realm = load_realm(scenario, data=asked.data)
         comparison = comparison or Comparison(len(realm.catalogue))
-        summary, rows, answers, examination = lived(scenario, realm, asked, label=f"seed {seed} ")
+        summary, rows, answers, examination = lived(
+            scenario, realm, asked, label=f"seed {seed} ", keeper=keeper
+        )
         for name, given in baseline_answers(realm, examination).items():
             answers[name] = dict(enumerate(given))
             rows[name] = {"bytes_per_peer": 0, "rounds": 0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from p2prec.evaluation.ratings import RatingComparison
 from peers.asking import asked_at
 from peers.examination import Examination
 from peers.scenario import Scenario
+from peers.simulator.checkpoint import Keeper, Outcome
 from peers.simulator.command import simulate
 from peers.swarm.data import Realm, load_realm
+from peers.swarm.summary import MethodRun
 from peers.with_server import WITH_A_SERVER, with_a_server
 
 Baselines = Callable[[Realm, Examination], Mapping[str, Mapping[int, Answer]]]
@@ -55,6 +58,7 @@ def compared(
     baselines: Baselines,
     *,
     label: str,
+    keeper: Keeper | None,
 ) -> dict[str, Any]:
     """One question: its comparison over seeds, and ``methods`` with what each has spent.
 
@@ -64,6 +68,7 @@ def compared(
         begin: Makes the comparison.
         baselines: Of the question.
         label: Before names, where progress is shown.
+        keeper: Of what is over.
     """
     spent: dict[str, Any] = {}
     comparison = None
@@ -73,7 +78,9 @@ def compared(
         scenario = replace(frozen, seed=seed)
         realm = load_realm(scenario, data=asked.data)
         comparison = comparison or begin(realm)
-        _, rows, answers, examination = lived(scenario, realm, asked, label=f"seed {seed} {label}")
+        _, rows, answers, examination = lived(
+            scenario, realm, asked, label=f"seed {seed} {label}", keeper=keeper
+        )
         answers |= {name: dict(given) for name, given in baselines(realm, examination).items()}
         comparison.add(seed, *examination.shared(answers))
         spent = spent or {
@@ -95,7 +102,7 @@ def rated(realm: Realm) -> RatingComparison:
 
 
 def lived(
-    scenario: Scenario, realm: Realm, asked: Asked, *, label: str
+    scenario: Scenario, realm: Realm, asked: Asked, *, label: str, keeper: Keeper | None
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, dict[int, Answer]], Examination]:
     """All learned methods with one seed: the summary, rows, answers, and what was asked.
 
@@ -104,18 +111,40 @@ def lived(
         realm: Of the seed.
         asked: Methods with a server.
         label: Before names, where progress is shown.
+        keeper: Of what is over.
     """
     examination = Examination(realm)
-    summary = simulate(scenario, realm, processes=asked.processes, label=label, quiet=asked.quiet)
+    summary = simulate(
+        scenario,
+        realm,
+        processes=asked.processes,
+        label=label,
+        quiet=asked.quiet,
+        keeper=keeper,
+    )
     answers: dict[str, dict[int, Answer]] = summary.pop("answers")
     rows = dict(summary["methods"])
     model = scenario.methods[0].models[0]  # of alone
     for name in asked.methods:
         if name in WITH_A_SERVER:
-            rows[name], answers[name] = with_a_server(
-                name, scenario, realm, examination, model, label=label, quiet=asked.quiet
-            )
+            run = scenario.seed, name
+            outcome = keeper.outcome(run) if keeper is not None else None
+            if outcome is None:
+                between = partial(keeper.pause, run) if keeper is not None else _go_on
+                row, given = with_a_server(
+                    name, scenario, realm, examination, model,
+                    label=label, quiet=asked.quiet, between=between,
+                )  # fmt: skip
+                told = MethodRun(label=name, rounds=row["rounds"], answers=given)
+                outcome = Outcome(run=told, digest="", facts=row)
+                if keeper is not None:
+                    keeper.finished(run, outcome)
+            rows[name], answers[name] = dict(outcome.facts), outcome.run.answers
     return summary, rows, answers, examination
+
+
+def _go_on() -> None:
+    """Nobody can stop what is not kept but by an interrupt."""
 
 
 def baseline_answers(realm: Realm, examination: Examination) -> dict[str, list[Answer]]:

@@ -61,6 +61,7 @@ def with_a_server(
     *,
     label: str,
     quiet: bool,
+    between: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Any], dict[int, Answer]]:
     """One of ``WITH_A_SERVER``: its row of the table, and its answers by user.
 
@@ -72,6 +73,7 @@ def with_a_server(
         model: As of ``learners_of``.
         label: Before the name, where progress is shown.
         quiet: Whether it is not.
+        between: Called after each round.
     """
     use_compiled()  # many users in one process
     begun = time.monotonic()
@@ -85,11 +87,16 @@ def with_a_server(
     }
     console = error_console()
     if quiet or not console.is_terminal:
-        serve[name](learners, rounds, lambda _: None)
+        serve[name](learners, rounds, lambda _: between())
     else:
         with bars(console) as progress:
             task = progress.add_task(f"{label}{name}", total=rounds, text="")
-            serve[name](learners, rounds, lambda n: progress.update(task, completed=n))
+
+            def after(n: int) -> None:
+                progress.update(task, completed=n)
+                between()
+
+            serve[name](learners, rounds, after)
     n_bytes = _bytes_of_a_client(name, learners, rounds)
     answers = {}
     for user, learner in enumerate(learners):

@@ -20,6 +20,17 @@ Seeds = Annotated[int, typer.Option(min=1, help="Repeat with so many seeds.")]
 Seed = Annotated[int, typer.Option(help="Which users and which draws.")]
 CheckIns = Annotated[str, typer.Option(help="CSV of check-ins in place of the scenario's.")]
 Peers = Annotated[int, typer.Option(min=0, help="Peers; 0 as the scenario says.")]
+Save = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Keep the run in this new folder: it is saved now and then, and on Ctrl-C or "
+        "SIGTERM, and goes on with --continue. In the end result.json is there.",
+    ),
+]
+SaveEvery = Annotated[
+    float, typer.Option("--save-every", metavar="MINUTES", min=0, help="Between two saves.")
+]
 
 
 @app.command()
@@ -121,14 +132,7 @@ def simulate(
             "'local' for one that starts and ends with the run; needs p2prec[ray].",
         ),
     ] = "",
-    save: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Keep the run in this new folder: it is saved now and then, and on Ctrl-C or "
-            "SIGTERM, and goes on with --continue. In the end result.json is there.",
-        ),
-    ] = None,
+    save: Save = None,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -138,9 +142,7 @@ def simulate(
             "--processes and --ray may be others. The result is that of a run without a stop.",
         ),
     ] = None,
-    save_every: Annotated[
-        float, typer.Option(metavar="MINUTES", min=0, help="Between two saves.")
-    ] = 10.0,
+    save_every: SaveEvery = 10.0,
     pictures: Pictures = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -148,6 +150,7 @@ def simulate(
     """Run a scenario in virtual time: the same peers, a modelled network and modelled devices."""
     with while_loading():
         from peers.simulator.command import run_simulation
+        from peers.simulator.keeping import Keeping
 
     summary = run_simulation(
         scenario,
@@ -159,9 +162,7 @@ def simulate(
         settings=settings or (),
         processes=processes,
         ray=ray,
-        save=save,
-        resume=resume,
-        save_every_s=60.0 * save_every,
+        keeping=Keeping(save=save, resume=resume, every_s=60.0 * save_every),
         pictures=pictures,
         show=not as_json,
         quiet=quiet,
@@ -178,6 +179,17 @@ def evaluate(
     users: Annotated[int, typer.Option(min=0, help="Only so many of them; 0 for all.")] = 0,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds; 0 for the usual number.")] = 0,
     processes: Processes = 1,
+    save: Save = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--continue",
+            metavar="FOLDER",
+            help="Go on with what --save keeps there, asked for by the same options; --processes "
+            "may be another number. A row with a server that was not over begins anew.",
+        ),
+    ] = None,
+    save_every: SaveEvery = 10.0,
     pictures: Pictures = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -185,6 +197,7 @@ def evaluate(
     """Compare all methods, with a server and without, on one data set; nothing is tuned on it."""
     with while_loading():
         from peers.evaluate import run_evaluation
+        from peers.simulator.keeping import Keeping
 
     summary = run_evaluation(
         data,
@@ -193,6 +206,7 @@ def evaluate(
         users=users,
         rounds=rounds,
         processes=processes,
+        keeping=Keeping(save=save, resume=resume, every_s=60.0 * save_every),
         pictures=pictures,
         show=not as_json,
         quiet=quiet,

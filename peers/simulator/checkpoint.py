@@ -136,6 +136,23 @@ class Keeper:
                 elif name == "now":
                     self._now = _Now(*RECORDS.unpack(data))
 
+    def forget(self) -> None:
+        """Leave no trace of a run of which nothing was computed."""
+        if not self._outcomes and self._now is None:
+            self.path.unlink(missing_ok=True)
+
+    def pause(self, run: Run) -> None:
+        """Stop before more is computed of what can only be begun anew, if the user wants it.
+
+        Raises:
+            StoppedByUserError: The user does.
+        """
+        if self.stop():
+            raise StoppedByUserError(
+                f"stopped in {run[1]}, which will begin anew; what was over before it is saved, "
+                f"and goes on with: {self.again}"
+            )
+
     def outcome(self, run: Run) -> Outcome | None:
         """Of a method that was over when the folder was saved."""
         return self._outcomes.get(run)

@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from p2prec.errors import ConfigError
 from peers.cli.progress import Stage, following
 from peers.cli.say import clock
-from peers.cli.stopping import say, sigterm_as_ctrl_c, stop_asked
 from peers.files import make_folder
 from peers.scenario import MethodConfig, Scenario, check_ends
-from peers.simulator.checkpoint import Keeper, Outcome, asked_for
+from peers.simulator.checkpoint import Keeper, Outcome
 from peers.simulator.estimate import check_memory, resident_bytes
 from peers.simulator.hands import Hand, InProcess, OtherProcess, Report
+from peers.simulator.keeping import Keeping
 from peers.simulator.on_ray import Cluster, OnRay, cluster_at
 from peers.simulator.repeating import command_line, repeatable
 from peers.simulator.run import Progress, Standing, digest_of, live
@@ -31,6 +30,7 @@ from peers.swarm.summary import MethodRun, summarise
 _MIB: Final = 1 << 20
 _FORESEEN_AFTER: Final = 0.02  # of a run, and so many seconds: earlier its speed says nothing
 _FORESEEN_AFTER_S: Final = 5.0
+_NOTHING: Final = Keeping()
 
 
 @stopped_by_ctrl_c("no process is left")
@@ -45,9 +45,7 @@ def run_simulation(
     settings: Sequence[str] = (),
     processes: int = 0,
     ray: str = "",
-    save: Path | None = None,
-    resume: Path | None = None,
-    save_every_s: float = 600.0,
+    keeping: Keeping = _NOTHING,
     pictures: Path | None = None,
     show: bool = True,
     quiet: bool = False,
@@ -64,9 +62,7 @@ def run_simulation(
         settings: Further ones as ``KEY=VALUE``.
         processes: Shards; 0 for one, or on Ray for as many as the cluster has cores.
         ray: Address of a Ray cluster, ``"local"`` for one of this run, "" for none.
-        save: Folder in which the run is kept.
-        resume: Folder of a run that is to go on, and is kept there again.
-        save_every_s: Between two saves.
+        keeping: Whether, and where, the run is kept.
         pictures: Folder to draw into.
         show: Whether to print a table.
         quiet: Whether to say nothing on the way.
@@ -81,9 +77,7 @@ def run_simulation(
     scenario = asked(path, peers=peers, rounds=rounds, seed=seed, seeds=seeds, settings=settings)
     check_ends(scenario, source=str(path), virtual=True)
     check_traces(scenario.simulation, peers=scenario.peers.count, source=str(path))
-    if save is not None and resume is not None:
-        raise ConfigError("--save begins a run and --continue goes on with one; take one of them")
-    make_folder(save, key="--save")
+    keeping.check()
     make_folder(pictures, key="--pictures")
 
     def command(*more: str, number: int = scenario.seed, n: int = seeds) -> str:
@@ -94,19 +88,10 @@ def run_simulation(
 
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(cluster_at(ray, shards=processes)) if ray else None
-        keeper = None
-        if (folder := save or resume) is not None:
-            keeper = Keeper(
-                folder=folder,
-                asked=asked_for(scenario, seeds=seeds),
-                every_s=save_every_s,
-                again=command("--continue", str(folder)),
-                stop=stack.enter_context(stop_asked(quiet=quiet)),
-                say=say,
-            )
-            keeper.begin() if resume is None else keeper.resume()
-        else:
-            stack.enter_context(sigterm_as_ctrl_c())
+        kept = stack.enter_context(
+            keeping.keepers({"": scenario}, seeds=seeds, again=command, quiet=quiet)
+        )
+        keeper = kept.get("")
 
         def run(seeded: Scenario, realm: Realm, label: str) -> dict[str, Any]:
             with repeatable(command(number=seeded.seed, n=1)):

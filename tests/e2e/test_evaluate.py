@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from typer.testing import CliRunner
 from p2prec.collaboration.methods import METHODS
 from p2prec.data.city import generate_city
 from p2prec.embeddings.tables import TABLES
-from p2prec.errors import ConfigError
+from p2prec.errors import ConfigError, StoppedByUserError
 from p2prec.evaluation import frame
 from p2prec.evaluation.baselines import BASELINES
 from p2prec.evaluation.rating_baselines import RATING_BASELINES
@@ -26,7 +29,10 @@ from peers.cli.main import app, main
 from peers.config import NeighbourConfig
 from peers.evaluate import FROZEN, known_methods, run_evaluation
 from peers.scenario import load_scenario
-from peers.simulator import estimate
+from peers.simulator import estimate, keeping
+from peers.simulator.checkpoint import RESULT
+from peers.simulator.keeping import Keeping
+from peers.with_server import with_a_server
 from topology.selection import SELECTIONS
 
 pytestmark = pytest.mark.e2e
@@ -161,6 +167,80 @@ def test_the_tables_of_films_fit_into_80_columns(films: Path) -> None:
     assert "RMSE" in result.stdout
     assert "log loss" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("data", ["check_ins", "films"])
+def test_an_evaluation_is_stopped_and_goes_on_to_the_same_result(
+    data: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    csv = request.getfixturevalue(data)
+    folder = csv.parent if csv.is_file() else csv
+    asked_for = {
+        "methods": ["epidemic", "server_fedavg", "centralised"], "seeds": 2, "rounds": 2,
+        "show": False, "quiet": True,
+    }  # fmt: skip
+
+    def evaluated(**kept: Path) -> dict[str, Any]:
+        return run_evaluation(str(csv), keeping=Keeping(**kept), **asked_for)
+
+    asked_to_stop = iter(range(10**9))
+    every = 0
+
+    @contextlib.contextmanager
+    def stop_asked(*, quiet: bool) -> Iterator[Callable[[], bool]]:
+        assert quiet
+        yield lambda: every > 0 and next(asked_to_stop) % every == every - 1
+
+    monkeypatch.setattr(keeping, "stop_asked", stop_asked)
+    whole = evaluated(save=folder / "whole")
+    every, begins, stopped_in = 40, {"save": folder / "kept"}, []
+    while True:
+        try:
+            summary = evaluated(**begins)
+            break
+        except StoppedByUserError as stopped:
+            begins = {"resume": folder / "kept"}
+            stopped_in.append(str(stopped))
+    assert len(stopped_in) >= 3
+    again = "--methods epidemic,server_fedavg,centralised --seeds 2 --rounds 2 --continue "
+    assert all(sentence.endswith(f"{again}{folder / 'kept'}") for sentence in stopped_in)
+    assert summary["answers"] == whole["answers"]
+    results = [(folder / name / RESULT).read_bytes() for name in ("whole", "kept")]
+    assert results[0] == results[1]
+    with pytest.raises(ConfigError, match="holds a run already"):
+        evaluated(save=folder / "kept")
+    asked_for["rounds"] = 3
+    with pytest.raises(ConfigError, match=r"schedule.max_rounds is 2 there and 3 here"):
+        evaluated(resume=folder / "kept")
+
+
+def test_who_stops_a_row_with_a_server_is_told_that_it_begins_anew(
+    check_ins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = False
+
+    @contextlib.contextmanager
+    def stop_asked(*, quiet: bool) -> Iterator[Callable[[], bool]]:
+        assert quiet
+        yield lambda: stop
+
+    def begins(*args: Any, **options: Any) -> Any:
+        nonlocal stop
+        stop = True  # the user's Ctrl-C, in its first round
+        return with_a_server(*args, **options)
+
+    monkeypatch.setattr(keeping, "stop_asked", stop_asked)
+    monkeypatch.setattr(evaluate_rows, "with_a_server", begins)
+    kept = check_ins.parent / "kept"
+    ask = {"methods": ["centralised"], "rounds": 2, "show": False, "quiet": True}
+    with pytest.raises(StoppedByUserError, match="stopped in centralised, which will begin anew"):
+        run_evaluation(str(check_ins), keeping=Keeping(save=kept), **ask)
+    monkeypatch.setattr(evaluate_rows, "with_a_server", with_a_server)
+    stop = False
+    summary = run_evaluation(str(check_ins), keeping=Keeping(resume=kept), **ask)
+    assert set(summary["figures"]) == {"alone", "centralised", *BASELINES}
 
 
 def test_an_unknown_method_is_named_with_the_nearest_one(

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from p2prec.errors import ConfigError, StoppedByUserError, StoreError
 from peers.provenance import provenance
 from peers.scenario import MethodConfig, Scenario
-from peers.simulator import checkpoint, happenings
+from peers.simulator import checkpoint, estimate, happenings
 from peers.simulator.checkpoint import CHECKPOINT, RESULT, Keeper, asked_for
 from peers.simulator.command import run_simulation, simulate
+from peers.simulator.keeping import Keeping
 from tests.sim.worlds import REALM, SCENARIO, hard, written
 
 
@@ -134,7 +135,8 @@ def test_the_result_says_nothing_of_the_machine(tmp_path: Path) -> None:
 
 
 def quietly(toml: Path, **options: Any) -> dict[str, Any]:
-    return run_simulation(toml, show=False, quiet=True, **options)
+    kept = {key: options.pop(key) for key in ("save", "resume") if key in options}
+    return run_simulation(toml, keeping=Keeping(**kept), show=False, quiet=True, **options)
 
 
 def test_a_summary_says_what_made_it_and_a_saved_result_does_not(tmp_path: Path) -> None:
@@ -170,6 +172,19 @@ def test_a_folder_is_not_taken_twice_and_only_its_own_run_goes_on(tmp_path: Path
     toml.write_text(toml.read_text().replace('"pepper"', '"dclr"'))
     assert (folder / CHECKPOINT).read_bytes() == before
     assert quietly(toml, resume=folder)["digest"] == digest
+
+
+def test_a_run_that_does_not_fit_into_memory_leaves_its_folder_for_one_that_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "kept"
+    with monkeypatch.context() as patch:
+        patch.setattr(estimate, "_available_bytes", lambda: 1_000)
+        with pytest.raises(ConfigError, match="memory"):
+            quietly(written(tmp_path), save=folder)
+    assert list(folder.iterdir()) == []
+    quietly(written(tmp_path), save=folder)
+    assert (folder / RESULT).exists()
 
 
 def test_other_code_or_other_data_do_not_go_on(
