@@ -32,6 +32,7 @@ from peers.cli.comparison import print_comparison
 from peers.cli.progress import error_console
 from peers.cli.tables import print_table
 from peers.evaluate_rows import (
+    USERS,
     Asked,
     base_rate,
     baseline_answers,
@@ -46,9 +47,9 @@ from peers.files import make_folder
 from peers.provenance import provenance
 from peers.ranges import SCENARIO
 from peers.scenario import Scenario, in_rounds, load_scenario, rounds_of, training_config
-from peers.simulator.checkpoint import Keeper
+from peers.simulator.checkpoint import Keeper, asked_for
 from peers.simulator.estimate import check_memory
-from peers.simulator.keeping import Keeping
+from peers.simulator.keeping import NOT_KEPT, Keeping
 from peers.swarm.data import Realm, load_realm, usable_users
 from peers.swarm.repeats import stopped_by_ctrl_c
 from peers.swarm.summary import spread
@@ -57,7 +58,6 @@ from peers.with_server import WITH_A_SERVER, learners_of
 FROZEN: Final = Path(__file__).with_name("evaluate.toml")
 FROZEN_FILMS: Final = Path(__file__).with_name("evaluate_films.toml")
 FROZEN_RATINGS: Final = Path(__file__).with_name("evaluate_ratings.toml")
-_NOTHING: Final = Keeping()
 _PROBED: Final = 4  # users whose examples tell how long an evaluation takes: half a second
 # Rounds of training that a round of a peer costs, measured: publishing, merging and the network.
 _COST: Final = {
@@ -84,7 +84,7 @@ def run_evaluation(
     users: int = 0,
     rounds: int = 0,
     processes: int = 1,
-    keeping: Keeping = _NOTHING,
+    keeping: Keeping = NOT_KEPT,
     pictures: Path | None = None,
     show: bool = True,
     quiet: bool = False,
@@ -126,7 +126,7 @@ def run_evaluation(
     usable = usable_users(load_scenario(FROZEN), data=data)
     check_range(f"{data}: --users", users, (0, usable))
     check_range("--rounds", rounds, SCENARIO["schedule.max_rounds"])
-    keeping.check()
+    keeping.prepare()
     make_folder(pictures, key="--pictures")
     asked = Asked(
         data=data,
@@ -139,10 +139,13 @@ def run_evaluation(
         quiet=quiet,
     )
 
-    tasks, again = _tasks(asked), partial(_again, asked, methods, users, pictures)
-    with keeping.keepers(tasks, seeds=seeds, again=again, quiet=quiet) as kept:
-        _foresee(asked, tasks, announced=keeping.resume is None)
-        summary = _answered(asked, tasks, kept)
+    tasks, options = _tasks(asked), _options(asked)
+    again = partial(_again, asked, options, pictures)
+    drawn = {} if pictures is None else {"--pictures": "given"}  # which folder changes nothing
+    kept = asked_for(tasks, seeds=seeds, options=options | drawn)
+    with keeping.keeper(kept, again=again, quiet=quiet) as keeper:
+        _foresee(asked, tasks, keeper)
+        summary = _answered(asked, tasks, keeper)
     summary["made_by"] = made
     if show:
         print_table(summary)
@@ -154,37 +157,34 @@ def run_evaluation(
     return summary
 
 
-def _again(
-    asked: Asked, methods: Sequence[str], users: int, pictures: Path | None, *more: str
-) -> str:
+def _options(asked: Asked) -> dict[str, str]:
+    """What decides about the result, beside data, seeds and pictures, as it is asked for."""
+    wanted = {"--methods": ",".join(asked.methods), "--users": str(asked.users)}
+    return wanted | ({"--rounds": str(asked.rounds)} if asked.rounds else {})
+
+
+def _again(asked: Asked, options: Mapping[str, str], pictures: Path | None, *more: str) -> str:
     """The command that asks for this, for a shell."""
     words = ["p2prec", "evaluate", "--data", asked.data]
-    for option, value in (
-        ("--methods", ",".join(methods)),
-        ("--seeds", asked.seeds if asked.seeds > 1 else 0),
-        ("--users", users),
-        ("--rounds", asked.rounds),
-        ("--pictures", pictures),
-    ):
-        words += [option, str(value)] if value else []
+    for option, value in options.items():
+        words += [option, value]
+    for option, number in (("--seeds", asked.seeds), ("--processes", asked.processes)):
+        words += [option, str(number)] if number > 1 else []
+    words += ["--pictures", str(pictures)] if pictures is not None else []
     return shlex.join([*words, *more])
 
 
-def _answered(
-    asked: Asked, tasks: Mapping[str, Scenario], kept: Mapping[str, Keeper]
-) -> dict[str, Any]:
+def _answered(asked: Asked, tasks: Mapping[str, Scenario], keeper: Keeper | None) -> dict[str, Any]:
     """All questions, and the result where it is kept."""
-    summary = _next_items(tasks[""], asked, kept.get(""))
+    summary = _next_items(tasks[""], asked, keeper)
     for name, begin, baselines in (
         ("clicks", clicked_on, base_rate),
         ("ratings", rated, rated_by_means),
     ):
         if name in tasks:
-            summary[name] = compared(
-                tasks[name], asked, begin, baselines, label=f"{name} ", keeper=kept.get(name)
-            )
-    if "" in kept:
-        kept[""].result(summary)
+            summary[name] = compared(tasks[name], asked, begin, baselines, name=name, keeper=keeper)
+    if keeper is not None:
+        keeper.result(summary)
     return summary
 
 
@@ -225,16 +225,28 @@ def _tasks(asked: Asked) -> dict[str, Scenario]:
     return tasks
 
 
-def _foresee(asked: Asked, tasks: Mapping[str, Scenario], *, announced: bool) -> None:
+def _foresee(asked: Asked, tasks: Mapping[str, Scenario], keeper: Keeper | None) -> None:
     """Refuse what does not fit into memory, all of it before hours of the first; say how long.
 
     Raises:
         ConfigError: The peers of a method would not fit.
     """
-    realms = [(scenario, load_realm(scenario, data=asked.data)) for scenario in tasks.values()]
-    for scenario, realm in realms:
-        check_memory(scenario, realm, scenario.methods, processes=asked.processes, key="--users")
-    if announced and not asked.quiet:
+    realms, begun = [], False
+    for name, scenario in tasks.items():
+        realm = load_realm(scenario, data=asked.data)
+        realms.append((scenario, realm))
+        question = f"{name} " if name else ""
+        missing = [
+            method
+            for method in scenario.methods
+            if keeper is None
+            or not all(
+                keeper.is_over((seed, question + method.title)) for seed in range(asked.seeds)
+            )
+        ]
+        begun |= len(missing) < len(scenario.methods)
+        check_memory(scenario, realm, missing, processes=asked.processes, key=USERS)
+    if not begun and not asked.quiet:
         _announce(asked, realms)
 
 
@@ -269,7 +281,7 @@ def _announce(asked: Asked, tasks: Iterable[tuple[Scenario, Realm]]) -> None:
 
 def _passes(training: TrainingConfig) -> float:
     """Passes over all examples in one round."""
-    return training.epochs * training.part
+    return training.epochs * training.example_share
 
 
 def _next_items(frozen: Scenario, asked: Asked, keeper: Keeper | None) -> dict[str, Any]:
@@ -282,7 +294,7 @@ def _next_items(frozen: Scenario, asked: Asked, keeper: Keeper | None) -> dict[s
         realm = load_realm(scenario, data=asked.data)
         comparison = comparison or Comparison(len(realm.catalogue))
         summary, rows, answers, examination = lived(
-            scenario, realm, asked, label=f"seed {seed} ", keeper=keeper
+            scenario, realm, asked, question="", keeper=keeper
         )
         for name, given in baseline_answers(realm, examination).items():
             answers[name] = dict(enumerate(given))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from peers.swarm.data import Realm, load_realm
 from peers.swarm.summary import MethodRun
 from peers.with_server import WITH_A_SERVER, with_a_server
 
+USERS: Final = "--users"  # sets how many peers there are
 Baselines = Callable[[Realm, Examination], Mapping[str, Mapping[int, Answer]]]
 
 
@@ -57,7 +58,7 @@ def compared(
     begin: Callable[[Realm], Comparison | RatingComparison],
     baselines: Baselines,
     *,
-    label: str,
+    name: str,
     keeper: Keeper | None,
 ) -> dict[str, Any]:
     """One question: its comparison over seeds, and ``methods`` with what each has spent.
@@ -67,7 +68,7 @@ def compared(
         asked: Seeds and methods.
         begin: Makes the comparison.
         baselines: Of the question.
-        label: Before names, where progress is shown.
+        name: Of the question.
         keeper: Of what is over.
     """
     spent: dict[str, Any] = {}
@@ -79,7 +80,7 @@ def compared(
         realm = load_realm(scenario, data=asked.data)
         comparison = comparison or begin(realm)
         _, rows, answers, examination = lived(
-            scenario, realm, asked, label=f"seed {seed} {label}", keeper=keeper
+            scenario, realm, asked, question=f"{name} ", keeper=keeper
         )
         answers |= {name: dict(given) for name, given in baselines(realm, examination).items()}
         comparison.add(seed, *examination.shared(answers))
@@ -102,7 +103,7 @@ def rated(realm: Realm) -> RatingComparison:
 
 
 def lived(
-    scenario: Scenario, realm: Realm, asked: Asked, *, label: str, keeper: Keeper | None
+    scenario: Scenario, realm: Realm, asked: Asked, *, question: str, keeper: Keeper | None
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, dict[int, Answer]], Examination]:
     """All learned methods with one seed: the summary, rows, answers, and what was asked.
 
@@ -110,10 +111,11 @@ def lived(
         scenario: With the seed.
         realm: Of the seed.
         asked: Methods with a server.
-        label: Before names, where progress is shown.
+        question: Before names, in what is shown and kept; "" for what is next.
         keeper: Of what is over.
     """
     examination = Examination(realm)
+    label = f"seed {scenario.seed} {question}"
     summary = simulate(
         scenario,
         realm,
@@ -121,30 +123,28 @@ def lived(
         label=label,
         quiet=asked.quiet,
         keeper=keeper,
+        question=question,
+        key=USERS,
     )
     answers: dict[str, dict[int, Answer]] = summary.pop("answers")
     rows = dict(summary["methods"])
     model = scenario.methods[0].models[0]  # of alone
     for name in asked.methods:
         if name in WITH_A_SERVER:
-            run = scenario.seed, name
-            outcome = keeper.outcome(run) if keeper is not None else None
+            run = scenario.seed, question + name
+            outcome = keeper.outcome(run, realm) if keeper is not None else None
             if outcome is None:
-                between = partial(keeper.pause, run) if keeper is not None else _go_on
+                between = {"between": partial(keeper.pause, run)} if keeper is not None else {}
                 row, given = with_a_server(
                     name, scenario, realm, examination, model,
-                    label=label, quiet=asked.quiet, between=between,
+                    label=label, quiet=asked.quiet, **between,
                 )  # fmt: skip
                 told = MethodRun(label=name, rounds=row["rounds"], answers=given)
                 outcome = Outcome(run=told, digest="", facts=row)
                 if keeper is not None:
-                    keeper.finished(run, outcome)
+                    keeper.finished(run, realm, outcome)
             rows[name], answers[name] = dict(outcome.facts), outcome.run.answers
     return summary, rows, answers, examination
-
-
-def _go_on() -> None:
-    """Nobody can stop what is not kept but by an interrupt."""
 
 
 def baseline_answers(realm: Realm, examination: Examination) -> dict[str, list[Answer]]:

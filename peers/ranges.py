@@ -12,7 +12,7 @@ from p2prec.ranges import EVER, Range, check_range
 # far beyond them would fail after hours only, or fill the memory.
 LEARNER: Final[Mapping[str, Range]] = {
     "training.epochs": (1, 1_000),
-    "training.part": (0.001, 1.0),
+    "training.example_share": (0.001, 1.0),
     "training.batch_size": (1, 65_536),
     "training.negatives": (1, 4_096),
     "training.learning_rate": (0.0, 10.0),

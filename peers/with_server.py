@@ -73,7 +73,7 @@ def with_a_server(
         model: As of ``learners_of``.
         label: Before the name, where progress is shown.
         quiet: Whether it is not.
-        between: Called after each round.
+        between: Called between two rounds.
     """
     use_compiled()  # many users in one process
     begun = time.monotonic()
@@ -85,18 +85,23 @@ def with_a_server(
             peers, n, rng=np.random.default_rng(scenario.seed), after=after
         ),
     }
+
+    def after(n: int) -> None:
+        if n < rounds:  # of the last one the answers alone are missing
+            between()
+
     console = error_console()
     if quiet or not console.is_terminal:
-        serve[name](learners, rounds, lambda _: between())
+        serve[name](learners, rounds, after)
     else:
         with bars(console) as progress:
             task = progress.add_task(f"{label}{name}", total=rounds, text="")
 
-            def after(n: int) -> None:
+            def shown(n: int) -> None:
                 progress.update(task, completed=n)
-                between()
+                after(n)
 
-            serve[name](learners, rounds, after)
+            serve[name](learners, rounds, shown)
     n_bytes = _bytes_of_a_client(name, learners, rounds)
     answers = {}
     for user, learner in enumerate(learners):

@@ -37,9 +37,9 @@ class TrainingConfig:
 
     Attributes:
         epochs: Passes over the owner's history in one round.
-        part: Of the examples, how many one pass uses; drawn anew for each pass. Where exchange
-            teaches more than training, half of them and twice the rounds learn as much from the
-            same work (docs/results/gossip_adam.md).
+        example_share: Share of the examples that one pass uses, drawn anew for each pass. Where
+            exchange teaches more than training, half of them in batches half as large and twice
+            the rounds learn more from the same work (docs/results/gossip_adam.md).
         batch_size: Examples of one step.
         negatives: Sampled items an example.
         learning_rate: Of rows and private parameters; a family may have a factor on it.
@@ -55,7 +55,7 @@ class TrainingConfig:
     """
 
     epochs: int = 2
-    part: float = 1.0
+    example_share: float = 1.0
     batch_size: int = 32
     negatives: int = 64
     learning_rate: float = 0.01

@@ -151,13 +151,10 @@ class Examples:
         """
         owner, place, starts = _one_after_the_other(self.counts)
         shuffled = _shuffled(owner, place, stream(keys, _ORDER).repeat(self.counts))
+        which = starts.repeat(self.in_pass)
         if (self.in_pass < self.counts).any():
             shuffled = shuffled[place < self.in_pass[owner]]
-            owner, place, begin = _one_after_the_other(self.in_pass)
-            which = starts.repeat(self.in_pass)
-            starts = begin
-        else:
-            which = starts.repeat(self.counts)
+            owner, place, starts = _one_after_the_other(self.in_pass)
         which += shuffled
         return Pass(
             timelines=self.timelines,

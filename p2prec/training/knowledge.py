@@ -80,7 +80,8 @@ class Knowledge:
     @property
     def n_in_pass(self) -> int:
         """How many interactions one pass learns from."""
-        return math.ceil(self.n_examples * self.config.part)
+        wanted = self.n_examples * self.config.example_share
+        return math.ceil(round(wanted, 9))  # 7 of 100 are 7, whatever the last bit says
 
     @property
     def dense(self) -> NDArray[np.float32]:

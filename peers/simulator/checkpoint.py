@@ -4,7 +4,7 @@
 
     8 bytes length | 32 bytes SHA-256 of the rest | MessagePack of (name, number, bytes)
 
-in this order: ``run`` (what was asked for, as JSON), an ``outcome`` for each method that is over,
+in this order: ``run`` (what was asked for, as JSON), an ``outcome`` for each run that is over,
 ``now`` (which method is going on, and where), the parts of its shards, ``end`` with the number of
 frames before it. ``FOLDER/result.json`` is written at the end.
 """
@@ -32,10 +32,11 @@ from peers.simulator.form import RECORDS
 from peers.simulator.hands import Hand
 from peers.simulator.run import Standing
 from peers.simulator.world import World
+from peers.swarm.data import Realm
 from peers.swarm.summary import MethodRun
 from peers.version import code, version
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 CHECKPOINT: Final = "checkpoint"
 RESULT: Final = "result.json"
 _MAGIC: Final = b"p2prec simulation\n"
@@ -46,7 +47,7 @@ _OF_THE_MACHINE: Final = frozenset(
 )
 
 Frame = tuple[str, int, bytes]
-Run = tuple[int, str]  # seed, title of the method
+Run = tuple[int, str]  # seed, title of the row, behind the question where there are several
 _FRAME: Final[msgspec.msgpack.Decoder[Frame]] = msgspec.msgpack.Decoder(Frame)
 
 
@@ -63,6 +64,13 @@ class Outcome:
     run: MethodRun
     digest: str
     facts: Mapping[str, float]
+
+
+class _Over(NamedTuple):
+    """A run that is over: on which data, and its ``Outcome``, packed: it may hold all answers."""
+
+    data: bytes
+    outcome: bytes
 
 
 class _Now(NamedTuple):
@@ -94,7 +102,7 @@ class Keeper:
     again: str
     stop: Callable[[], bool] = lambda: False
     say: Callable[[str], None] = lambda _: None
-    _outcomes: dict[Run, Outcome] = field(default_factory=dict)
+    _outcomes: dict[Run, _Over] = field(default_factory=dict)
     _now: _Now | None = None
     _saved_s: float = field(default_factory=time.monotonic)
 
@@ -131,8 +139,8 @@ class Keeper:
                 if name == "run":
                     self._compare(json.loads(data))
                 elif name == "outcome":
-                    run, *outcome = RECORDS.unpack(data)
-                    self._outcomes[run] = Outcome(*outcome)
+                    run, digest, outcome = RECORDS.unpack(data)
+                    self._outcomes[run] = _Over(digest, outcome)
                 elif name == "now":
                     self._now = _Now(*RECORDS.unpack(data))
 
@@ -145,17 +153,31 @@ class Keeper:
         """Stop before more is computed of what can only be begun anew, if the user wants it.
 
         Raises:
-            StoppedByUserError: The user does.
+            StoppedByUserError: The user does, and what was over is saved.
+            StoreError: The user does, and it could not be saved.
         """
         if self.stop():
+            self._write(())
             raise StoppedByUserError(
                 f"stopped in {run[1]}, which will begin anew; what was over before it is saved, "
                 f"and goes on with: {self.again}"
             )
 
-    def outcome(self, run: Run) -> Outcome | None:
-        """Of a method that was over when the folder was saved."""
-        return self._outcomes.get(run)
+    def is_over(self, run: Run) -> bool:
+        """Whether there is an outcome of it."""
+        return run in self._outcomes
+
+    def outcome(self, run: Run, realm: Realm) -> Outcome | None:
+        """Of a run that was over when the folder was saved.
+
+        Raises:
+            ConfigError: It was one on other data.
+        """
+        over = self._outcomes.get(run)
+        if over is None:
+            return None
+        self._same_data(over.data, realm)
+        return Outcome(*RECORDS.unpack(over.outcome))
 
     def restore(self, run: Run, world: World, hands: Sequence[Hand]) -> tuple[Standing, float]:
         """Where a run goes on, and how many seconds it has lasted; a new one at its beginning.
@@ -167,11 +189,7 @@ class Keeper:
         now = self._now
         if now is None or now.run != run:
             return Standing(), 0.0
-        if now.data != _digest(world):
-            raise ConfigError(
-                f"the interactions are other ones than those of the run in {self.folder}; it goes "
-                "on with the same data alone"
-            )
+        self._same_data(now.data, world.realm)
         with self._readable():
             for name, number, data in self._frames():
                 if name == "world":
@@ -194,7 +212,7 @@ class Keeper:
             StoppedByUserError: The user wants it, and all is saved.
             StoreError: The user wants it, and nothing could be saved.
         """
-        data = _digest(world)
+        data = _digest(world.realm)
 
         def look(standing: Standing) -> None:
             stop = self.stop()
@@ -215,11 +233,15 @@ class Keeper:
 
         return look
 
-    def finished(self, run: Run, outcome: Outcome) -> None:
-        """Keep what a method came to."""
-        self._outcomes[run] = outcome
+    def finished(self, run: Run, realm: Realm, outcome: Outcome) -> None:
+        """Keep what a run came to; where it cannot be saved, all goes on and the user is told."""
+        told = outcome.run, outcome.digest, dict(outcome.facts)
+        self._outcomes[run] = _Over(_digest(realm), RECORDS.pack(told))
         self._now = None
-        self._write(())
+        try:
+            self._write(())
+        except StoreError as error:
+            self.say(f"{error}; the run goes on")
 
     def result(self, summary: Mapping[str, Any]) -> None:
         """Write the result: the summary without what depends on the machine."""
@@ -235,11 +257,19 @@ class Keeper:
                 f"{self.asked['version']}), whose results would differ; go on with that one, or "
                 "begin anew with --save"
             )
-        for key in ("scenario", "seeds"):
+        for key in ("options", "scenario", "seeds"):
             for name, there, here in _differences(saved[key], self.asked[key], key):
                 raise ConfigError(
-                    f"{self.folder} holds another run: {name} is {there} there and {here} here"
+                    f"{self.folder} holds another run: {name} is {there} there and {here} here; "
+                    "ask as then, or --save takes another folder for a new run"
                 )
+
+    def _same_data(self, data: bytes, realm: Realm) -> None:
+        if data != _digest(realm):
+            raise ConfigError(
+                f"the interactions are other ones than those of the run in {self.folder}; it goes "
+                "on with the same data alone"
+            )
 
     def _write(self, parts: Iterator[Frame] | tuple[()]) -> None:
         """Replace the checkpoint; the earlier one stays until this one is on the disk."""
@@ -259,9 +289,8 @@ class Keeper:
 
     def _all(self, parts: Iterator[Frame] | tuple[()]) -> Iterator[Frame]:
         yield "run", 0, json.dumps(self.asked, sort_keys=True).encode()
-        for number, (run, outcome) in enumerate(self._outcomes.items()):
-            told = (run, outcome.run, outcome.digest, dict(outcome.facts))
-            yield "outcome", number, RECORDS.pack(told)
+        for number, (run, over) in enumerate(self._outcomes.items()):
+            yield "outcome", number, RECORDS.pack((run, *over))
         if self._now is not None:
             yield "now", 0, RECORDS.pack(tuple(self._now))
             yield from parts
@@ -314,13 +343,24 @@ class Keeper:
             ) from None
 
 
-def asked_for(scenario: Scenario, *, seeds: int) -> dict[str, Any]:
-    """What has to be the same for a run to go on, as JSON holds it; of seeds the first counts."""
+def asked_for(
+    scenarios: Mapping[str, Scenario], *, seeds: int, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What has to be the same for a run to go on, as JSON holds it; of seeds the first counts.
+
+    Args:
+        scenarios: By question; ``""`` where there is one only.
+        seeds: How many.
+        options: Of the command that decide about more than the scenarios say; they are compared
+            first, since the user wrote them.
+    """
+    as_json = json.loads(msgspec.json.encode(dict(scenarios)))
     return {
         "format": FORMAT,
         "version": version(),
         "code": code(),
-        "scenario": json.loads(msgspec.json.encode(scenario)),
+        "options": dict(options),
+        "scenario": as_json[""] if list(as_json) == [""] else as_json,
         "seeds": seeds,
     }
 
@@ -347,9 +387,8 @@ def _frame(file: BinaryIO) -> Frame:
     return _FRAME.decode(data)
 
 
-def _digest(world: World) -> bytes:
-    """Of the interactions that a world is about; all else is in the scenario."""
-    realm = world.realm
+def _digest(realm: Realm) -> bytes:
+    """Of the interactions that a run is about; all else is in the scenario."""
     sha = hashlib.sha256(realm.catalogue.digest)
     for history in realm.histories:
         for column in (history.item, history.timestamp_s, history.rating):
@@ -366,7 +405,17 @@ def _differences(there: Any, here: Any, name: str) -> Iterator[tuple[str, Any, A
         for i, (one, other) in enumerate(zip(there, here, strict=True)):
             yield from _differences(one, other, f"{name}[{i}]")
     elif there != here:
-        yield name.removeprefix("scenario."), there, here
+        name = name.removeprefix("scenario.").removeprefix("options.")
+        yield name, _named(there), _named(here)
+
+
+def _named(value: Any) -> Any:
+    """Of methods their names: all of their settings would fill a terminal."""
+    if isinstance(value, list) and all(isinstance(each, dict) for each in value):
+        return ", ".join(str(each.get("label") or each.get("name")) for each in value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "not given" if value is None else value
 
 
 def _without(value: Any, names: frozenset[str]) -> Any:

@@ -14,10 +14,10 @@ from peers.cli.progress import Stage, following
 from peers.cli.say import clock
 from peers.files import make_folder
 from peers.scenario import MethodConfig, Scenario, check_ends
-from peers.simulator.checkpoint import Keeper, Outcome
+from peers.simulator.checkpoint import Keeper, Outcome, Run, asked_for
 from peers.simulator.estimate import check_memory, resident_bytes
 from peers.simulator.hands import Hand, InProcess, OtherProcess, Report
-from peers.simulator.keeping import Keeping
+from peers.simulator.keeping import NOT_KEPT, Keeping
 from peers.simulator.on_ray import Cluster, OnRay, cluster_at
 from peers.simulator.repeating import command_line, repeatable
 from peers.simulator.run import Progress, Standing, digest_of, live
@@ -30,7 +30,6 @@ from peers.swarm.summary import MethodRun, summarise
 _MIB: Final = 1 << 20
 _FORESEEN_AFTER: Final = 0.02  # of a run, and so many seconds: earlier its speed says nothing
 _FORESEEN_AFTER_S: Final = 5.0
-_NOTHING: Final = Keeping()
 
 
 @stopped_by_ctrl_c("no process is left")
@@ -45,7 +44,7 @@ def run_simulation(
     settings: Sequence[str] = (),
     processes: int = 0,
     ray: str = "",
-    keeping: Keeping = _NOTHING,
+    keeping: Keeping = NOT_KEPT,
     pictures: Path | None = None,
     show: bool = True,
     quiet: bool = False,
@@ -77,7 +76,7 @@ def run_simulation(
     scenario = asked(path, peers=peers, rounds=rounds, seed=seed, seeds=seeds, settings=settings)
     check_ends(scenario, source=str(path), virtual=True)
     check_traces(scenario.simulation, peers=scenario.peers.count, source=str(path))
-    keeping.check()
+    keeping.prepare()
     make_folder(pictures, key="--pictures")
 
     def command(*more: str, number: int = scenario.seed, n: int = seeds) -> str:
@@ -86,12 +85,17 @@ def run_simulation(
             settings=settings,
         )  # fmt: skip
 
+    def again(*more: str) -> str:
+        shards = ("--processes", str(processes)) if processes else ()
+        return command(*shards, *(("--ray", ray) if ray else ()), *more)
+
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(cluster_at(ray, shards=processes)) if ray else None
-        kept = stack.enter_context(
-            keeping.keepers({"": scenario}, seeds=seeds, again=command, quiet=quiet)
+        keeper = stack.enter_context(
+            keeping.keeper(
+                asked_for({"": scenario}, seeds=seeds, options={}), again=again, quiet=quiet
+            )
         )
-        keeper = kept.get("")
 
         def run(seeded: Scenario, realm: Realm, label: str) -> dict[str, Any]:
             with repeatable(command(number=seeded.seed, n=1)):
@@ -119,8 +123,21 @@ def simulate(
     quiet: bool = True,
     cluster: Cluster | None = None,
     keeper: Keeper | None = None,
+    question: str = "",
+    key: str = "--peers",
 ) -> dict[str, Any]:
     """All methods of a scenario with one seed; see ``docs/summary-schema.md``.
+
+    Args:
+        scenario: With the seed.
+        realm: Its peers.
+        processes: Shards; 0 for one, or as many as the cluster has cores.
+        label: Before names, where progress is shown.
+        quiet: Whether it is not.
+        cluster: Of Ray.
+        keeper: Of what is over, and of what is going on.
+        question: Before titles, in what is kept, where a keeper has several questions.
+        key: What sets how many peers there are.
 
     Raises:
         ConfigError: The peers of a method would not fit into memory; none has begun then.
@@ -129,29 +146,30 @@ def simulate(
 
     torch.set_num_threads(1)  # small operations: a second thread would only wait
     begun = time.monotonic()
-    kept = {
-        method.title: keeper.outcome((scenario.seed, method.title)) if keeper is not None else None
-        for method in scenario.methods
+    runs: dict[str, Run] = {
+        method.title: (scenario.seed, question + method.title) for method in scenario.methods
     }
     check_memory(
         scenario,
         realm,
-        [method for method in scenario.methods if kept[method.title] is None],
+        [m for m in scenario.methods if keeper is None or not keeper.is_over(runs[m.title])],
         processes=processes or (cluster.cores if cluster is not None else 1),
         available=cluster.memory_bytes if cluster is not None else 0,
+        key=key,
     )
     outcomes: dict[str, Outcome] = {}
     for method in scenario.methods:
         name = method.title
-        if (outcome := kept[name]) is None:
+        outcome = keeper.outcome(runs[name], realm) if keeper is not None else None
+        if outcome is None:
             world = World(scenario, method, realm)
             with _progress(f"{label}{name}", world, quiet=quiet) as progress:
-                outcome = _run(world, method, processes, progress, cluster, keeper)
+                outcome = _run(world, method, processes, progress, cluster, keeper, runs[name])
             if keeper is not None:
-                keeper.finished((scenario.seed, name), outcome)
+                keeper.finished(runs[name], realm, outcome)
         outcomes[name] = outcome
-    runs = [outcome.run for outcome in outcomes.values()]
-    summary = summarise(scenario, realm, runs, seconds=time.monotonic() - begun)
+    told = [outcome.run for outcome in outcomes.values()]
+    summary = summarise(scenario, realm, told, seconds=time.monotonic() - begun)
     facts = [outcome.facts for outcome in outcomes.values()]
     rounds, seconds = sum(f["peer_rounds"] for f in facts), sum(f["seconds"] for f in facts)
     summary["virtual_seconds"] = round(max(f["virtual_seconds"] for f in facts), 3)
@@ -162,7 +180,7 @@ def simulate(
     for name, outcome in outcomes.items():
         summary["methods"][name] |= {**outcome.facts, "digest": outcome.digest}
     if scenario.simulation.answers:
-        summary["answers"] = {run.label: run.answers for run in runs}
+        summary["answers"] = {run.label: run.answers for run in told}
     return summary
 
 
@@ -173,6 +191,7 @@ def _run(  # noqa: PLR0917
     progress: Callable[[Progress], None],
     cluster: Cluster | None,
     keeper: Keeper | None,
+    run: Run,
 ) -> Outcome:
     before = resident_bytes()
     begun = time.monotonic()
@@ -184,7 +203,6 @@ def _run(  # noqa: PLR0917
         start, earlier_s = Standing(), 0.0
         between: Callable[[Standing], None] = lambda _: None  # noqa: E731 - the usual case
         if keeper is not None:
-            run = world.seed, method.title
             start, earlier_s = keeper.restore(run, world, hands)
             between = keeper.between(
                 run, world, hands, lambda: earlier_s + time.monotonic() - begun

@@ -6,12 +6,14 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 from p2prec.errors import ConfigError
 from peers.cli.stopping import say, sigterm_as_ctrl_c, stop_asked
 from peers.files import make_folder
-from peers.scenario import Scenario
-from peers.simulator.checkpoint import Keeper, asked_for
+from peers.simulator.checkpoint import Keeper
+
+_EVERY_S: Final = 600.0  # between two saves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,14 +28,9 @@ class Keeping:
 
     save: Path | None = None
     resume: Path | None = None
-    every_s: float = 600.0
+    every_s: float = _EVERY_S
 
-    @property
-    def folder(self) -> Path | None:
-        """Where; None where nothing is kept."""
-        return self.save or self.resume
-
-    def check(self) -> None:
+    def prepare(self) -> None:
         """Make the folder of a new run.
 
         Raises:
@@ -46,21 +43,15 @@ class Keeping:
         make_folder(self.save, key="--save")
 
     @contextlib.contextmanager
-    def keepers(
-        self,
-        scenarios: Mapping[str, Scenario],
-        *,
-        seeds: int,
-        again: Callable[..., str],
-        quiet: bool,
-    ) -> Iterator[dict[str, Keeper]]:
-        """One for each scenario; none where nothing is kept, and SIGTERM is Ctrl-C then.
+    def keeper(
+        self, asked: Mapping[str, Any], *, again: Callable[..., str], quiet: bool
+    ) -> Iterator[Keeper | None]:
+        """Of this run; None where nothing is kept, and SIGTERM is Ctrl-C then.
 
         A new run that is refused before anything was computed leaves nothing behind.
 
         Args:
-            scenarios: By the folder within that of the run, ``""`` for this one itself.
-            seeds: How many.
+            asked: As of ``asked_for``.
             again: The command, with further words behind it.
             quiet: Whether to say nothing on the way.
 
@@ -68,28 +59,33 @@ class Keeping:
             ConfigError: As of ``Keeper.begin`` and ``Keeper.resume``.
             StoreError: Likewise.
         """
-        if self.folder is None:
+        folder = self.save or self.resume
+        if folder is None:
             with sigterm_as_ctrl_c():
-                yield {}
+                yield None
             return
+        words = ["--continue", str(folder)]
+        if self.every_s != _EVERY_S:
+            words += ["--save-every", f"{self.every_s / 60:g}"]
         with stop_asked(quiet=quiet) as stop:
-            made = {
-                name: Keeper(
-                    folder=self.folder / name,
-                    asked=asked_for(scenario, seeds=seeds),
-                    every_s=self.every_s,
-                    again=again("--continue", str(self.folder)),
-                    stop=stop,
-                    say=say,
-                )
-                for name, scenario in scenarios.items()
-            }
-            for keeper in made.values():
-                keeper.begin() if self.resume is None else keeper.resume()
+            keeper = Keeper(
+                folder=folder,
+                asked=asked,
+                every_s=self.every_s,
+                again=again(*words),
+                stop=stop,
+                say=say,
+            )
+            if self.resume is not None:
+                keeper.resume()
+                yield keeper
+                return
+            keeper.begin()
             try:
-                yield made
+                yield keeper
             except ConfigError:
-                if self.resume is None:
-                    for keeper in made.values():
-                        keeper.forget()
+                keeper.forget()
                 raise
+
+
+NOT_KEPT: Final = Keeping()

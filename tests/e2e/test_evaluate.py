@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,13 @@ from peers import evaluate_rows
 from peers.cli.main import app, main
 from peers.config import NeighbourConfig
 from peers.evaluate import FROZEN, known_methods, run_evaluation
-from peers.scenario import load_scenario
+from peers.examination import Examination
+from peers.scenario import in_rounds, load_scenario
 from peers.simulator import estimate, keeping
 from peers.simulator.checkpoint import RESULT
+from peers.simulator.config import SimulationConfig
 from peers.simulator.keeping import Keeping
+from peers.swarm.data import load_realm
 from peers.with_server import with_a_server
 from topology.selection import SELECTIONS
 
@@ -177,13 +181,13 @@ def test_an_evaluation_is_stopped_and_goes_on_to_the_same_result(
 ) -> None:
     csv = request.getfixturevalue(data)
     folder = csv.parent if csv.is_file() else csv
-    asked_for = {
+    ask = {
         "methods": ["epidemic", "server_fedavg", "centralised"], "seeds": 2, "rounds": 2,
         "show": False, "quiet": True,
     }  # fmt: skip
 
     def evaluated(**kept: Path) -> dict[str, Any]:
-        return run_evaluation(str(csv), keeping=Keeping(**kept), **asked_for)
+        return run_evaluation(str(csv), keeping=Keeping(**kept), **ask)
 
     asked_to_stop = iter(range(10**9))
     every = 0
@@ -195,7 +199,7 @@ def test_an_evaluation_is_stopped_and_goes_on_to_the_same_result(
 
     monkeypatch.setattr(keeping, "stop_asked", stop_asked)
     whole = evaluated(save=folder / "whole")
-    every, begins, stopped_in = 40, {"save": folder / "kept"}, []
+    every, begins, stopped_in = 25, {"save": folder / "kept"}, []
     while True:
         try:
             summary = evaluated(**begins)
@@ -203,16 +207,23 @@ def test_an_evaluation_is_stopped_and_goes_on_to_the_same_result(
         except StoppedByUserError as stopped:
             begins = {"resume": folder / "kept"}
             stopped_in.append(str(stopped))
-    assert len(stopped_in) >= 3
-    again = "--methods epidemic,server_fedavg,centralised --seeds 2 --rounds 2 --continue "
-    assert all(sentence.endswith(f"{again}{folder / 'kept'}") for sentence in stopped_in)
+    assert len(stopped_in) >= 2
+    methods = "--methods alone,epidemic,server_fedavg,centralised"
+    again = f"{methods} --users 8 --rounds 2 --seeds 2 --continue {folder / 'kept'}"
+    assert all(sentence.endswith(again) for sentence in stopped_in)
     assert summary["answers"] == whole["answers"]
     results = [(folder / name / RESULT).read_bytes() for name in ("whole", "kept")]
     assert results[0] == results[1]
     with pytest.raises(ConfigError, match="holds a run already"):
         evaluated(save=folder / "kept")
-    asked_for["rounds"] = 3
-    with pytest.raises(ConfigError, match=r"schedule.max_rounds is 2 there and 3 here"):
+    ask["rounds"] = 3
+    with pytest.raises(ConfigError, match=r"--rounds is 2 there and 3 here; ask as then"):
+        evaluated(resume=folder / "kept")
+    ask |= {"rounds": 2, "methods": ["epidemic", "centralised"]}
+    with pytest.raises(ConfigError, match=r"--methods is alone,epidemic,server_fedavg,centralised"):
+        evaluated(resume=folder / "kept")
+    ask |= {"methods": ["epidemic", "server_fedavg", "centralised"], "pictures": folder / "drawn"}
+    with pytest.raises(ConfigError, match=r"--pictures is not given there and given here"):
         evaluated(resume=folder / "kept")
 
 
@@ -226,10 +237,13 @@ def test_who_stops_a_row_with_a_server_is_told_that_it_begins_anew(
         assert quiet
         yield lambda: stop
 
-    def begins(*args: Any, **options: Any) -> Any:
+    begun: list[str] = []
+
+    def begins(name: str, *args: Any, **options: Any) -> Any:
         nonlocal stop
-        stop = True  # the user's Ctrl-C, in its first round
-        return with_a_server(*args, **options)
+        begun.append(name)
+        stop = len(begun) == 1  # the user's Ctrl-C, in its first round
+        return with_a_server(name, *args, **options)
 
     monkeypatch.setattr(keeping, "stop_asked", stop_asked)
     monkeypatch.setattr(evaluate_rows, "with_a_server", begins)
@@ -237,10 +251,43 @@ def test_who_stops_a_row_with_a_server_is_told_that_it_begins_anew(
     ask = {"methods": ["centralised"], "rounds": 2, "show": False, "quiet": True}
     with pytest.raises(StoppedByUserError, match="stopped in centralised, which will begin anew"):
         run_evaluation(str(check_ins), keeping=Keeping(save=kept), **ask)
-    monkeypatch.setattr(evaluate_rows, "with_a_server", with_a_server)
-    stop = False
-    summary = run_evaluation(str(check_ins), keeping=Keeping(resume=kept), **ask)
-    assert set(summary["figures"]) == {"alone", "centralised", *BASELINES}
+    other = check_ins.with_name("other.csv")
+    other.write_text(check_ins.read_text().replace("u1,p", "u2,p", 1))
+    with pytest.raises(ConfigError, match="the interactions are other ones"):
+        run_evaluation(str(other), keeping=Keeping(resume=kept), **ask)
+    with monkeypatch.context() as patch:  # what is over needs no memory
+        patch.setattr(estimate, "_available_bytes", lambda: 1_000)
+        summary = run_evaluation(str(check_ins), keeping=Keeping(resume=kept), **ask)
+    assert begun == ["centralised"] * 2
+    whole = run_evaluation(str(check_ins), **ask)
+    assert summary["figures"] == whole["figures"]
+
+
+def test_nothing_is_thrown_away_after_the_last_round(check_ins: Path) -> None:
+    scenario = load_scenario(FROZEN)
+    scenario = replace(
+        in_rounds(scenario, 2),
+        peers=replace(scenario.peers, count=8),
+        simulation=SimulationConfig(),
+    )
+    realm = load_realm(scenario, data=str(check_ins))
+    asked: list[None] = []
+    with_a_server(
+        "centralised", scenario, realm, Examination(realm), "ranker/8",
+        label="", quiet=True, between=lambda: asked.append(None),
+    )  # fmt: skip
+    assert len(asked) == 1  # of two rounds
+
+
+def test_an_evaluation_that_is_refused_leaves_its_folder_empty(
+    films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = films / "kept"
+    with monkeypatch.context() as patch:
+        patch.setattr(estimate, "_available_bytes", lambda: 1_000)
+        with pytest.raises(ConfigError, match=r"need .* of memory"):
+            run_evaluation(str(films), keeping=Keeping(save=folder), show=False, quiet=True)
+    assert list(folder.iterdir()) == []
 
 
 def test_an_unknown_method_is_named_with_the_nearest_one(

@@ -147,7 +147,8 @@ def test_ctrl_c_saves_the_run_and_it_goes_on(whole: tuple[Path, bytes], tmp_path
     kept = tmp_path / "kept"
     with started(scenario, "--save", str(kept), "--processes", "2") as process:
         said = stopped_on_its_way(process, signal.SIGINT)
-    assert f"simulate {scenario} --seed 0 --continue {kept}" in said.splitlines()[-1]
+    again = f"simulate {scenario} --seed 0 --processes 2 --continue {kept}"
+    assert again in said.splitlines()[-1]
     assert not (kept / "result.json").exists()
     done = run(scenario, "--continue", str(kept), "--quiet")
     assert done.returncode == 0

@@ -32,7 +32,7 @@ def keeper(
     every_s: float = 1e9,
     told: Callable[[str], None] = lambda _: None,
 ) -> Keeper:
-    asked = asked_for(scenario, seeds=1)
+    asked = asked_for({"": scenario}, seeds=1, options={})
     return Keeper(folder, asked, every_s, "p2prec again", stop, told)
 
 
@@ -192,16 +192,19 @@ def test_other_code_or_other_data_do_not_go_on(
 ) -> None:
     stopped(tmp_path, SCENARIO, 5)
     before = (tmp_path / CHECKPOINT).read_bytes()
-    other = keeper(tmp_path, SCENARIO)
-    other.resume()
     realm = replace(REALM, histories=REALM.histories[::-1])
-    with pytest.raises(ConfigError, match="the interactions are other ones"):
-        simulate(SCENARIO, realm, keeper=other)
+    over = tmp_path / "over"
+    straight(over, SCENARIO)
+    for folder in (tmp_path, over):
+        other = keeper(folder, SCENARIO)
+        other.resume()
+        with pytest.raises(ConfigError, match="the interactions are other ones"):
+            simulate(SCENARIO, realm, keeper=other)
     monkeypatch.setattr(checkpoint, "code", lambda: "0" * 64)
     with pytest.raises(StoreError, match="saved by another p2prec"):
         keeper(tmp_path, SCENARIO).resume()
     monkeypatch.undo()
-    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    monkeypatch.setattr(checkpoint, "FORMAT", 99)
     with pytest.raises(StoreError, match="saved by another p2prec"):
         keeper(tmp_path, SCENARIO).resume()
     assert (tmp_path / CHECKPOINT).read_bytes() == before
@@ -251,12 +254,20 @@ def test_a_full_disk_neither_ends_the_run_nor_costs_what_was_saved(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreError, match="No space left") as refused:
-        simulate(SCENARIO, REALM, keeper=kept)  # its end cannot be saved either, and that is told
+    summary = simulate(SCENARIO, REALM, keeper=kept)  # nor can its end be saved
     assert len(told) > 2
-    assert "the run goes on" in told[0]
-    assert "what was saved before is still there" in str(refused.value)
+    assert all("No space left" in sentence for sentence in told)
+    assert all(
+        sentence.endswith("what was saved before is still there; the run goes on")
+        for sentence in told
+    )
+    with pytest.raises(StoreError, match="No space left"):
+        kept.result(summary)
+    kept.stop = lambda: True
+    with pytest.raises(StoreError, match="what was saved before is still there"):
+        kept.pause((0, "centralised"))  # nobody is told that it is saved
     assert (tmp_path / CHECKPOINT).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
     monkeypatch.undo()
-    assert continued(tmp_path, SCENARIO)["digest"] == simulate(SCENARIO, REALM)["digest"]
+    assert continued(tmp_path, SCENARIO)["digest"] == summary["digest"]
+    assert summary["digest"] == simulate(SCENARIO, REALM)["digest"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import pytest
 
 from p2prec.data.city import generate_city
 from p2prec.data.interactions import History
@@ -21,17 +23,20 @@ CONFIG = LearnerConfig(
 )
 
 
-def learners(n: int = 6, size: int = 40) -> list[LocalLearner]:
+def learners(n: int = 6, size: int = 40, *, share: float = 1.0) -> list[LocalLearner]:
+    config = replace(CONFIG, training=replace(CONFIG.training, example_share=share))
+
     def history(user: int) -> History:
         return CITY.interactions.history(user).head(size)
 
-    return [LocalLearner(CITY.catalogue, CONFIG, history=history(u), seed=u) for u in range(n)]
+    return [LocalLearner(CITY.catalogue, config, history=history(u), seed=u) for u in range(n)]
 
 
-def test_one_client_with_a_server_is_alone() -> None:
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.01])
+def test_one_client_with_a_server_is_alone(share: float) -> None:
     """In every round: the server has nothing to say of others, for there are none."""
     for serve in (server_fedavg, partial(centralised, rng=np.random.default_rng(0))):
-        (served,), (alone,) = learners(1), learners(1)
+        (served,), (alone,) = learners(1, share=share), learners(1, share=share)
         serve([served], 3)
         for round_ in range(3):
             train_together([alone], [round_])

@@ -40,14 +40,14 @@ def learners(
     *,
     model: str = "mf/4",
     row_optimizer: Literal["adagrad", "sgd"] = "adagrad",
-    part: float = 1.0,
+    share: float = 1.0,
 ) -> list[LocalLearner]:
     family, size = model.split("/")
     config = LearnerConfig(
         model=ModelConfig(family=family, embedding_size=int(size), task=task),
         training=TrainingConfig(
             epochs=2,
-            part=part,
+            example_share=share,
             batch_size=7,
             negatives=3,
             max_examples=30,

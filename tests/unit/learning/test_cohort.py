@@ -37,14 +37,16 @@ def learners(
     method: str = "epidemic",
     table: str = "full",
     compression: int = 1,
-    part: float = 1.0,
+    share: float = 1.0,
     **options: float,
 ) -> list[LocalLearner]:
     config = LearnerConfig(
         model=ModelConfig(
             family="mf", embedding_size=4, task=task, table=table, compression=compression
         ),
-        training=TrainingConfig(epochs=2, part=part, batch_size=7, negatives=3, max_examples=30),
+        training=TrainingConfig(
+            epochs=2, example_share=share, batch_size=7, negatives=3, max_examples=30
+        ),
         collaboration=CollaborationConfig(method=method, options=options),
         protection=ProtectionConfig(method="none"),
     )
@@ -90,7 +92,7 @@ HEARS = st.lists(
     max_rows=st.sampled_from([10.0, 90.0]),
     max_hearsay=st.sampled_from([4.0, 90.0]),
     dilution=st.sampled_from([0.0, 0.5]),
-    part=st.sampled_from([1.0, 0.4]),
+    share=st.sampled_from([1.0, 0.4]),
     longer=st.booleans(),
     seats=st.sampled_from([2, 128]),
 )
@@ -102,14 +104,14 @@ def test_a_round_in_arrays_is_a_round_of_messages_bit_for_bit(
     max_rows: float,
     max_hearsay: float,
     dilution: float,
-    part: float,
+    share: float,
     longer: bool,
     seats: int,
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(knowledge, "MAX_SEATS", seats)  # of a shelf: peers sit on several
         options = {"max_rows": max_rows, "max_hearsay": max_hearsay, "dilution": dilution}
-        told, counted = (learners(task, lengths, part=part, **options) for _ in range(2))
+        told, counted = (learners(task, lengths, share=share, **options) for _ in range(2))
         cohort = Cohort(counted)
         for round_, hears in enumerate(rounds):
             exchange(told, round_, hears, degree=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
@@ -35,19 +34,19 @@ def knowledge(user: int, family: str, task: Task, size: int = 8) -> Knowledge:
     return Knowledge(CITY.catalogue, model, TrainingConfig(negatives=6, batch_size=16), history)
 
 
-def partly(user: int, part: float) -> Knowledge:
+def partly(user: int, share: float) -> Knowledge:
     whole = knowledge(user, "mf", Task.RANKING)
-    config = dataclasses.replace(whole.config, part=part)
+    config = dataclasses.replace(whole.config, example_share=share)
     return Knowledge(CITY.catalogue, whole.model, config, whole.history)
 
 
-@pytest.mark.parametrize("part", [0.5, 0.3, 0.001])
-def test_a_pass_over_a_part_is_the_beginning_of_a_whole_one(part: float) -> None:
+@pytest.mark.parametrize(("share", "of"), [(0.5, 2), (0.2, 5), (0.001, 1000)])
+def test_a_pass_over_a_share_is_the_beginning_of_a_whole_one(share: float, of: int) -> None:
     users = [0, 3, 4, 1]
     keys = np.arange(4, dtype=np.uint64) + np.uint64(7)
     whole = Examples.of([partly(user, 1.0) for user in users]).drawn(keys)
-    some = Examples.of([partly(user, part) for user in users]).drawn(keys)
-    assert some.counts.tolist() == [math.ceil(part * n) for n in whole.counts.tolist()]
+    some = Examples.of([partly(user, share) for user in users]).drawn(keys)
+    assert some.counts.tolist() == [-(-n // of) for n in whole.counts.tolist()]
     for peer, (count, begin, start) in enumerate(
         zip(some.counts, some.starts, whole.starts, strict=True)
     ):
@@ -56,6 +55,13 @@ def test_a_pass_over_a_part_is_the_beginning_of_a_whole_one(part: float) -> None
         assert some.place[mine].tolist() == list(range(count))
         for name in ("items", "ratings", "shuffled"):
             assert np.array_equal(getattr(some, name)[mine], getattr(whole, name)[theirs])
+
+
+def test_shares_are_exact() -> None:
+    for n in range(1, 400):
+        peer = partly(0, 0.07)
+        peer.n_examples = n
+        assert peer.n_in_pass == -(-7 * n // 100)
 
 
 def test_each_pass_draws_its_part_anew_and_all_are_learned_from() -> None:
@@ -71,15 +77,15 @@ def test_a_report_is_of_what_was_learned_from() -> None:
     half, whole = (
         LocalLearner(
             CITY.catalogue,
-            LearnerConfig(training=TrainingConfig(part=part, negatives=6)),
+            LearnerConfig(training=TrainingConfig(example_share=share, negatives=6)),
             history=CITY.interactions.history(0),
             seed=1,
         )
-        for part in (0.5, 1.0)
+        for share in (0.5, 1.0)
     )
     n = whole.knowledge.n_examples
     reports = half.train(0), whole.train(0)
-    assert [report.n_examples for report in reports] == [math.ceil(n / 2), n]
+    assert [report.n_examples for report in reports] == [(n + 1) // 2, n]
     assert 0.8 < reports[0].loss / reports[1].loss < 1.25  # a mean, not a half of it
 
 

@@ -19,7 +19,7 @@ from tests.unit.learning.crowd import N_PEERS, NOW, learners, lived
     order=st.permutations(range(N_PEERS)),
     cut=st.integers(1, N_PEERS - 1),
     noise=st.sampled_from([0.0, 0.5]),
-    part=st.sampled_from([1.0, 0.5, 0.01]),
+    share=st.sampled_from([1.0, 0.5, 0.01]),
 )
 def test_who_else_is_computed_changes_no_bit(
     *,
@@ -29,11 +29,11 @@ def test_who_else_is_computed_changes_no_bit(
     order: list[int],
     cut: int,
     noise: float,
-    part: float,
+    share: float,
 ) -> None:
-    one_by_one = learners(task, method, lengths, noise, part=part)
-    at_once = learners(task, method, lengths, noise, part=part)
-    in_parts = learners(task, method, lengths, noise, part=part)
+    one_by_one = learners(task, method, lengths, noise, share=share)
+    at_once = learners(task, method, lengths, noise, share=share)
+    in_parts = learners(task, method, lengths, noise, share=share)
     lived(one_by_one, [[i] for i in range(N_PEERS)])
     lived(at_once, [list(range(N_PEERS))])
     lived(in_parts, [order[:cut], order[cut:]])
