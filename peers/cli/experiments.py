@@ -28,6 +28,15 @@ Save = Annotated[
         "SIGTERM, and goes on with --continue. In the end result.json is there.",
     ),
 ]
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        "--continue",
+        metavar="FOLDER",
+        help="Go on with the run that --save keeps there, asked for by the same options; where it "
+        "is computed (--processes, --ray) may change. The result is that of a run without a stop.",
+    ),
+]
 SaveEvery = Annotated[
     float, typer.Option("--save-every", metavar="MINUTES", min=0, help="Between two saves.")
 ]
@@ -133,15 +142,7 @@ def simulate(
         ),
     ] = "",
     save: Save = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            "--continue",
-            metavar="FOLDER",
-            help="Go on with the run that --save keeps there, asked for by the same options; "
-            "--processes and --ray may be others. The result is that of a run without a stop.",
-        ),
-    ] = None,
+    resume: Resume = None,
     save_every: SaveEvery = 10.0,
     pictures: Pictures = None,
     quiet: Quiet = False,
@@ -180,15 +181,7 @@ def evaluate(
     rounds: Annotated[int, typer.Option(min=0, help="Rounds; 0 for the usual number.")] = 0,
     processes: Processes = 1,
     save: Save = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            "--continue",
-            metavar="FOLDER",
-            help="Go on with what --save keeps there, asked for by the same options; --processes "
-            "may be another number. A row with a server that was not over begins anew.",
-        ),
-    ] = None,
+    resume: Resume = None,
     save_every: SaveEvery = 10.0,
     pictures: Pictures = None,
     quiet: Quiet = False,
