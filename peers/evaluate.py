@@ -36,6 +36,7 @@ from peers.evaluate_rows import (
     Asked,
     base_rate,
     baseline_answers,
+    before_names,
     clicked_on,
     compared,
     lived,
@@ -47,7 +48,7 @@ from peers.files import make_folder
 from peers.provenance import provenance
 from peers.ranges import SCENARIO
 from peers.scenario import Scenario, in_rounds, load_scenario, rounds_of, training_config
-from peers.simulator.checkpoint import Keeper, asked_for
+from peers.simulator.checkpoint import Keeper, asked_for, data_digest
 from peers.simulator.estimate import check_memory
 from peers.simulator.keeping import NOT_KEPT, Keeping
 from peers.swarm.data import Realm, load_realm, usable_users
@@ -139,13 +140,16 @@ def run_evaluation(
         quiet=quiet,
     )
 
-    tasks, options = _tasks(asked), _options(asked)
+    tasks, data_of = _tasks(asked)
+    options = _options(asked)
     again = partial(_again, asked, options, pictures)
     drawn = {} if pictures is None else {"--pictures": "given"}  # which folder changes nothing
-    kept = asked_for(tasks, seeds=seeds, options=options | drawn)
+    kept = asked_for(tasks, seeds=seeds, options=options | drawn, data=data_of)
     with keeping.keeper(kept, again=again, quiet=quiet) as keeper:
         _foresee(asked, tasks, keeper)
         summary = _answered(asked, tasks, keeper)
+        if keeper is not None:
+            keeper.result(summary)
     summary["made_by"] = made
     if show:
         print_table(summary)
@@ -175,7 +179,7 @@ def _again(asked: Asked, options: Mapping[str, str], pictures: Path | None, *mor
 
 
 def _answered(asked: Asked, tasks: Mapping[str, Scenario], keeper: Keeper | None) -> dict[str, Any]:
-    """All questions, and the result where it is kept."""
+    """All questions."""
     summary = _next_items(tasks[""], asked, keeper)
     for name, begin, baselines in (
         ("clicks", clicked_on, base_rate),
@@ -183,8 +187,6 @@ def _answered(asked: Asked, tasks: Mapping[str, Scenario], keeper: Keeper | None
     ):
         if name in tasks:
             summary[name] = compared(tasks[name], asked, begin, baselines, name=name, keeper=keeper)
-    if keeper is not None:
-        keeper.result(summary)
     return summary
 
 
@@ -212,8 +214,11 @@ def _of_task(scenario: Scenario, task: Task) -> Scenario:
     )
 
 
-def _tasks(asked: Asked) -> dict[str, Scenario]:
-    """The questions that the data can answer, with their frozen settings; "" is what is next."""
+def _tasks(asked: Asked) -> tuple[dict[str, Scenario], bytes]:
+    """The questions that the data can answer, with their frozen settings; "" is what is next.
+
+    And the digest of the interactions.
+    """
     frozen = _prepared(FROZEN, asked)
     realm = load_realm(frozen, data=asked.data)
     tasks = {"": frozen}
@@ -222,7 +227,7 @@ def _tasks(asked: Asked) -> dict[str, Scenario]:
         tasks = {"": films, "clicks": _of_task(films, Task.CLICK)}
     if len(np.unique(np.concatenate([history.rating for history in realm.histories]))) > 1:
         tasks["ratings"] = _prepared(FROZEN_RATINGS, asked)
-    return tasks
+    return tasks, data_digest(realm)
 
 
 def _foresee(asked: Asked, tasks: Mapping[str, Scenario], keeper: Keeper | None) -> None:
@@ -231,22 +236,19 @@ def _foresee(asked: Asked, tasks: Mapping[str, Scenario], keeper: Keeper | None)
     Raises:
         ConfigError: The peers of a method would not fit.
     """
-    realms, begun = [], False
+    realms = []
     for name, scenario in tasks.items():
         realm = load_realm(scenario, data=asked.data)
         realms.append((scenario, realm))
-        question = f"{name} " if name else ""
+        before = before_names(name)
         missing = [
             method
             for method in scenario.methods
             if keeper is None
-            or not all(
-                keeper.is_over((seed, question + method.title)) for seed in range(asked.seeds)
-            )
+            or not all(keeper.is_over((seed, before + method.title)) for seed in range(asked.seeds))
         ]
-        begun |= len(missing) < len(scenario.methods)
         check_memory(scenario, realm, missing, processes=asked.processes, key=USERS)
-    if not begun and not asked.quiet:
+    if not asked.quiet and (keeper is None or keeper.is_empty):
         _announce(asked, realms)
 
 

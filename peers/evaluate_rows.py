@@ -79,9 +79,7 @@ def compared(
         scenario = replace(frozen, seed=seed)
         realm = load_realm(scenario, data=asked.data)
         comparison = comparison or begin(realm)
-        _, rows, answers, examination = lived(
-            scenario, realm, asked, question=f"{name} ", keeper=keeper
-        )
+        _, rows, answers, examination = lived(scenario, realm, asked, question=name, keeper=keeper)
         answers |= {name: dict(given) for name, given in baselines(realm, examination).items()}
         comparison.add(seed, *examination.shared(answers))
         spent = spent or {
@@ -111,11 +109,12 @@ def lived(
         scenario: With the seed.
         realm: Of the seed.
         asked: Methods with a server.
-        question: Before names, in what is shown and kept; "" for what is next.
+        question: Its name; "" for what is next.
         keeper: Of what is over.
     """
     examination = Examination(realm)
-    label = f"seed {scenario.seed} {question}"
+    before = before_names(question)
+    label = f"seed {scenario.seed} {before}"
     summary = simulate(
         scenario,
         realm,
@@ -123,7 +122,7 @@ def lived(
         label=label,
         quiet=asked.quiet,
         keeper=keeper,
-        question=question,
+        question=before,
         key=USERS,
     )
     answers: dict[str, dict[int, Answer]] = summary.pop("answers")
@@ -131,7 +130,7 @@ def lived(
     model = scenario.methods[0].models[0]  # of alone
     for name in asked.methods:
         if name in WITH_A_SERVER:
-            run = scenario.seed, question + name
+            run = scenario.seed, before + name
             outcome = keeper.outcome(run, realm) if keeper is not None else None
             if outcome is None:
                 between = {"between": partial(keeper.pause, run)} if keeper is not None else {}
@@ -145,6 +144,11 @@ def lived(
                     keeper.finished(run, realm, outcome)
             rows[name], answers[name] = dict(outcome.facts), outcome.run.answers
     return summary, rows, answers, examination
+
+
+def before_names(question: str) -> str:
+    """What stands before the names of a question's rows, in what is shown and kept."""
+    return f"{question} " if question else ""
 
 
 def baseline_answers(realm: Realm, examination: Examination) -> dict[str, list[Answer]]:

@@ -33,8 +33,8 @@ Resume = Annotated[
     typer.Option(
         "--continue",
         metavar="FOLDER",
-        help="Go on with the run that --save keeps there, asked for by the same options; where it "
-        "is computed (--processes, --ray) may change. The result is that of a run without a stop.",
+        help="Go on with the run that --save keeps there, asked for by the same options; on how "
+        "many processes may change. The result is that of a run without a stop.",
     ),
 ]
 SaveEvery = Annotated[

@@ -46,6 +46,11 @@ _OF_THE_MACHINE: Final = frozenset(
     {"made_by", "seconds", "uss_mib", "peer_rounds_per_second", "mib_per_peer"}
 )
 
+_OTHER_DATA: Final = (
+    "the interactions are other ones than those of the run in {}; it goes on with the same data "
+    "alone"
+)
+
 Frame = tuple[str, int, bytes]
 Run = tuple[int, str]  # seed, title of the row, behind the question where there are several
 _FRAME: Final[msgspec.msgpack.Decoder[Frame]] = msgspec.msgpack.Decoder(Frame)
@@ -123,7 +128,7 @@ class Keeper:
                 f"{self.folder} holds a run already; --continue {self.folder} goes on with it, and "
                 "--save takes another folder for a new one"
             )
-        self._write(())
+        self._write(None)
 
     def resume(self) -> None:
         """Go on with the run of the folder.
@@ -144,9 +149,14 @@ class Keeper:
                 elif name == "now":
                     self._now = _Now(*RECORDS.unpack(data))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was computed so far that a run could go on from."""
+        return not self._outcomes and self._now is None
+
     def forget(self) -> None:
         """Leave no trace of a run of which nothing was computed."""
-        if not self._outcomes and self._now is None:
+        if self.is_empty:
             self.path.unlink(missing_ok=True)
 
     def pause(self, run: Run) -> None:
@@ -157,7 +167,7 @@ class Keeper:
             StoreError: The user does, and it could not be saved.
         """
         if self.stop():
-            self._write(())
+            self._write(None)
             raise StoppedByUserError(
                 f"stopped in {run[1]}, which will begin anew; what was over before it is saved, "
                 f"and goes on with: {self.again}"
@@ -212,7 +222,7 @@ class Keeper:
             StoppedByUserError: The user wants it, and all is saved.
             StoreError: The user wants it, and nothing could be saved.
         """
-        data = _digest(world.realm)
+        data = data_digest(world.realm)
 
         def look(standing: Standing) -> None:
             stop = self.stop()
@@ -236,17 +246,23 @@ class Keeper:
     def finished(self, run: Run, realm: Realm, outcome: Outcome) -> None:
         """Keep what a run came to; where it cannot be saved, all goes on and the user is told."""
         told = outcome.run, outcome.digest, dict(outcome.facts)
-        self._outcomes[run] = _Over(_digest(realm), RECORDS.pack(told))
+        self._outcomes[run] = _Over(data_digest(realm), RECORDS.pack(told))
         self._now = None
         try:
-            self._write(())
+            self._write(None)
         except StoreError as error:
             self.say(f"{error}; the run goes on")
 
     def result(self, summary: Mapping[str, Any]) -> None:
-        """Write the result: the summary without what depends on the machine."""
+        """Write the result: the summary without what depends on the machine.
+
+        Where that fails the user is told: the summary is still there to be shown.
+        """
         text = json.dumps(_without(summary, _OF_THE_MACHINE), indent=1, sort_keys=True) + "\n"
-        self._replace(self.folder / RESULT, lambda file: file.write(text.encode()))
+        try:
+            self._replace(self.folder / RESULT, lambda file: file.write(text.encode()))
+        except StoreError as error:
+            self.say(f"{error}; make room, then: {self.again}")
 
     # --- the file ------------------------------------------------------------------------------
 
@@ -257,22 +273,25 @@ class Keeper:
                 f"{self.asked['version']}), whose results would differ; go on with that one, or "
                 "begin anew with --save"
             )
-        for key in ("options", "scenario", "seeds"):
-            for name, there, here in _differences(saved[key], self.asked[key], key):
+        if saved["data"] != self.asked["data"]:
+            raise ConfigError(_OTHER_DATA.format(self.folder))
+        for key, said in (("options", "options"), ("scenario", "scenario"), ("seeds", "--seeds")):
+            for name, there, here in _differences(saved[key], self.asked[key], said):
                 raise ConfigError(
                     f"{self.folder} holds another run: {name} is {there} there and {here} here; "
                     "ask as then, or --save takes another folder for a new run"
                 )
 
     def _same_data(self, data: bytes, realm: Realm) -> None:
-        if data != _digest(realm):
-            raise ConfigError(
-                f"the interactions are other ones than those of the run in {self.folder}; it goes "
-                "on with the same data alone"
-            )
+        if data != data_digest(realm):
+            raise ConfigError(_OTHER_DATA.format(self.folder))
 
-    def _write(self, parts: Iterator[Frame] | tuple[()]) -> None:
-        """Replace the checkpoint; the earlier one stays until this one is on the disk."""
+    def _write(self, parts: Iterator[Frame] | None) -> None:
+        """Replace the checkpoint; the earlier one stays until this one is on the disk.
+
+        Args:
+            parts: Of the run that is going on; None for no such run.
+        """
 
         def write(file: BinaryIO) -> None:
             file.write(_MAGIC)
@@ -287,11 +306,11 @@ class Keeper:
         self._replace(self.path, write)
         self._saved_s = time.monotonic()
 
-    def _all(self, parts: Iterator[Frame] | tuple[()]) -> Iterator[Frame]:
+    def _all(self, parts: Iterator[Frame] | None) -> Iterator[Frame]:
         yield "run", 0, json.dumps(self.asked, sort_keys=True).encode()
         for number, (run, over) in enumerate(self._outcomes.items()):
             yield "outcome", number, RECORDS.pack((run, *over))
-        if self._now is not None:
+        if self._now is not None and parts is not None:
             yield "now", 0, RECORDS.pack(tuple(self._now))
             yield from parts
 
@@ -344,7 +363,11 @@ class Keeper:
 
 
 def asked_for(
-    scenarios: Mapping[str, Scenario], *, seeds: int, options: Mapping[str, Any]
+    scenarios: Mapping[str, Scenario],
+    *,
+    seeds: int,
+    options: Mapping[str, Any] | None = None,
+    data: bytes = b"",
 ) -> dict[str, Any]:
     """What has to be the same for a run to go on, as JSON holds it; of seeds the first counts.
 
@@ -353,13 +376,15 @@ def asked_for(
         seeds: How many.
         options: Of the command that decide about more than the scenarios say; they are compared
             first, since the user wrote them.
+        data: Of the first seed, as of ``data_digest``; empty where they are not read yet.
     """
     as_json = json.loads(msgspec.json.encode(dict(scenarios)))
     return {
         "format": FORMAT,
         "version": version(),
         "code": code(),
-        "options": dict(options),
+        "data": data.hex(),
+        "options": dict(options or {}),
         "scenario": as_json[""] if list(as_json) == [""] else as_json,
         "seeds": seeds,
     }
@@ -387,7 +412,7 @@ def _frame(file: BinaryIO) -> Frame:
     return _FRAME.decode(data)
 
 
-def _digest(realm: Realm) -> bytes:
+def data_digest(realm: Realm) -> bytes:
     """Of the interactions that a run is about; all else is in the scenario."""
     sha = hashlib.sha256(realm.catalogue.digest)
     for history in realm.histories:
@@ -415,6 +440,8 @@ def _named(value: Any) -> Any:
         return ", ".join(str(each.get("label") or each.get("name")) for each in value)
     if isinstance(value, list):
         return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return "given"
     return "not given" if value is None else value
 
 

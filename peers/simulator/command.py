@@ -92,9 +92,7 @@ def run_simulation(
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(cluster_at(ray, shards=processes)) if ray else None
         keeper = stack.enter_context(
-            keeping.keeper(
-                asked_for({"": scenario}, seeds=seeds, options={}), again=again, quiet=quiet
-            )
+            keeping.keeper(asked_for({"": scenario}, seeds=seeds), again=again, quiet=quiet)
         )
 
         def run(seeded: Scenario, realm: Realm, label: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from p2prec.errors import ConfigError
+from p2prec.errors import ConfigError, P2PRecError, StoppedByUserError
 from peers.cli.stopping import say, sigterm_as_ctrl_c, stop_asked
 from peers.files import make_folder
 from peers.simulator.checkpoint import Keeper
@@ -83,7 +83,9 @@ class Keeping:
             keeper.begin()
             try:
                 yield keeper
-            except ConfigError:
+            except StoppedByUserError:
+                raise
+            except P2PRecError:
                 keeper.forget()
                 raise
 

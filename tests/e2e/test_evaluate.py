@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,7 @@ from peers.evaluate import FROZEN, known_methods, run_evaluation
 from peers.examination import Examination
 from peers.scenario import in_rounds, load_scenario
 from peers.simulator import estimate, keeping
-from peers.simulator.checkpoint import RESULT
+from peers.simulator.checkpoint import CHECKPOINT, RESULT
 from peers.simulator.config import SimulationConfig
 from peers.simulator.keeping import Keeping
 from peers.swarm.data import load_realm
@@ -173,6 +174,24 @@ def test_the_tables_of_films_fit_into_80_columns(films: Path) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
+def other_data(path: Path) -> Path:
+    """The same but for one interaction."""
+    if path.is_file():
+        other = path.with_name("other.csv")
+        other.write_text(path.read_text().replace("u1,p", "u2,p", 1))
+        return other
+    other = path / "other"
+    other.mkdir()
+    for file in path.glob("ml-100k.*"):
+        shutil.copy(file, other)
+    ratings = other / "ml-100k.inter"
+    *before, last = ratings.read_text().splitlines()
+    user, film, rating, time = last.split("\t")
+    changed = "\t".join((user, film, rating, str(int(time) + 1)))
+    ratings.write_text("\n".join([*before, changed]) + "\n")
+    return other
+
+
 @pytest.mark.parametrize("data", ["check_ins", "films"])
 def test_an_evaluation_is_stopped_and_goes_on_to_the_same_result(
     data: str,
@@ -222,6 +241,10 @@ def test_an_evaluation_is_stopped_and_goes_on_to_the_same_result(
     ask |= {"rounds": 2, "methods": ["epidemic", "centralised"]}
     with pytest.raises(ConfigError, match=r"--methods is alone,epidemic,server_fedavg,centralised"):
         evaluated(resume=folder / "kept")
+    kept, other = (folder / "kept" / CHECKPOINT).read_bytes(), other_data(csv)
+    with pytest.raises(ConfigError, match="the interactions are other ones"):
+        run_evaluation(str(other), keeping=Keeping(resume=folder / "kept"), **ask)
+    assert (folder / "kept" / CHECKPOINT).read_bytes() == kept
     ask |= {"methods": ["epidemic", "server_fedavg", "centralised"], "pictures": folder / "drawn"}
     with pytest.raises(ConfigError, match=r"--pictures is not given there and given here"):
         evaluated(resume=folder / "kept")
@@ -251,10 +274,8 @@ def test_who_stops_a_row_with_a_server_is_told_that_it_begins_anew(
     ask = {"methods": ["centralised"], "rounds": 2, "show": False, "quiet": True}
     with pytest.raises(StoppedByUserError, match="stopped in centralised, which will begin anew"):
         run_evaluation(str(check_ins), keeping=Keeping(save=kept), **ask)
-    other = check_ins.with_name("other.csv")
-    other.write_text(check_ins.read_text().replace("u1,p", "u2,p", 1))
     with pytest.raises(ConfigError, match="the interactions are other ones"):
-        run_evaluation(str(other), keeping=Keeping(resume=kept), **ask)
+        run_evaluation(str(other_data(check_ins)), keeping=Keeping(resume=kept), **ask)
     with monkeypatch.context() as patch:  # what is over needs no memory
         patch.setattr(estimate, "_available_bytes", lambda: 1_000)
         summary = run_evaluation(str(check_ins), keeping=Keeping(resume=kept), **ask)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from p2prec.errors import ConfigError, StoppedByUserError, StoreError
+from p2prec.errors import ConfigError, DataError, StoppedByUserError, StoreError
 from peers.provenance import provenance
 from peers.scenario import MethodConfig, Scenario
 from peers.simulator import checkpoint, estimate, happenings
@@ -32,7 +32,7 @@ def keeper(
     every_s: float = 1e9,
     told: Callable[[str], None] = lambda _: None,
 ) -> Keeper:
-    asked = asked_for({"": scenario}, seeds=1, options={})
+    asked = asked_for({"": scenario}, seeds=1)
     return Keeper(folder, asked, every_s, "p2prec again", stop, told)
 
 
@@ -187,6 +187,17 @@ def test_a_run_that_does_not_fit_into_memory_leaves_its_folder_for_one_that_does
     assert (folder / RESULT).exists()
 
 
+def test_a_run_whose_data_cannot_be_read_leaves_its_folder_for_one_whose_can(
+    tmp_path: Path,
+) -> None:
+    toml, folder, data = tmp_path / "places.toml", tmp_path / "kept", tmp_path / "data.csv"
+    toml.write_text(written(tmp_path).read_text().replace('kind = "city"', 'kind = "check_ins"'))
+    data.write_text("user,poi,category,lat,lon,timestamp\nu0,p0,,north,0,0\n")
+    with pytest.raises(DataError, match="line 2"):
+        quietly(toml, save=folder, data=str(data))
+    assert list(folder.iterdir()) == []
+
+
 def test_other_code_or_other_data_do_not_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,8 +272,8 @@ def test_a_full_disk_neither_ends_the_run_nor_costs_what_was_saved(
         sentence.endswith("what was saved before is still there; the run goes on")
         for sentence in told
     )
-    with pytest.raises(StoreError, match="No space left"):
-        kept.result(summary)
+    kept.result(summary)
+    assert told[-1].endswith("; make room, then: p2prec again")
     kept.stop = lambda: True
     with pytest.raises(StoreError, match="what was saved before is still there"):
         kept.pause((0, "centralised"))  # nobody is told that it is saved
