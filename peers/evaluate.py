@@ -140,11 +140,14 @@ def run_evaluation(
         quiet=quiet,
     )
 
-    tasks, data_of = _tasks(asked)
+    tasks, realm = _tasks(asked)
     options = _options(asked)
     again = partial(_again, asked, options, pictures)
     drawn = {} if pictures is None else {"--pictures": "given"}  # which folder changes nothing
-    kept = asked_for(tasks, seeds=seeds, options=options | drawn, data=data_of)
+
+    def kept() -> dict[str, Any]:
+        return asked_for(tasks, seeds=seeds, options=options | drawn, data=data_digest(realm))
+
     with keeping.keeper(kept, again=again, quiet=quiet) as keeper:
         _foresee(asked, tasks, keeper)
         summary = _answered(asked, tasks, keeper)
@@ -214,10 +217,10 @@ def _of_task(scenario: Scenario, task: Task) -> Scenario:
     )
 
 
-def _tasks(asked: Asked) -> tuple[dict[str, Scenario], bytes]:
+def _tasks(asked: Asked) -> tuple[dict[str, Scenario], Realm]:
     """The questions that the data can answer, with their frozen settings; "" is what is next.
 
-    And the digest of the interactions.
+    And the users of the first seed.
     """
     frozen = _prepared(FROZEN, asked)
     realm = load_realm(frozen, data=asked.data)
@@ -227,7 +230,7 @@ def _tasks(asked: Asked) -> tuple[dict[str, Scenario], bytes]:
         tasks = {"": films, "clicks": _of_task(films, Task.CLICK)}
     if len(np.unique(np.concatenate([history.rating for history in realm.histories]))) > 1:
         tasks["ratings"] = _prepared(FROZEN_RATINGS, asked)
-    return tasks, data_digest(realm)
+    return tasks, realm
 
 
 def _foresee(asked: Asked, tasks: Mapping[str, Scenario], keeper: Keeper | None) -> None:

@@ -17,7 +17,7 @@ from p2prec.evaluation.ratings import RatingComparison
 from peers.asking import asked_at
 from peers.examination import Examination
 from peers.scenario import Scenario
-from peers.simulator.checkpoint import Keeper, Outcome
+from peers.simulator.checkpoint import Keeper, Outcome, kept_or
 from peers.simulator.command import simulate
 from peers.swarm.data import Realm, load_realm
 from peers.swarm.summary import MethodRun
@@ -131,17 +131,17 @@ def lived(
     for name in asked.methods:
         if name in WITH_A_SERVER:
             run = scenario.seed, before + name
-            outcome = keeper.outcome(run, realm) if keeper is not None else None
-            if outcome is None:
-                between = {"between": partial(keeper.pause, run)} if keeper is not None else {}
+            between = {"between": partial(keeper.pause, run)} if keeper is not None else {}
+
+            def computed(name: str = name, between: dict[str, Any] = between) -> Outcome:
                 row, given = with_a_server(
                     name, scenario, realm, examination, model,
                     label=label, quiet=asked.quiet, **between,
                 )  # fmt: skip
                 told = MethodRun(label=name, rounds=row["rounds"], answers=given)
-                outcome = Outcome(run=told, digest="", facts=row)
-                if keeper is not None:
-                    keeper.finished(run, realm, outcome)
+                return Outcome(run=told, digest="", facts=row)
+
+            outcome = kept_or(computed, keeper, run, realm)
             rows[name], answers[name] = dict(outcome.facts), outcome.run.answers
     return summary, rows, answers, examination
 

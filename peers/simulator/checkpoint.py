@@ -362,6 +362,22 @@ class Keeper:
             ) from None
 
 
+def kept_or(
+    compute: Callable[[], Outcome], keeper: Keeper | None, run: Run, realm: Realm
+) -> Outcome:
+    """What a run came to: as it was kept, or else computed, and kept from now on.
+
+    Raises:
+        ConfigError: What was kept is of other data.
+    """
+    outcome = keeper.outcome(run, realm) if keeper is not None else None
+    if outcome is None:
+        outcome = compute()
+        if keeper is not None:
+            keeper.finished(run, realm, outcome)
+    return outcome
+
+
 def asked_for(
     scenarios: Mapping[str, Scenario],
     *,

@@ -14,7 +14,7 @@ from peers.cli.progress import Stage, following
 from peers.cli.say import clock
 from peers.files import make_folder
 from peers.scenario import MethodConfig, Scenario, check_ends
-from peers.simulator.checkpoint import Keeper, Outcome, Run, asked_for
+from peers.simulator.checkpoint import Keeper, Outcome, Run, asked_for, kept_or
 from peers.simulator.estimate import check_memory, resident_bytes
 from peers.simulator.hands import Hand, InProcess, OtherProcess, Report
 from peers.simulator.keeping import NOT_KEPT, Keeping
@@ -92,7 +92,7 @@ def run_simulation(
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(cluster_at(ray, shards=processes)) if ray else None
         keeper = stack.enter_context(
-            keeping.keeper(asked_for({"": scenario}, seeds=seeds), again=again, quiet=quiet)
+            keeping.keeper(lambda: asked_for({"": scenario}, seeds=seeds), again=again, quiet=quiet)
         )
 
         def run(seeded: Scenario, realm: Realm, label: str) -> dict[str, Any]:
@@ -158,14 +158,13 @@ def simulate(
     outcomes: dict[str, Outcome] = {}
     for method in scenario.methods:
         name = method.title
-        outcome = keeper.outcome(runs[name], realm) if keeper is not None else None
-        if outcome is None:
+
+        def computed(method: MethodConfig = method, name: str = name) -> Outcome:
             world = World(scenario, method, realm)
             with _progress(f"{label}{name}", world, quiet=quiet) as progress:
-                outcome = _run(world, method, processes, progress, cluster, keeper, runs[name])
-            if keeper is not None:
-                keeper.finished(runs[name], realm, outcome)
-        outcomes[name] = outcome
+                return _run(world, method, processes, progress, cluster, keeper, runs[name])
+
+        outcomes[name] = kept_or(computed, keeper, runs[name], realm)
     told = [outcome.run for outcome in outcomes.values()]
     summary = summarise(scenario, realm, told, seconds=time.monotonic() - begun)
     facts = [outcome.facts for outcome in outcomes.values()]

@@ -44,14 +44,14 @@ class Keeping:
 
     @contextlib.contextmanager
     def keeper(
-        self, asked: Mapping[str, Any], *, again: Callable[..., str], quiet: bool
+        self, asked: Callable[[], Mapping[str, Any]], *, again: Callable[..., str], quiet: bool
     ) -> Iterator[Keeper | None]:
         """Of this run; None where nothing is kept, and SIGTERM is Ctrl-C then.
 
         A new run that is refused before anything was computed leaves nothing behind.
 
         Args:
-            asked: As of ``asked_for``.
+            asked: As of ``asked_for``; not called where nothing is kept.
             again: The command, with further words behind it.
             quiet: Whether to say nothing on the way.
 
@@ -70,7 +70,7 @@ class Keeping:
         with stop_asked(quiet=quiet) as stop:
             keeper = Keeper(
                 folder=folder,
-                asked=asked,
+                asked=asked(),
                 every_s=self.every_s,
                 again=again(*words),
                 stop=stop,
